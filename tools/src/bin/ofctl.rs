@@ -1,0 +1,2 @@
+//! ofctl
+fn main() {}

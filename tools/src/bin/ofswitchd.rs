@@ -1,0 +1,2 @@
+//! ofswitchd
+fn main() {}
