@@ -281,8 +281,58 @@ fields! {
 
 impl Field {
     /// The field's row in [`FIELDS`].
+    #[inline]
     pub fn def(self) -> &'static FieldDef {
         &FIELDS[self as usize]
+    }
+    /// The field of a wire id (OXM class, field number, experimenter id where the class is 0xffff), by its preferred
+    /// id or its alias.
+    #[inline]
+    pub fn from_wire(class: u16, number: u8, experimenter: u32) -> Option<Field> {
+        let space = match class {
+            CLASS_BASIC => 0,
+            CLASS_NXM_0 => 1,
+            CLASS_NXM_1 => 2,
+            CLASS_PACKET_REGS => 3,
+            CLASS_EXPERIMENTER if experimenter == ONF_EXPERIMENTER => 4,
+            CLASS_EXPERIMENTER if experimenter == NXOXM_NSH_EXPERIMENTER => 5,
+            _ => return None,
+        };
+        match BY_WIRE_ID[space][(number & 0x7f) as usize] {
+            0 => None,
+            n => Some(FIELDS[n as usize - 1].field),
+        }
+    }
+}
+
+/// [`FIELDS`] index plus one by (id space, field number): the reverse of the table, made when compiled.
+static BY_WIRE_ID: [[u8; 128]; 6] = {
+    const fn space(class: u16, experimenter: u32) -> usize {
+        match class {
+            CLASS_BASIC => 0,
+            CLASS_NXM_0 => 1,
+            CLASS_NXM_1 => 2,
+            CLASS_PACKET_REGS => 3,
+            _ if experimenter == ONF_EXPERIMENTER => 4,
+            _ => 5,
+        }
+    }
+    let mut t = [[0u8; 128]; 6];
+    let mut i = 0;
+    while i < FIELDS.len() {
+        let d = &FIELDS[i];
+        t[space(d.class, d.experimenter)][d.number as usize] = i as u8 + 1;
+        if let Some((class, number)) = d.alias {
+            t[space(class, 0)][number as usize] = i as u8 + 1;
+        }
+        i += 1;
+    }
+    t
+};
+
+impl serde::Serialize for Field {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.def().name)
     }
 }
 
@@ -302,5 +352,17 @@ mod tests {
             assert_eq!(d.field as usize, i);
             assert!((1..=128).contains(&d.bits), "{}", d.name);
         }
+    }
+
+    #[test]
+    fn every_wire_id_finds_its_field() {
+        for d in FIELDS {
+            assert_eq!(Field::from_wire(d.class, d.number, d.experimenter), Some(d.field), "{}", d.name);
+            if let Some((class, number)) = d.alias {
+                assert_eq!(Field::from_wire(class, number, 0), Some(d.field), "alias of {}", d.name);
+            }
+        }
+        assert_eq!(Field::from_wire(CLASS_BASIC, 40, 0), None);
+        assert_eq!(Field::from_wire(0x1234, 0, 0), None);
     }
 }

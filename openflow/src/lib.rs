@@ -2,13 +2,22 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod error;
 pub mod field;
+pub mod group;
+pub mod header;
 pub mod ids;
 pub mod instruction;
 pub mod matching;
+pub mod meter;
+pub mod msg;
+pub mod num;
+pub mod port;
 
 pub use action::Action;
+pub use error::{DecodeError, OfpError};
 pub use field::Field;
 pub use ids::{EthAddr, GroupId, MeterId, PortNo, TableId, Xid};
-pub use instruction::Instruction;
+pub use instruction::{Instruction, Instructions};
 pub use matching::{Match, Oxm, OxmField};
+pub use msg::{Message, OfMessage};
