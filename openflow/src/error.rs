@@ -98,7 +98,10 @@ impl OfpError {
     }
     /// The specification's name of the error's type (`OFPET_BAD_REQUEST`), if it has one.
     pub fn kind_name(self) -> Option<&'static str> {
-        Self::ALL_NAMED.iter().find(|(e, _, _)| e.kind == self.kind && e.experimenter == self.experimenter).map(|(_, k, _)| *k)
+        Self::ALL_NAMED
+            .iter()
+            .find(|(e, _, _)| e.kind == self.kind && e.experimenter == self.experimenter)
+            .map(|(_, k, _)| *k)
     }
 }
 impl std::fmt::Display for OfpError {
@@ -155,7 +158,13 @@ mod tests {
     fn errors_print_by_name() {
         assert_eq!(OfpError::OFPBRC_BAD_LEN.to_string(), "OFPBRC_BAD_LEN");
         assert_eq!(OfpError { kind: 77, code: 3, experimenter: 0 }.to_string(), "type 77, code 3");
-        let e = DecodeError { code: OfpError::OFPBRC_BAD_LEN, field: "hw_addr", offset: 16, expected: "6 bytes".into(), got: "2".into() };
+        let e = DecodeError {
+            code: OfpError::OFPBRC_BAD_LEN,
+            field: "hw_addr",
+            offset: 16,
+            expected: "6 bytes".into(),
+            got: "2".into(),
+        };
         assert_eq!(e.to_string(), "hw_addr at byte 16: expected 6 bytes, got 2 [OFPBRC_BAD_LEN]");
     }
 }

@@ -162,8 +162,23 @@ macro_rules! into_message {
     ($($t:ident),*) => { $(impl From<$t> for Message { fn from(m: $t) -> Self { Self::$t(m) } })* };
 }
 into_message!(
-    Hello, Experimenter, FeaturesReply, PacketIn, FlowRemoved, PortStatus, PacketOut, FlowMod, GroupMod, PortMod,
-    TableMod, MultipartRequest, MultipartReply, QueueGetConfigRequest, QueueGetConfigReply, MeterMod, BundleControl,
+    Hello,
+    Experimenter,
+    FeaturesReply,
+    PacketIn,
+    FlowRemoved,
+    PortStatus,
+    PacketOut,
+    FlowMod,
+    GroupMod,
+    PortMod,
+    TableMod,
+    MultipartRequest,
+    MultipartReply,
+    QueueGetConfigRequest,
+    QueueGetConfigReply,
+    MeterMod,
+    BundleControl,
     BundleAdd
 );
 impl From<ErrorMsg> for Message {

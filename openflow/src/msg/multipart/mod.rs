@@ -26,7 +26,9 @@ pub use meter::{MeterBandStats, MeterConfig, MeterFeatures, MeterRequest, MeterS
 pub use port_stats::{PortStats, PortStatsRequest};
 pub use queue::{QueueStats, QueueStatsRequest};
 pub use table::TableStats;
-pub use table_features::{ActionId, InstructionId, OxmId, PropBody, TableFeatureProp, TableFeatures, TablePropType};
+pub use table_features::{
+    ActionId, InstructionId, OxmId, PropBody, TableFeatureProp, TableFeatures, TablePropType,
+};
 
 wire_enum! {
     /// `OFPMP_*`.
@@ -73,7 +75,12 @@ pub enum RequestBody {
     FlowMonitor(Vec<FlowMonitorRequest>),
     /// `NXST_FLOW_MONITOR` (Nicira, 2).
     NxFlowMonitor(Vec<FlowMonitorRequest>),
-    Experimenter { experimenter: u32, exp_type: u32, #[serde(serialize_with = "hex")] data: Bytes },
+    Experimenter {
+        experimenter: u32,
+        exp_type: u32,
+        #[serde(serialize_with = "hex")]
+        data: Bytes,
+    },
 }
 
 /// An answer, or a part of it.
@@ -107,7 +114,12 @@ pub enum ReplyBody {
     FlowMonitor(Vec<FlowUpdate>),
     /// `NXST_FLOW_MONITOR` (Nicira, 2).
     NxFlowMonitor(Vec<FlowUpdate>),
-    Experimenter { experimenter: u32, exp_type: u32, #[serde(serialize_with = "hex")] data: Bytes },
+    Experimenter {
+        experimenter: u32,
+        exp_type: u32,
+        #[serde(serialize_with = "hex")]
+        data: Bytes,
+    },
 }
 
 impl RequestBody {
@@ -128,7 +140,9 @@ impl RequestBody {
             Self::MeterFeatures => MultipartType::METER_FEATURES,
             Self::TableFeatures(_) => MultipartType::TABLE_FEATURES,
             Self::PortDesc => MultipartType::PORT_DESC,
-            Self::FlowMonitor(_) | Self::NxFlowMonitor(_) | Self::Experimenter { .. } => MultipartType::EXPERIMENTER,
+            Self::FlowMonitor(_) | Self::NxFlowMonitor(_) | Self::Experimenter { .. } => {
+                MultipartType::EXPERIMENTER
+            }
         }
     }
 }
@@ -151,7 +165,9 @@ impl ReplyBody {
             Self::MeterFeatures(_) => MultipartType::METER_FEATURES,
             Self::TableFeatures(_) => MultipartType::TABLE_FEATURES,
             Self::PortDesc(_) => MultipartType::PORT_DESC,
-            Self::FlowMonitor(_) | Self::NxFlowMonitor(_) | Self::Experimenter { .. } => MultipartType::EXPERIMENTER,
+            Self::FlowMonitor(_) | Self::NxFlowMonitor(_) | Self::Experimenter { .. } => {
+                MultipartType::EXPERIMENTER
+            }
         }
     }
 }
