@@ -1,1 +1,8 @@
-//! (code map follows)
+//! Packets in, packets out. Does not know what a controller is.
+
+pub mod action;
+pub mod flow_key;
+pub mod upcall;
+
+pub use action::{DpAction, DpMeterId, KeyPatch, PortId};
+pub use flow_key::{FlowKey, FlowMask};

@@ -1,0 +1,64 @@
+//! Upcalls: the way from a worker to the one who knows the tables.
+//!
+//! A worker that finds no megaflow for a packet calls its [`UpcallHandler`] inline, on its own thread, within its upcall budget. The
+//! handler translates against an immutable snapshot and never blocks. The worker then installs the megaflow in its own
+//! classifier and executes the actions.
+
+use crate::action::DpAction;
+use crate::flow_key::{FlowKey, FlowMask};
+
+/// Which worker (0, 1, ...) speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u32);
+
+/// Why the handler is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// No megaflow matched: translate, say what to install.
+    Miss,
+    /// [`DpAction::Userspace`] with its token: deliver the packet (to a controller); nothing to install.
+    Action(u64),
+    /// The packet could not follow its program (TTL): translate this packet alone; nothing is installed.
+    Exception,
+}
+
+/// What the handler answers to a miss or an exception.
+#[derive(Default)]
+pub struct Verdict {
+    /// Bits of the key that the answer depends on.
+    pub mask: FlowMask,
+    /// What to do with this packet and all that equal it on `mask`. Empty: drop.
+    pub actions: Vec<DpAction>,
+    /// Why the packet is dropped if `actions` is empty (index into the handler's drop reasons).
+    pub drop_reason: u16,
+    /// Whether a megaflow may be installed.
+    pub install: bool,
+    /// The handler's own name for the megaflow, given back with its statistics and at its end.
+    pub token: u64,
+    /// Version of the tables that the answer was made with.
+    pub version: u64,
+}
+
+/// Implemented by ofproto. Called on worker threads, must not block.
+pub trait UpcallHandler: Send + Sync {
+    /// A packet needs a decision (or is delivered, for [`Reason::Action`]). `frame` is the packet as it now is.
+    fn upcall(&self, worker: WorkerId, reason: Reason, key: &FlowKey, frame: &[u8], out: &mut Verdict);
+    /// The megaflow that `out` of the last upcall on this worker described is now installed; `stats` stays readable for ever.
+    fn installed(&self, worker: WorkerId, token: u64, stats: std::sync::Arc<MegaflowStats>);
+    /// The worker removed a megaflow by itself (flow limit, tuple-space defence); its `stats` are final.
+    fn evicted(&self, worker: WorkerId, token: u64);
+}
+
+/// Counters of one megaflow: written by its worker with relaxed stores, read by anyone.
+#[derive(Debug, Default)]
+#[repr(align(32))]
+pub struct MegaflowStats {
+    /// Packets.
+    pub packets: std::sync::atomic::AtomicU64,
+    /// Bytes (frame lengths without FCS).
+    pub bytes: std::sync::atomic::AtomicU64,
+    /// Coarse time of last use, milliseconds of the datapath's clock.
+    pub used_ms: std::sync::atomic::AtomicU64,
+    /// OR of the TCP flags seen.
+    pub tcp_flags: std::sync::atomic::AtomicU64,
+}
