@@ -1,0 +1,125 @@
+//! The controller's connection: lost and found, fail modes, passive listening, framing.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+use tests::controller::{apply, ofpt, output, oxm_in_port, Listener, Peer};
+use tests::switch::{Lab, Switch};
+use tests::{shared, wait_for};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_lost_controller_is_found_again_at_once() {
+    let _quiet = shared();
+    let (ns, _hosts, dir) = Lab::bare(1);
+    let listener = Listener::new(&dir, "c.sock");
+    let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &listener.target]);
+    for _ in 0..3 {
+        let mut peer = listener.accept(10 * SECOND);
+        peer.barrier();
+        drop(peer);
+        let begun = Instant::now();
+        let mut again = listener.accept(3 * SECOND);
+        again.barrier();
+        assert!(begun.elapsed() < 2 * SECOND, "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_switch_started_before_its_controller_finds_it() {
+    let _quiet = shared();
+    let (ns, _hosts, dir) = Lab::bare(1);
+    let path = dir.path("late.sock");
+    let target = format!("unix:{}", path.display());
+    let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &target]);
+    std::thread::sleep(2 * SECOND);
+    let listener = Listener::new(&dir, "late.sock");
+    // Pauses grow to one second at most.
+    listener.accept(Duration::from_millis(2500)).barrier();
+}
+
+#[test]
+fn fail_secure_keeps_flows_and_fail_standalone_switches() {
+    let _quiet = shared();
+    let (ns, hosts, dir) = Lab::bare(2);
+    let listener = Listener::new(&dir, "c.sock");
+    let args = ["--bridge", "br0", "--fail-mode", "standalone", "--port", "p1", "--port", "p2", "--controller", &listener.target];
+    let switch = Switch::start(&ns, &dir, &args);
+    let peer = listener.accept(10 * SECOND);
+    let lab = Lab { switch, hosts, ns, dir };
+    assert!(!lab.ping(1, 2, 1), "packets passed though the controller has said nothing");
+    drop(peer);
+    drop(listener);
+    wait_for("learning by itself", 60 * SECOND, || lab.ping(1, 2, 1).then_some(()));
+}
+
+#[test]
+fn fail_secure_goes_on_without_its_controller() {
+    let _quiet = shared();
+    let (ns, hosts, dir) = Lab::bare(2);
+    let listener = Listener::new(&dir, "c.sock");
+    let args = ["--bridge", "br0", "--fail-mode", "secure", "--port", "p1", "--port", "p2", "--controller", &listener.target];
+    let switch = Switch::start(&ns, &dir, &args);
+    let mut peer = listener.accept(10 * SECOND);
+    let lab = Lab { switch, hosts, ns, dir };
+    peer.flow_mod(0, 10, 0, &oxm_in_port(1), &apply(&output(2)));
+    peer.flow_mod(0, 10, 0, &oxm_in_port(2), &apply(&output(1)));
+    peer.barrier();
+    assert!(lab.ping(1, 2, 3));
+    drop(peer);
+    drop(listener);
+    std::thread::sleep(SECOND);
+    assert!(lab.ping(1, 2, 3), "flows were lost with the controller");
+}
+
+#[test]
+fn passive_tcp_serves_ovs_ofctl() {
+    let _quiet = shared();
+    let (ns, _hosts, dir) = Lab::bare(1);
+    let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", "ptcp:6654:127.0.0.1"]);
+    let show = ns.sh("timeout 10 ovs-ofctl -O OpenFlow13 show tcp:127.0.0.1:6654");
+    assert!(show.contains("1(p1)"), "{show}");
+}
+
+#[test]
+fn another_version_is_refused_with_hello_failed() {
+    let _quiet = shared();
+    let lab = Lab::new(1, &[]);
+    let mut s = std::os::unix::net::UnixStream::connect(lab.switch.run_dir().join("br0.mgmt")).expect("connect");
+    s.set_read_timeout(Some(5 * SECOND)).expect("timeout");
+    // HELLO of version 1.0 alone.
+    s.write_all(&[1, 0, 0, 8, 0, 0, 0, 1]).expect("send");
+    let mut all = Vec::new();
+    let _ = s.read_to_end(&mut all);
+    let mut at = 0;
+    let mut refused = false;
+    while at + 8 <= all.len() {
+        let len = usize::from(u16::from_be_bytes([all[at + 2], all[at + 3]]));
+        if all[at + 1] == ofpt::ERROR {
+            assert_eq!(all[at + 8..at + 12], [0, 0, 0, 0], "must be HELLO_FAILED, INCOMPATIBLE");
+            refused = true;
+        }
+        at += len.max(8);
+    }
+    assert!(refused, "no error: {all:02x?}");
+}
+
+#[test]
+fn a_malformed_message_is_answered_and_the_connection_lives() {
+    let _quiet = shared();
+    let lab = Lab::new(1, &[]);
+    let mut peer = Peer::connect(&lab.switch.run_dir().join("br0.mgmt"));
+    // A flow-mod cut short, an unknown type, a barrier of the wrong length.
+    for (kind, body) in [(ofpt::FLOW_MOD, vec![0u8; 9]), (200, vec![]), (ofpt::BARRIER_REQUEST, vec![1, 2, 3])] {
+        let xid = peer.send(kind, &body);
+        let m = peer.expect("ERROR", 3 * SECOND, |m| m.xid == xid);
+        assert_eq!(m.kind, ofpt::ERROR);
+        assert_eq!(m.body[..2], [0, 1], "must be BAD_REQUEST");
+        assert_eq!(m.body[4..8], [4, kind, 0, 8 + body.len() as u8], "the failing message comes back");
+    }
+    peer.barrier();
+    // A length below 8: framing is lost, the connection ends, the switch does not.
+    peer.send_raw(&[4, ofpt::BARRIER_REQUEST, 0, 3, 0, 0, 0, 9]);
+    wait_for("the end of the connection", 5 * SECOND, || peer.is_closed().then_some(()));
+    Peer::connect(&lab.switch.run_dir().join("br0.mgmt")).barrier();
+}

@@ -1,0 +1,13 @@
+//! End-to-end tests: the real `ofswitchd` and `ofctl`, real hosts (network namespaces), real clients.
+//!
+//! One file per subject; `cargo test -p tests` runs all, `cargo test -p tests barrier` one subject.
+
+mod barrier;
+mod bridges;
+mod cli;
+mod connections;
+mod learning;
+mod linux_ports;
+mod ovs_ofctl;
+mod restart;
+mod upkeep;
