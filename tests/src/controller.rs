@@ -137,7 +137,9 @@ impl Peer {
         let mut peer = Peer { stream, buf: Vec::new(), inbox: VecDeque::new(), xid: 100 };
         peer.send(ofpt::HELLO, &[]);
         let xid = peer.send(ofpt::FEATURES_REQUEST, &[]);
-        peer.expect("FEATURES_REPLY", Duration::from_secs(10), |m| m.kind == ofpt::FEATURES_REPLY && m.xid == xid);
+        peer.expect("FEATURES_REPLY", Duration::from_secs(10), |m| {
+            m.kind == ofpt::FEATURES_REPLY && m.xid == xid
+        });
         peer.send(ofpt::SET_CONFIG, &[0, 0, 0xff, 0xff]);
         peer
     }
@@ -239,7 +241,14 @@ impl Peer {
     }
 
     /// A flow-mod on table 0: `command` (0 add, 1 modify, 3 delete), priority, flags, match fields and instructions in bytes.
-    pub fn flow_mod(&mut self, command: u8, priority: u16, flags: u16, oxm: &[u8], instructions: &[u8]) -> u32 {
+    pub fn flow_mod(
+        &mut self,
+        command: u8,
+        priority: u16,
+        flags: u16,
+        oxm: &[u8],
+        instructions: &[u8],
+    ) -> u32 {
         let mut b = vec![0u8; 16];
         b.extend([0, command, 0, 0, 0, 0]);
         b.extend(priority.to_be_bytes());

@@ -27,7 +27,8 @@ impl Wire {
     fn open_here(dev: &str) -> io::Result<Self> {
         let proto = (libc::ETH_P_ALL as u16).to_be();
         // SAFETY: plain system call; the result is checked.
-        let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, i32::from(proto)) };
+        let raw =
+            unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, i32::from(proto)) };
         if raw < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -122,7 +123,8 @@ impl Wire {
         let mut frame = vec![0u8; 70_000];
         let mut control = [0u64; 32];
         // SAFETY: all-zero sockaddr_ll and msghdr are valid.
-        let (mut from, mut msg): (libc::sockaddr_ll, libc::msghdr) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        let (mut from, mut msg): (libc::sockaddr_ll, libc::msghdr) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
         let mut iov = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
         msg.msg_name = std::ptr::from_mut(&mut from).cast();
         msg.msg_namelen = std::mem::size_of::<libc::sockaddr_ll>() as u32;
@@ -142,15 +144,15 @@ impl Wire {
             let mut aux = None;
             while !cmsg.is_null() {
                 if (*cmsg).cmsg_level == libc::SOL_PACKET && (*cmsg).cmsg_type == PACKET_AUXDATA {
-                    aux = Some(std::ptr::read_unaligned(libc::CMSG_DATA(cmsg).cast::<libc::tpacket_auxdata>()));
+                    aux =
+                        Some(std::ptr::read_unaligned(libc::CMSG_DATA(cmsg).cast::<libc::tpacket_auxdata>()));
                 }
                 cmsg = libc::CMSG_NXTHDR(&msg, cmsg);
             }
             aux
         };
         if let Some(aux) = aux.filter(|a| a.tp_status & TP_STATUS_VLAN_VALID != 0) {
-            let tpid =
-                if aux.tp_status & TP_STATUS_VLAN_TPID_VALID != 0 { aux.tp_vlan_tpid } else { 0x8100 };
+            let tpid = if aux.tp_status & TP_STATUS_VLAN_TPID_VALID != 0 { aux.tp_vlan_tpid } else { 0x8100 };
             let mut tag = tpid.to_be_bytes().to_vec();
             tag.extend(aux.tp_vlan_tci.to_be_bytes());
             frame.splice(12..12, tag);
@@ -190,7 +192,8 @@ pub fn udp(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, data: &[u8]) -> V
     u.extend(ulen.to_be_bytes());
     u.extend([0, 0]);
     u.extend(data);
-    let pseudo: u32 = src.chunks(2).chain(dst.chunks(2)).map(|c| u32::from(u16::from_be_bytes([c[0], c[1]]))).sum();
+    let pseudo: u32 =
+        src.chunks(2).chain(dst.chunks(2)).map(|c| u32::from(u16::from_be_bytes([c[0], c[1]]))).sum();
     let sum = checksum(&u, pseudo + 17 + u32::from(ulen));
     u[6..8].copy_from_slice(&(if sum == 0 { 0xffff } else { sum }).to_be_bytes());
     p.extend(u);

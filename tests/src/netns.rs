@@ -65,7 +65,10 @@ impl Netns {
     }
 
     /// Run `body` on a thread of its own that lives inside; sockets it makes stay there.
-    pub fn spawn<T: Send + 'static>(&self, body: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> std::thread::JoinHandle<T> {
         let file = File::open(format!("/run/netns/{}", self.name)).expect("namespace file");
         std::thread::spawn(move || {
             // SAFETY: setns takes a descriptor that `file` keeps open, and changes only the calling thread.
@@ -115,7 +118,10 @@ fn sweep() {
     let Ok(dir) = std::fs::read_dir("/run/netns") else { return };
     for entry in dir.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix("ofe-").and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse::<u32>().ok());
+        let owner = name
+            .strip_prefix("ofe-")
+            .and_then(|rest| rest.split('-').next())
+            .and_then(|pid| pid.parse::<u32>().ok());
         if let Some(pid) = owner {
             if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
                 let _ = Command::new("ip").args(["netns", "del", &name]).output();

@@ -29,7 +29,11 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     /// A fresh one, with a short path (Unix sockets allow 107 bytes).
     pub fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("ofe-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        let path = std::env::temp_dir().join(format!(
+            "ofe-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
         std::fs::create_dir_all(&path).expect("temporary directory");
         Scratch(path)
     }
@@ -112,7 +116,9 @@ impl Switch {
                 Err(e) => {
                     let status = match e {
                         mpsc::RecvTimeoutError::Timeout => "still running, not ready".to_string(),
-                        mpsc::RecvTimeoutError::Disconnected => format!("{}", switch.child.wait().expect("wait")),
+                        mpsc::RecvTimeoutError::Disconnected => {
+                            format!("{}", switch.child.wait().expect("wait"))
+                        }
                     };
                     return Err(format!("{status}: {said}{}", switch.log_text()));
                 }
@@ -190,7 +196,8 @@ impl Switch {
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("stat");
         let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
-        let ticks: u64 = fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime");
+        let ticks: u64 =
+            fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime");
         Duration::from_millis(ticks * 10)
     }
 
@@ -266,7 +273,9 @@ impl Lab {
         for i in 1..=n {
             let host = Netns::new(&format!("h{i}"));
             ns.cable(&format!("p{i}"), &host, "eth0");
-            host.sh(&format!("ip link set eth0 address 02:00:00:00:00:{i:02x}; ip addr add 10.0.0.{i}/24 dev eth0"));
+            host.sh(&format!(
+                "ip link set eth0 address 02:00:00:00:00:{i:02x}; ip addr add 10.0.0.{i}/24 dev eth0"
+            ));
             hosts.push(host);
         }
         (ns, hosts, Scratch::new())

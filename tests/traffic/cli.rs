@@ -27,9 +27,14 @@ fn flows_by_ofctl_read_like_ovs_ofctl() {
          table=0,priority=0,actions=NORMAL\npriority=20,arp,actions=FLOOD\nipv6,icmp6,actions=CONTROLLER:128\n",
     );
     lab.switch.ofctl(&["add-flows", "br0", &file]);
-    lab.switch.ofctl(&["add-flow", "br0", "priority=30,tcp,tp_dst=22,actions=set_field:02:00:00:00:00:09->eth_dst,output:2"]);
+    lab.switch.ofctl(&[
+        "add-flow",
+        "br0",
+        "priority=30,tcp,tp_dst=22,actions=set_field:02:00:00:00:00:09->eth_dst,output:2",
+    ]);
     let sorted = |text: String| {
-        let mut lines: Vec<String> = text.lines().filter(|l| l.contains("actions=")).map(|l| l.trim().to_string()).collect();
+        let mut lines: Vec<String> =
+            text.lines().filter(|l| l.contains("actions=")).map(|l| l.trim().to_string()).collect();
         lines.sort();
         lines
     };
@@ -60,7 +65,9 @@ fn a_packet_is_traced_as_it_is_handled() {
     // The packet itself.
     let (tx, rx) = (Wire::open(lab.host(1), "eth0"), Wire::open(lab.host(2), "eth0"));
     tx.send(&ether(2, 1, 0x0800, &udp([10, 0, 0, 1], [10, 0, 0, 2], 5, 53, b"dns")));
-    rx.expect("the packet with ttl 63", std::time::Duration::from_secs(3), |f| (f[12..14] == [8, 0] && f[22] == 63).then_some(()));
+    rx.expect("the packet with ttl 63", std::time::Duration::from_secs(3), |f| {
+        (f[12..14] == [8, 0] && f[22] == 63).then_some(())
+    });
     let megaflows = lab.switch.ofctl(&["dump-megaflows", "br0"]);
     assert!(megaflows.contains("dst=53") || megaflows.contains("tp_dst=53"), "{megaflows}");
 }
@@ -72,7 +79,10 @@ fn malformed_input_is_refused_in_one_line_and_changes_nothing() {
     let s = &lab.switch;
     s.ofctl(&["add-flow", "br0", "priority=1,in_port=1,actions=output:2"]);
     let before = s.ofctl(&["--no-stats", "dump-flows", "br0"]);
-    let bad_file = lab.dir.write("bad.txt", "priority=2,in_port=1,actions=drop\n\npriority=3,nw_src=10.0.0.300,ip,actions=drop\n");
+    let bad_file = lab.dir.write(
+        "bad.txt",
+        "priority=2,in_port=1,actions=drop\n\npriority=3,nw_src=10.0.0.300,ip,actions=drop\n",
+    );
     let cases: &[(&[&str], &[&str])] = &[
         (&["add-flow", "br0", "in_port=1,actions=outptu:2"], &["outptu"]),
         (&["add-flow", "br0", "in_prot=1,actions=output:2"], &["in_prot"]),
@@ -172,7 +182,8 @@ fn sockets_are_private_and_vanish() {
     let switch = Switch::start(&ns, &dir, &["--bridge", "br0"]);
     let run = switch.run_dir().to_path_buf();
     for name in ["br0.mgmt", "br0.snoop", "ofswitchd.sock"] {
-        let mode = std::fs::metadata(run.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")).permissions().mode();
+        let mode =
+            std::fs::metadata(run.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")).permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     switch.stop();

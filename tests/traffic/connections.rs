@@ -13,7 +13,8 @@ fn a_lost_controller_is_found_again_at_once() {
     let _quiet = shared();
     let (ns, _hosts, dir) = Lab::bare(1);
     let listener = Listener::new(&dir, "c.sock");
-    let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &listener.target]);
+    let _switch =
+        Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &listener.target]);
     for _ in 0..3 {
         let mut peer = listener.accept(10 * SECOND);
         peer.barrier();
@@ -43,7 +44,18 @@ fn fail_secure_keeps_flows_and_fail_standalone_switches() {
     let _quiet = shared();
     let (ns, hosts, dir) = Lab::bare(2);
     let listener = Listener::new(&dir, "c.sock");
-    let args = ["--bridge", "br0", "--fail-mode", "standalone", "--port", "p1", "--port", "p2", "--controller", &listener.target];
+    let args = [
+        "--bridge",
+        "br0",
+        "--fail-mode",
+        "standalone",
+        "--port",
+        "p1",
+        "--port",
+        "p2",
+        "--controller",
+        &listener.target,
+    ];
     let switch = Switch::start(&ns, &dir, &args);
     let peer = listener.accept(10 * SECOND);
     let lab = Lab { switch, hosts, ns, dir };
@@ -58,7 +70,18 @@ fn fail_secure_goes_on_without_its_controller() {
     let _quiet = shared();
     let (ns, hosts, dir) = Lab::bare(2);
     let listener = Listener::new(&dir, "c.sock");
-    let args = ["--bridge", "br0", "--fail-mode", "secure", "--port", "p1", "--port", "p2", "--controller", &listener.target];
+    let args = [
+        "--bridge",
+        "br0",
+        "--fail-mode",
+        "secure",
+        "--port",
+        "p1",
+        "--port",
+        "p2",
+        "--controller",
+        &listener.target,
+    ];
     let switch = Switch::start(&ns, &dir, &args);
     let mut peer = listener.accept(10 * SECOND);
     let lab = Lab { switch, hosts, ns, dir };
@@ -76,7 +99,8 @@ fn fail_secure_goes_on_without_its_controller() {
 fn passive_tcp_serves_ovs_ofctl() {
     let _quiet = shared();
     let (ns, _hosts, dir) = Lab::bare(1);
-    let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", "ptcp:6654:127.0.0.1"]);
+    let _switch =
+        Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", "ptcp:6654:127.0.0.1"]);
     let show = ns.sh("timeout 10 ovs-ofctl -O OpenFlow13 show tcp:127.0.0.1:6654");
     assert!(show.contains("1(p1)"), "{show}");
 }
@@ -85,7 +109,8 @@ fn passive_tcp_serves_ovs_ofctl() {
 fn another_version_is_refused_with_hello_failed() {
     let _quiet = shared();
     let lab = Lab::new(1, &[]);
-    let mut s = std::os::unix::net::UnixStream::connect(lab.switch.run_dir().join("br0.mgmt")).expect("connect");
+    let mut s =
+        std::os::unix::net::UnixStream::connect(lab.switch.run_dir().join("br0.mgmt")).expect("connect");
     s.set_read_timeout(Some(5 * SECOND)).expect("timeout");
     // HELLO of version 1.0 alone.
     s.write_all(&[1, 0, 0, 8, 0, 0, 0, 1]).expect("send");
@@ -110,7 +135,9 @@ fn a_malformed_message_is_answered_and_the_connection_lives() {
     let lab = Lab::new(1, &[]);
     let mut peer = Peer::connect(&lab.switch.run_dir().join("br0.mgmt"));
     // A flow-mod cut short, an unknown type, a barrier of the wrong length.
-    for (kind, body) in [(ofpt::FLOW_MOD, vec![0u8; 9]), (200, vec![]), (ofpt::BARRIER_REQUEST, vec![1, 2, 3])] {
+    for (kind, body) in
+        [(ofpt::FLOW_MOD, vec![0u8; 9]), (200, vec![]), (ofpt::BARRIER_REQUEST, vec![1, 2, 3])]
+    {
         let xid = peer.send(kind, &body);
         let m = peer.expect("ERROR", 3 * SECOND, |m| m.xid == xid);
         assert_eq!(m.kind, ofpt::ERROR);

@@ -13,7 +13,18 @@ fn hosts_talk_through_os_ken_learning_switch() {
     let switch = Switch::start(
         &ns,
         &dir,
-        &["--bridge", "br0", "--port", "p1", "--port", "p2", "--port", "p3", "--controller", "tcp:127.0.0.1:6653"],
+        &[
+            "--bridge",
+            "br0",
+            "--port",
+            "p1",
+            "--port",
+            "p2",
+            "--port",
+            "p3",
+            "--controller",
+            "tcp:127.0.0.1:6653",
+        ],
     );
     wait_for("the table-miss entry", Duration::from_secs(10), || {
         switch.ovs_ofctl(&["dump-flows", "br0"]).contains("CONTROLLER").then_some(())

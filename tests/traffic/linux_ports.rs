@@ -107,17 +107,25 @@ fn vlan_tags_that_the_kernel_strips_are_put_back() {
     for (tpid, vid, pcp) in [(0x8100, 100, 3), (0x88a8, 7, 5), (0x8100, 0, 6), (0x8100, 4095, 7)] {
         let frame = ether(2, 1, tpid, &tagged(vid, pcp, 0x0800, &inner));
         tx.send(&frame);
-        rx.expect(&format!("frame with tag {tpid:#x} {vid}"), 3 * SECOND, |f| (f == frame.as_slice()).then_some(()));
+        rx.expect(&format!("frame with tag {tpid:#x} {vid}"), 3 * SECOND, |f| {
+            (f == frame.as_slice()).then_some(())
+        });
     }
     // Two tags: the outer is stripped, the inner is not.
     let frame = ether(2, 1, 0x88a8, &tagged(5, 1, 0x8100, &tagged(6, 2, 0x0800, &inner)));
     tx.send(&frame);
     rx.expect("double-tagged frame", 3 * SECOND, |f| (f == frame.as_slice()).then_some(()));
     // And a rule sees the tag.
-    lab.switch.ovs_ofctl(&["add-flow", "br0", "priority=40000,in_port=1,dl_vlan=100,actions=strip_vlan,output:2"]);
+    lab.switch.ovs_ofctl(&[
+        "add-flow",
+        "br0",
+        "priority=40000,in_port=1,dl_vlan=100,actions=strip_vlan,output:2",
+    ]);
     tx.send(&ether(2, 1, 0x8100, &tagged(100, 3, 0x0800, &inner)));
     let plain = ether(2, 1, 0x0800, &inner);
-    rx.expect("frame without its tag", 3 * SECOND, |f| f.starts_with(&plain[..14 + inner.len()]).then_some(()));
+    rx.expect("frame without its tag", 3 * SECOND, |f| {
+        f.starts_with(&plain[..14 + inner.len()]).then_some(())
+    });
 }
 
 #[test]
@@ -172,7 +180,13 @@ fn counters_are_exact_once_traffic_stops() {
     let got = rx.drain(SECOND).iter().filter(|f| f[12..14] == [0x88, 0xb5]).count();
     assert_eq!(got, 1000);
     let flows = lab.switch.ovs_ofctl(&["dump-flows", "br0"]);
-    let line = |word: &str| flows.lines().find(|l| l.contains(word)).unwrap_or_else(|| panic!("no {word} in\n{flows}")).to_string();
+    let line = |word: &str| {
+        flows
+            .lines()
+            .find(|l| l.contains(word))
+            .unwrap_or_else(|| panic!("no {word} in\n{flows}"))
+            .to_string()
+    };
     assert!(line("0x88b5").contains("n_packets=1000, n_bytes=60000"), "{flows}");
     assert!(line("0x88b6").contains("n_packets=250, n_bytes=15000"), "{flows}");
 }
@@ -191,7 +205,16 @@ fn link_state_is_followed_and_reported() {
     let switch = tests::switch::Switch::start(
         &ns,
         &dir,
-        &["--bridge", "br0", "--port", "p1,ofport=1", "--port", "p2,ofport=2", "--controller", &listener.target],
+        &[
+            "--bridge",
+            "br0",
+            "--port",
+            "p1,ofport=1",
+            "--port",
+            "p2,ofport=2",
+            "--controller",
+            &listener.target,
+        ],
     );
     let mut peer = listener.accept(10 * SECOND);
     peer.barrier();
@@ -233,7 +256,16 @@ fn an_interface_that_vanishes_and_comes_back_is_picked_up_again() {
     let switch = tests::switch::Switch::start(
         &ns,
         &dir,
-        &["--bridge", "br0", "--port", "p1,ofport=1", "--port", "p2,ofport=2", "--controller", &listener.target],
+        &[
+            "--bridge",
+            "br0",
+            "--port",
+            "p1,ofport=1",
+            "--port",
+            "p2,ofport=2",
+            "--controller",
+            &listener.target,
+        ],
     );
     let mut peer = listener.accept(10 * SECOND);
     let lab = Lab { switch, hosts, ns, dir };
@@ -261,7 +293,16 @@ fn packet_in_carries_the_frame_and_packet_out_sends_one() {
     let _switch = tests::switch::Switch::start(
         &ns,
         &dir,
-        &["--bridge", "br0", "--port", "p1,ofport=1", "--port", "p2,ofport=2", "--controller", &listener.target],
+        &[
+            "--bridge",
+            "br0",
+            "--port",
+            "p1,ofport=1",
+            "--port",
+            "p2,ofport=2",
+            "--controller",
+            &listener.target,
+        ],
     );
     let mut peer = listener.accept(10 * SECOND);
     peer.flow_mod(0, 10, 0, &oxm_in_port(1), &apply(&output(CONTROLLER)));

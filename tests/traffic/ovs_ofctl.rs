@@ -44,7 +44,11 @@ fn flows_are_added_modified_and_deleted() {
     let lab = Lab::new(2, &[]);
     let s = &lab.switch;
     s.ovs_ofctl(&["add-flow", "br0", "priority=100,in_port=1,tcp,tp_dst=80,actions=output:2"]);
-    s.ovs_ofctl(&["add-flow", "br0", "priority=100,in_port=1,udp,nw_src=10.1.0.0/16,actions=dec_ttl,output:2"]);
+    s.ovs_ofctl(&[
+        "add-flow",
+        "br0",
+        "priority=100,in_port=1,udp,nw_src=10.1.0.0/16,actions=dec_ttl,output:2",
+    ]);
     s.ovs_ofctl(&["add-flow", "br0", "table=3,cookie=0x1234,ipv6,ipv6_dst=2001:db8::/32,actions=drop"]);
     s.ovs_ofctl(&["add-flow", "br0", "priority=7,dl_vlan=5,actions=strip_vlan,goto_table:3"]);
     assert_eq!(
@@ -80,7 +84,10 @@ fn refusals_carry_the_right_error_and_change_nothing() {
     for (args, error) in [
         (&["add-flow", "br0", "priority=5,ip,nw_proto=6,check_overlap,actions=drop"][..], "OFPFMFC_OVERLAP"),
         (&["add-flow", "br0", "actions=group:77"], "OFPBAC_BAD_OUT_GROUP"),
-        (&["add-group", "br0", "group_id=1,type=indirect,bucket=actions=output:1,bucket=actions=output:2"], "OFPGMFC_"),
+        (
+            &["add-group", "br0", "group_id=1,type=indirect,bucket=actions=output:1,bucket=actions=output:2"],
+            "OFPGMFC_",
+        ),
         (&["mod-group", "br0", "group_id=9,type=all,bucket=actions=output:1"], "OFPGMFC_UNKNOWN_GROUP"),
         (&["mod-meter", "br0", "meter=9,kbps,band=type=drop,rate=1"], "OFPMMFC_UNKNOWN_METER"),
     ] {
@@ -101,7 +108,10 @@ fn groups_and_meters() {
     let groups = s.ovs_ofctl(&["dump-groups", "br0"]);
     assert!(groups.contains("group_id=1,type=all") && groups.contains("output:p3"), "{groups}");
     let meters = s.ovs_ofctl(&["dump-meters", "br0"]);
-    assert!(meters.contains("meter=4 pktps burst stats") && meters.contains("rate=1000 burst_size=100"), "{meters}");
+    assert!(
+        meters.contains("meter=4 pktps burst stats") && meters.contains("rate=1000 burst_size=100"),
+        "{meters}"
+    );
     s.ovs_ofctl(&["add-flow", "br0", "in_port=1,actions=meter:4,group:1"]);
     let tx = Wire::open(lab.host(1), "eth0");
     let others = [Wire::open(lab.host(2), "eth0"), Wire::open(lab.host(3), "eth0")];
@@ -131,7 +141,9 @@ fn bundles_are_all_or_nothing() {
     let good = lab.dir.write("good.txt", "priority=1,in_port=1,actions=2\npriority=2,in_port=2,actions=1\n");
     lab.switch.ovs_ofctl(&["--bundle", "add-flows", "br0", &good]);
     assert_eq!(flows(&lab).len(), 2);
-    let bad = lab.dir.write("bad.txt", "priority=3,in_port=1,actions=drop\npriority=4,in_port=1,actions=group:99\n");
+    let bad = lab
+        .dir
+        .write("bad.txt", "priority=3,in_port=1,actions=drop\npriority=4,in_port=1,actions=group:99\n");
     let out = lab.switch.try_ovs_ofctl(&["--bundle", "add-flows", "br0", &bad]);
     assert!(!out.status.success());
     assert_eq!(flows(&lab).len(), 2, "half of a refused bundle stayed: {:?}", flows(&lab));
@@ -148,7 +160,11 @@ fn packet_out_and_port_statistics() {
     let rx = Wire::open(lab.host(2), "eth0");
     let frame = ether(2, 1, 0x0800, &udp([10, 0, 0, 1], [10, 0, 0, 2], 7, 8, b"out"));
     let hex: String = frame.iter().map(|b| format!("{b:02x}")).collect();
-    lab.switch.ovs_ofctl(&["packet-out", "br0", &format!("in_port=CONTROLLER packet={hex} actions=output:2")]);
+    lab.switch.ovs_ofctl(&[
+        "packet-out",
+        "br0",
+        &format!("in_port=CONTROLLER packet={hex} actions=output:2"),
+    ]);
     rx.expect("the packet", Duration::from_secs(3), |f| (f == frame.as_slice()).then_some(()));
     let stats = lab.switch.ovs_ofctl(&["dump-ports", "br0", "2"]);
     assert!(stats.contains("tx pkts=1, bytes=60"), "{stats}");
@@ -162,7 +178,10 @@ fn mod_port_takes_effect() {
     let (tx, rx) = (Wire::open(lab.host(1), "eth0"), Wire::open(lab.host(2), "eth0"));
     lab.switch.ovs_ofctl(&["mod-port", "br0", "2", "no-forward"]);
     tx.send(&ether(2, 1, 0x88b5, b"no"));
-    assert!(rx.drain(Duration::from_millis(500)).iter().all(|f| f[12..14] != [0x88, 0xb5]), "forwarded to a no-forward port");
+    assert!(
+        rx.drain(Duration::from_millis(500)).iter().all(|f| f[12..14] != [0x88, 0xb5]),
+        "forwarded to a no-forward port"
+    );
     lab.switch.ovs_ofctl(&["mod-port", "br0", "2", "forward"]);
     tx.send(&ether(2, 1, 0x88b5, b"yes"));
     rx.expect("a frame", Duration::from_secs(3), |f| f[14..].starts_with(b"yes").then_some(()));

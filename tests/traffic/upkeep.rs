@@ -24,20 +24,28 @@ fn timeouts_remove_flows_and_tell_the_controller() {
     let _quiet = shared();
     let (ns, _hosts, dir) = Lab::bare(2);
     let listener = Listener::new(&dir, "c.sock");
-    let switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--port", "p2", "--controller", &listener.target]);
+    let switch = Switch::start(
+        &ns,
+        &dir,
+        &["--bridge", "br0", "--port", "p1", "--port", "p2", "--controller", &listener.target],
+    );
     let mut peer = listener.accept(Duration::from_secs(10));
     // Through ovs-ofctl for the timeouts; send_flow_rem asks for the message.
     switch.ovs_ofctl(&["add-flow", "br0", "idle_timeout=1,send_flow_rem,in_port=1,actions=output:2"]);
     switch.ovs_ofctl(&["add-flow", "br0", "hard_timeout=1,send_flow_rem,in_port=2,actions=output:1"]);
     for want in [0u8, 1] {
-        let m = peer.expect("FLOW_REMOVED", Duration::from_secs(5), |m| m.kind == ofpt::FLOW_REMOVED && m.body[10] == want);
+        let m = peer.expect("FLOW_REMOVED", Duration::from_secs(5), |m| {
+            m.kind == ofpt::FLOW_REMOVED && m.body[10] == want
+        });
         assert_eq!(m.body[11], 0, "table 0");
     }
     // And one that is deleted.
     peer.flow_mod(0, 9, 1, &oxm_in_port(1), &apply(&output(2)));
     peer.flow_mod(3, 0, 0, &[], &[]);
     peer.barrier();
-    peer.expect("FLOW_REMOVED for a deletion", Duration::from_secs(3), |m| m.kind == ofpt::FLOW_REMOVED && m.body[10] == 2);
+    peer.expect("FLOW_REMOVED for a deletion", Duration::from_secs(3), |m| {
+        m.kind == ofpt::FLOW_REMOVED && m.body[10] == 2
+    });
 }
 
 #[test]
@@ -45,7 +53,13 @@ fn it_ends_cleanly_under_traffic() {
     let _quiet = shared();
     let lab = Lab::new(2, &[]);
     lab.switch.ovs_ofctl(&["add-flow", "br0", "actions=NORMAL"]);
-    let mut flood = lab.host(1).command("ping").args(["-q", "-f", "-w", "20", "10.0.0.2"]).stdout(std::process::Stdio::null()).spawn().expect("ping");
+    let mut flood = lab
+        .host(1)
+        .command("ping")
+        .args(["-q", "-f", "-w", "20", "10.0.0.2"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("ping");
     std::thread::sleep(Duration::from_millis(500));
     let Lab { switch, .. } = lab;
     switch.stop();
