@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod flow_key;
+pub mod port;
 pub mod upcall;
 
 pub use action::{DpAction, DpMeterId, KeyPatch, PortId};
