@@ -9,7 +9,11 @@ use std::path::PathBuf;
 fn main() {
     println!("cargo:rerun-if-changed=shim/wrapper.h");
     println!("cargo:rerun-if-changed=shim/shim.c");
-    let dpdk = match pkg_config::Config::new().cargo_metadata(false).range_version("22.11".."23").probe("libdpdk") {
+    let dpdk = match pkg_config::Config::new()
+        .cargo_metadata(false)
+        .range_version("22.11".."23")
+        .probe("libdpdk")
+    {
         Ok(l) => l,
         Err(e) => {
             eprintln!("DPDK 22.11's development files are needed (Debian 12: apt install libdpdk-dev libclang-dev), or build without feature `dpdk`.\n{e}");
@@ -25,7 +29,12 @@ fn main() {
     let include: Vec<String> = dpdk.include_paths.iter().map(|p| format!("-I{}", p.display())).collect();
 
     let mut shim = cc::Build::new();
-    shim.file("shim/shim.c").include("shim").flag("-include").flag("rte_config.h").flag("-march=corei7").opt_level(3);
+    shim.file("shim/shim.c")
+        .include("shim")
+        .flag("-include")
+        .flag("rte_config.h")
+        .flag("-march=corei7")
+        .opt_level(3);
     shim.includes(&dpdk.include_paths).flag_if_supported("-Wno-deprecated-declarations").warnings(false);
     shim.compile("ofs_dpdk_shim");
 

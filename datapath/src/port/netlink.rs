@@ -94,11 +94,15 @@ impl LinkSocket {
             sys::poll_in(&[s.fd.as_fd()], -1)?;
             let n = sys::recv(s.fd.as_fd(), &mut s.buf)?;
             let mut done = false;
-            parse(&s.buf[..n], &mut |u| {
-                if let LinkUpdate::Present(i) = u {
-                    out.push(i);
-                }
-            }, &mut done);
+            parse(
+                &s.buf[..n],
+                &mut |u| {
+                    if let LinkUpdate::Present(i) = u {
+                        out.push(i);
+                    }
+                },
+                &mut done,
+            );
             if done {
                 return Ok(out);
             }
@@ -243,7 +247,14 @@ mod tests {
         let mut b = link(libc::RTM_NEWLINK, (libc::IFF_UP | libc::IFF_LOWER_UP) as u32);
         b.extend(link(libc::RTM_DELLINK, 0));
         let got = all(&b);
-        let info = LinkInfo { ifindex: 7, name: "veth7".into(), admin_up: true, carrier: true, mtu: 1400, mac: [2, 0, 0, 0, 0, 7] };
+        let info = LinkInfo {
+            ifindex: 7,
+            name: "veth7".into(),
+            admin_up: true,
+            carrier: true,
+            mtu: 1400,
+            mac: [2, 0, 0, 0, 0, 7],
+        };
         assert!(info.link_up());
         assert_eq!(got, [LinkUpdate::Present(info), LinkUpdate::Gone { ifindex: 7, name: "veth7".into() }]);
     }

@@ -44,7 +44,8 @@ pub fn sum(bytes: &[u8], start: u64) -> u64 {
     let mut s = 0u64;
     let mut c = bytes.chunks_exact(8);
     for w in &mut c {
-        s += u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]])) + u64::from(u32::from_ne_bytes([w[4], w[5], w[6], w[7]]));
+        s += u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]]))
+            + u64::from(u32::from_ne_bytes([w[4], w[5], w[6], w[7]]));
     }
     let mut last = [0u8; 8];
     last[..c.remainder().len()].copy_from_slice(c.remainder());
@@ -115,7 +116,13 @@ fn layout(f: &[u8], p: &Pending) -> Option<Layout> {
     let tcp = p.gso != Gso::Udp;
     let payload = if tcp { l4 + usize::from(*f.get(l4 + 12)? >> 4) * 4 } else { l4 + 8 };
     let (l3_min, l4_min) = (if ipv6 { 40 } else { 20 }, if tcp { 20 } else { 8 });
-    (l4 >= l3 + l3_min && payload >= l4 + l4_min && payload < f.len()).then_some(Layout { l3, l4, payload, ipv6, tcp })
+    (l4 >= l3 + l3_min && payload >= l4 + l4_min && payload < f.len()).then_some(Layout {
+        l3,
+        l4,
+        payload,
+        ipv6,
+        tcp,
+    })
 }
 
 /// Cuts a super-frame: `each` gets complete frames, with correct lengths, ids, sequence numbers, flags and checksums.
@@ -123,7 +130,12 @@ fn layout(f: &[u8], p: &Pending) -> Option<Layout> {
 ///
 /// # Errors
 /// [`BadSuperFrame`] if the headers make no sense.
-pub fn segment(frame: &[u8], p: &Pending, scratch: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> Result<usize, BadSuperFrame> {
+pub fn segment(
+    frame: &[u8],
+    p: &Pending,
+    scratch: &mut Vec<u8>,
+    mut each: impl FnMut(&[u8]),
+) -> Result<usize, BadSuperFrame> {
     let lay = layout(frame, p).ok_or(BadSuperFrame)?;
     let size = usize::from(p.gso_size);
     if size == 0 {
@@ -273,7 +285,12 @@ mod tests {
 
     #[test]
     fn completed_checksums_are_right() {
-        for (v6, tcp, vlan, n) in [(false, true, false, 100), (false, false, true, 1), (true, true, true, 0), (true, false, false, 999)] {
+        for (v6, tcp, vlan, n) in [
+            (false, true, false, 100),
+            (false, false, true, 1),
+            (true, true, true, 0),
+            (true, false, false, 999),
+        ] {
             let (mut f, p) = frame(v6, tcp, vlan, n);
             assert!(complete_checksum(&mut f, p.csum_start, p.csum_offset));
             check(&f, v6, tcp, vlan);
@@ -300,7 +317,15 @@ mod tests {
                     let (head, want) = f.split_at(f.len() - 3001);
                     assert!(!head.is_empty() && got == want && n == 4);
                     if tcp {
-                        assert_eq!(seen.iter().map(|s| s.0).collect::<Vec<_>>(), [0xffff_ff00, 0xffff_ff00u32.wrapping_add(1000), 0xffff_ff00u32.wrapping_add(2000), 0xffff_ff00u32.wrapping_add(3000)]);
+                        assert_eq!(
+                            seen.iter().map(|s| s.0).collect::<Vec<_>>(),
+                            [
+                                0xffff_ff00,
+                                0xffff_ff00u32.wrapping_add(1000),
+                                0xffff_ff00u32.wrapping_add(2000),
+                                0xffff_ff00u32.wrapping_add(3000)
+                            ]
+                        );
                         assert_eq!(seen.iter().map(|s| s.1).collect::<Vec<_>>(), [0x90, 0x10, 0x10, 0x19]);
                     }
                     if !v6 {

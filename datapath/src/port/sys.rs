@@ -41,7 +41,11 @@ const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
 /// Turns -1 into the error number.
 fn check(r: libc::c_int) -> io::Result<libc::c_int> {
-    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(r) }
+    if r < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(r)
+    }
 }
 
 fn check_len(r: libc::ssize_t) -> io::Result<usize> {
@@ -56,21 +60,31 @@ fn owned(r: libc::c_int) -> io::Result<OwnedFd> {
 
 fn set_opt<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, v: &T) -> io::Result<()> {
     // SAFETY: `v` is a live value of `size_of::<T>()` bytes, only read.
-    check(unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(v).cast(), size_of::<T>() as libc::socklen_t) })?;
+    check(unsafe {
+        libc::setsockopt(fd, level, name, std::ptr::from_ref(v).cast(), size_of::<T>() as libc::socklen_t)
+    })?;
     Ok(())
 }
 
 /// A bound, non-blocking rtnetlink socket.
 pub fn netlink_route_socket(groups: u32) -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed.
-    let fd = owned(unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, libc::NETLINK_ROUTE) })?;
+    let fd = owned(unsafe {
+        libc::socket(
+            libc::AF_NETLINK,
+            libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            libc::NETLINK_ROUTE,
+        )
+    })?;
     set_opt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &(1i32 << 20))?;
     // SAFETY: sockaddr_nl is plain data for which zero is valid.
     let mut sa: libc::sockaddr_nl = unsafe { zeroed() };
     sa.nl_family = libc::AF_NETLINK as u16;
     sa.nl_groups = groups;
     // SAFETY: `sa` is a live sockaddr_nl of the given length.
-    check(unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&sa).cast(), size_of::<libc::sockaddr_nl>() as u32) })?;
+    check(unsafe {
+        libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&sa).cast(), size_of::<libc::sockaddr_nl>() as u32)
+    })?;
     Ok(fd)
 }
 
@@ -155,7 +169,8 @@ impl VnetHdr {
     /// The inverse of [`VnetHdr::parse`].
     pub fn emit(&self) -> [u8; VNET_HDR_LEN] {
         let mut b = [0; VNET_HDR_LEN];
-        b[0] = u8::from(self.needs_csum) * VIRTIO_NET_HDR_F_NEEDS_CSUM + u8::from(self.data_valid) * VIRTIO_NET_HDR_F_DATA_VALID;
+        b[0] = u8::from(self.needs_csum) * VIRTIO_NET_HDR_F_NEEDS_CSUM
+            + u8::from(self.data_valid) * VIRTIO_NET_HDR_F_DATA_VALID;
         b[1] = self.gso_type;
         b[2..4].copy_from_slice(&self.hdr_len.to_ne_bytes());
         b[4..6].copy_from_slice(&self.gso_size.to_ne_bytes());
@@ -217,12 +232,22 @@ impl MsgRing {
     pub fn new() -> Self {
         // SAFETY: mmsghdr and iovec are plain C structures for which zero is valid.
         let (msgs, iovs) = unsafe { (Box::new(zeroed()), Box::new(zeroed())) };
-        Self { msgs, iovs, vnet: Box::new([[0; VNET_HDR_LEN]; BURST]), ctrl: Box::new([[0; CTRL / 8]; BURST]) }
+        Self {
+            msgs,
+            iovs,
+            vnet: Box::new([[0; VNET_HDR_LEN]; BURST]),
+            ctrl: Box::new([[0; CTRL / 8]; BURST]),
+        }
     }
 
     /// Receives up to `bufs.len()` frames without waiting: each into its buffer and, what does not fit, into its overflow
     /// (both must be as many; at most [`BURST`]). `meta(i)` tells about each.
-    pub fn recv(&mut self, fd: BorrowedFd<'_>, bufs: &mut [&mut [u8]], overflow: &mut [Box<[u8]>]) -> io::Result<usize> {
+    pub fn recv(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        bufs: &mut [&mut [u8]],
+        overflow: &mut [Box<[u8]>],
+    ) -> io::Result<usize> {
         let n = bufs.len().min(overflow.len()).min(BURST);
         for i in 0..n {
             self.iovs[i] = [
@@ -241,7 +266,15 @@ impl MsgRing {
         }
         // SAFETY: the first `n` headers have just been filled with pointers to live, exclusive buffers (`self`'s and the callers'),
         // each with its true length, that outlive the call.
-        let got = check(unsafe { libc::recvmmsg(fd.as_raw_fd(), self.msgs.as_mut_ptr(), n as u32, libc::MSG_DONTWAIT, std::ptr::null_mut()) })?;
+        let got = check(unsafe {
+            libc::recvmmsg(
+                fd.as_raw_fd(),
+                self.msgs.as_mut_ptr(),
+                n as u32,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        })?;
         Ok(got as usize)
     }
 
@@ -259,12 +292,15 @@ impl MsgRing {
             let c: libc::cmsghdr = unsafe { std::ptr::read(self.ctrl[i].as_ptr().cast()) };
             if c.cmsg_level == libc::SOL_PACKET && c.cmsg_type == PACKET_AUXDATA {
                 // SAFETY: the length was checked above: header and auxdata lie inside the buffer; plain integers.
-                let a: AuxData = unsafe { std::ptr::read(self.ctrl[i].as_ptr().cast::<u8>().add(size_of::<libc::cmsghdr>()).cast()) };
+                let a: AuxData = unsafe {
+                    std::ptr::read(self.ctrl[i].as_ptr().cast::<u8>().add(size_of::<libc::cmsghdr>()).cast())
+                };
                 if a.status & TP_STATUS_VLAN_VALID != 0 {
                     let tpid = if a.status & TP_STATUS_VLAN_TPID_VALID != 0 { a.vlan_tpid } else { 0x8100 };
                     out.vlan = Some((tpid, a.vlan_tci));
                 }
-                out.vnet.data_valid |= a.status & TP_STATUS_CSUM_VALID != 0 && a.status & TP_STATUS_CSUMNOTREADY == 0;
+                out.vnet.data_valid |=
+                    a.status & TP_STATUS_CSUM_VALID != 0 && a.status & TP_STATUS_CSUMNOTREADY == 0;
             }
         }
         out
@@ -276,7 +312,8 @@ impl MsgRing {
         let n = frames.len().min(BURST);
         for (i, (f, v)) in frames.iter().take(n).enumerate() {
             self.vnet[i] = v.emit();
-            self.iovs[i][0] = libc::iovec { iov_base: self.vnet[i].as_mut_ptr().cast(), iov_len: VNET_HDR_LEN };
+            self.iovs[i][0] =
+                libc::iovec { iov_base: self.vnet[i].as_mut_ptr().cast(), iov_len: VNET_HDR_LEN };
             self.iovs[i][1] = libc::iovec { iov_base: f.as_ptr().cast_mut().cast(), iov_len: f.len() };
             let h = &mut self.msgs[i].msg_hdr;
             h.msg_name = std::ptr::null_mut();
@@ -288,7 +325,9 @@ impl MsgRing {
             h.msg_flags = 0;
         }
         // SAFETY: the first `n` headers point to live buffers of the given lengths; the kernel only reads the frames.
-        let sent = check(unsafe { libc::sendmmsg(fd.as_raw_fd(), self.msgs.as_mut_ptr(), n as u32, libc::MSG_DONTWAIT) })?;
+        let sent = check(unsafe {
+            libc::sendmmsg(fd.as_raw_fd(), self.msgs.as_mut_ptr(), n as u32, libc::MSG_DONTWAIT)
+        })?;
         Ok(sent as usize)
     }
 }
@@ -296,7 +335,9 @@ impl MsgRing {
 /// A packet socket that hears nothing until [`packet_bind`]: virtio-net headers, auxiliary data, own transmissions ignored.
 pub fn packet_socket(rcvbuf_bytes: i32, sndbuf_bytes: i32) -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed.
-    let fd = owned(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) })?;
+    let fd = owned(unsafe {
+        libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
+    })?;
     let raw = fd.as_raw_fd();
     set_opt(raw, libc::SOL_PACKET, PACKET_VNET_HDR, &1i32)?;
     set_opt(raw, libc::SOL_PACKET, PACKET_AUXDATA, &1i32)?;
@@ -319,8 +360,15 @@ pub fn packet_bind(fd: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
     sa.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
     sa.sll_ifindex = ifindex as i32;
     // SAFETY: `sa` is a live sockaddr_ll of the given length.
-    check(unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&sa).cast(), size_of::<libc::sockaddr_ll>() as u32) })?;
-    let mreq = libc::packet_mreq { mr_ifindex: ifindex as i32, mr_type: libc::PACKET_MR_PROMISC as u16, mr_alen: 0, mr_address: [0; 8] };
+    check(unsafe {
+        libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&sa).cast(), size_of::<libc::sockaddr_ll>() as u32)
+    })?;
+    let mreq = libc::packet_mreq {
+        mr_ifindex: ifindex as i32,
+        mr_type: libc::PACKET_MR_PROMISC as u16,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
     set_opt(fd.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &mreq)?;
     Ok(())
 }
@@ -330,7 +378,15 @@ pub fn packet_drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
     let mut st = [0u32; 3]; // tp_packets, tp_drops (tp_freeze_q_cnt with V3 rings)
     let mut len = size_of::<[u32; 2]>() as libc::socklen_t;
     // SAFETY: `st` is live and longer than `len`.
-    check(unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_PACKET, PACKET_STATISTICS, st.as_mut_ptr().cast(), &mut len) })?;
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            PACKET_STATISTICS,
+            st.as_mut_ptr().cast(),
+            &mut len,
+        )
+    })?;
     Ok(st[1])
 }
 
@@ -338,12 +394,25 @@ pub fn packet_drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
 pub fn take_socket_error(fd: BorrowedFd<'_>) -> Option<io::Error> {
     let (mut e, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
     // SAFETY: `e` is live and `len` its size.
-    check(unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, std::ptr::from_mut(&mut e).cast(), &mut len) }).ok()?;
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            std::ptr::from_mut(&mut e).cast(),
+            &mut len,
+        )
+    })
+    .ok()?;
     (e != 0).then(|| io::Error::from_raw_os_error(e))
 }
 
 /// Reads one frame of a tap device with its virtio-net header. `Ok(None)`: nothing there.
-pub fn tap_read(fd: BorrowedFd<'_>, buf: &mut [u8], overflow: &mut [u8]) -> io::Result<Option<(usize, VnetHdr)>> {
+pub fn tap_read(
+    fd: BorrowedFd<'_>,
+    buf: &mut [u8],
+    overflow: &mut [u8],
+) -> io::Result<Option<(usize, VnetHdr)>> {
     let mut h = [0u8; VNET_HDR_LEN];
     let iov = [
         libc::iovec { iov_base: h.as_mut_ptr().cast(), iov_len: VNET_HDR_LEN },
@@ -375,8 +444,17 @@ fn ifreq(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: ifreq is plain data for which zero is valid.
     let mut r: libc::ifreq = unsafe { zeroed() };
     let b = name.as_bytes();
-    if b.is_empty() || b.len() >= r.ifr_name.len() || b.contains(&0) || b.contains(&b'/') || name == "." || name == ".." {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an interface name has 1 to 15 bytes, no slash"));
+    if b.is_empty()
+        || b.len() >= r.ifr_name.len()
+        || b.contains(&0)
+        || b.contains(&b'/')
+        || name == "."
+        || name == ".."
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an interface name has 1 to 15 bytes, no slash",
+        ));
     }
     for (d, s) in r.ifr_name.iter_mut().zip(b) {
         *d = *s as libc::c_char;
@@ -409,7 +487,11 @@ pub fn tap_open(name: &str) -> io::Result<(OwnedFd, &'static str)> {
     // SAFETY: TUNSETVNETHDRSZ reads one int.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETVNETHDRSZ as _, std::ptr::from_ref(&size)) })?;
     let tso = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
-    for (flags, what) in [(tso | TUN_F_USO4 | TUN_F_USO6, "checksums, TSO and USO"), (tso, "checksums and TSO"), (TUN_F_CSUM, "checksums")] {
+    for (flags, what) in [
+        (tso | TUN_F_USO4 | TUN_F_USO6, "checksums, TSO and USO"),
+        (tso, "checksums and TSO"),
+        (TUN_F_CSUM, "checksums"),
+    ] {
         // SAFETY: TUNSETOFFLOAD takes its argument by value.
         if unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETOFFLOAD as _, flags) } == 0 {
             return Ok((fd, what));
@@ -530,7 +612,15 @@ mod tests {
 
     #[test]
     fn virtio_header_round_trips() {
-        let v = VnetHdr { needs_csum: true, data_valid: false, gso_type: 1, hdr_len: 66, gso_size: 1448, csum_start: 34, csum_offset: 16 };
+        let v = VnetHdr {
+            needs_csum: true,
+            data_valid: false,
+            gso_type: 1,
+            hdr_len: 66,
+            gso_size: 1448,
+            csum_start: 34,
+            csum_offset: 16,
+        };
         assert_eq!(VnetHdr::parse(&v.emit()), v);
     }
 
