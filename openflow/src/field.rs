@@ -174,7 +174,7 @@ fields! {
     EthDst "eth_dst" "dl_dst" 48 CLASS_BASIC 3 0, n0(1), Any None Mac true;
     EthSrc "eth_src" "dl_src" 48 CLASS_BASIC 4 0, n0(2), Any None Mac true;
     EthType "eth_type" "dl_type" 16 CLASS_BASIC 5 0, n0(3), No None Hex true;
-    VlanVid "vlan_vid" "dl_vlan" 13 CLASS_BASIC 6 0, NO, Any None Hex true;
+    VlanVid "vlan_vid" "dl_vlan" 13 CLASS_BASIC 6 0, NO, Any None Dec true;
     VlanPcp "vlan_pcp" "dl_vlan_pcp" 3 CLASS_BASIC 7 0, NO, No Vlan Dec true;
     IpDscp "ip_dscp" "nw_tos" 6 CLASS_BASIC 8 0, NO, No Ip Dec true;
     IpEcn "ip_ecn" "nw_ecn" 2 CLASS_BASIC 9 0, n1(28), No Ip Dec true;
@@ -215,7 +215,7 @@ fields! {
     NxInPort "in_port" "in_port" 16 CLASS_NXM_0 0 0, NO, No None Port true;
     IpTos "nw_tos" "nw_tos" 8 CLASS_NXM_0 5 0, NO, No Ip Dec true;
     IpTtl "nw_ttl" "nw_ttl" 8 CLASS_NXM_1 29 0, NO, No Ip Dec true;
-    IpFrag "ip_frag" "ip_frag" 8 CLASS_NXM_1 26 0, NO, Any Ip Frag false;
+    IpFrag "ip_frag" "nw_frag" 8 CLASS_NXM_1 26 0, NO, Any Ip Frag false;
     MplsTtl "mpls_ttl" "mpls_ttl" 8 CLASS_NXM_1 30 0, NO, No Mpls Dec true;
     TunSrc "tun_src" "tun_src" 32 CLASS_NXM_1 31 0, NO, Any None Ipv4 true;
     TunDst "tun_dst" "tun_dst" 32 CLASS_NXM_1 32 0, NO, Any None Ipv4 true;
@@ -227,7 +227,7 @@ fields! {
     TunGbpFlags "tun_gbp_flags" "tun_gbp_flags" 8 CLASS_NXM_1 39 0, NO, Any None Hex true;
     TunFlags "tun_flags" "tun_flags" 16 CLASS_NXM_1 104 0, NO, Any None Hex true;
     CtState "ct_state" "ct_state" 32 CLASS_NXM_1 105 0, NO, Any None CtState false;
-    CtZone "ct_zone" "ct_zone" 16 CLASS_NXM_1 106 0, NO, No None Hex false;
+    CtZone "ct_zone" "ct_zone" 16 CLASS_NXM_1 106 0, NO, No None Dec false;
     CtMark "ct_mark" "ct_mark" 32 CLASS_NXM_1 107 0, NO, Any None Hex true;
     CtLabel "ct_label" "ct_label" 128 CLASS_NXM_1 108 0, NO, Any None Hex true;
     TunIpv6Src "tun_ipv6_src" "tun_ipv6_src" 128 CLASS_NXM_1 109 0, NO, Any None Ipv6 true;

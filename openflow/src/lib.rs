@@ -13,6 +13,7 @@ pub mod meter;
 pub mod msg;
 pub mod num;
 pub mod port;
+pub mod text;
 
 pub use action::Action;
 pub use error::{DecodeError, OfpError};
