@@ -11,7 +11,8 @@ struct Case<'a> {
 
 fn cases(text: &str) -> Vec<Case<'_>> {
     let mut out = Vec::new();
-    let mut lines = text.lines().enumerate().filter(|(_, l)| !l.starts_with('#') && !l.trim_start().starts_with("ovs:"));
+    let mut lines =
+        text.lines().enumerate().filter(|(_, l)| !l.starts_with('#') && !l.trim_start().starts_with("ovs:"));
     while let Some((i, input)) = lines.next() {
         let (_, output) = lines.next().expect("every input has an output");
         out.push(Case { line: i + 1, input, output: output.trim() });
@@ -110,7 +111,8 @@ fn files_number_their_lines() {
     let flows = text::parse_flows_file(ok, FlowModCommand::ADD, &names).unwrap();
     assert_eq!(flows.len(), 2);
     assert_eq!(text::print_flow_mod(&flows[1], &names), "add ip actions=output:\"eth-7\"");
-    let e = text::parse_flows_file("ip,actions=1\n\n  ip,actions=zap:1\n", FlowModCommand::ADD, &names).unwrap_err();
+    let e = text::parse_flows_file("ip,actions=1\n\n  ip,actions=zap:1\n", FlowModCommand::ADD, &names)
+        .unwrap_err();
     assert_eq!((e.line, e.column, e.word.as_str()), (3, 14, "zap"));
 }
 

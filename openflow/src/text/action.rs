@@ -1,15 +1,15 @@
 //! Actions and instructions in words: `set_field:1.2.3.4->ip_dst,output:2,goto_table:3`.
 
 use super::lex::{
-    fault, fault_near, hex_bytes, next_pair, number, parse_u128, positional, push_bytes, push_dec, push_hex, u16, u32,
-    u64, u8, Fault, Join, Pair, Res, MAX_DEPTH,
+    fault, fault_near, hex_bytes, next_pair, number, parse_u128, positional, push_bytes, push_dec, push_hex,
+    u16, u32, u64, u8, Fault, Join, Pair, Res, MAX_DEPTH,
 };
 use super::matching::push_unknown;
 use super::value::{action_field, port, push_port, push_subfield, push_value, set_name, subfield, value};
 use super::{NoNames, PortNames, TextError};
 use crate::action::{
-    Action, BundleAction, ControllerAction, CtAction, CtZone, Learn, LearnDst, LearnSpec, LearnSrc, Multipath,
-    NatAction, SampleAction, Subfield,
+    Action, BundleAction, ControllerAction, CtAction, CtZone, Learn, LearnDst, LearnSpec, LearnSrc,
+    Multipath, NatAction, SampleAction, Subfield,
 };
 use crate::field::{Field, Maskable};
 use crate::ids::{GroupId, MeterId, PortNo, TableId};
@@ -19,15 +19,79 @@ use std::fmt::Write;
 
 /// Words an action list may start an element with, for hints.
 const WORDS: &[&str] = &[
-    "output", "in_port", "normal", "flood", "all", "local", "table", "controller", "drop", "group", "set_field",
-    "move", "load", "push", "pop", "resubmit", "learn", "conjunction", "multipath", "bundle", "bundle_load", "note",
-    "set_tunnel", "set_tunnel64", "ct", "ct_clear", "nat", "clone", "dec_ttl", "dec_mpls_ttl", "set_mpls_ttl",
-    "set_mpls_label", "set_mpls_tc", "mod_dl_src", "mod_dl_dst", "mod_nw_src", "mod_nw_dst", "mod_nw_tos",
-    "mod_nw_ecn", "mod_nw_ttl", "mod_tp_src", "mod_tp_dst", "mod_vlan_vid", "mod_vlan_pcp", "set_vlan_vid",
-    "set_vlan_pcp", "strip_vlan", "pop_vlan", "push_vlan", "push_mpls", "pop_mpls", "push_pbb", "pop_pbb",
-    "copy_ttl_in", "copy_ttl_out", "enqueue", "set_queue", "pop_queue", "write_actions", "clear_actions",
-    "write_metadata", "meter", "goto_table", "check_pkt_larger", "exit", "fin_timeout", "sample", "encap", "decap",
-    "dec_nsh_ttl", "delete_field", "apply_actions", "experimenter",
+    "output",
+    "in_port",
+    "normal",
+    "flood",
+    "all",
+    "local",
+    "table",
+    "controller",
+    "drop",
+    "group",
+    "set_field",
+    "move",
+    "load",
+    "push",
+    "pop",
+    "resubmit",
+    "learn",
+    "conjunction",
+    "multipath",
+    "bundle",
+    "bundle_load",
+    "note",
+    "set_tunnel",
+    "set_tunnel64",
+    "ct",
+    "ct_clear",
+    "nat",
+    "clone",
+    "dec_ttl",
+    "dec_mpls_ttl",
+    "set_mpls_ttl",
+    "set_mpls_label",
+    "set_mpls_tc",
+    "mod_dl_src",
+    "mod_dl_dst",
+    "mod_nw_src",
+    "mod_nw_dst",
+    "mod_nw_tos",
+    "mod_nw_ecn",
+    "mod_nw_ttl",
+    "mod_tp_src",
+    "mod_tp_dst",
+    "mod_vlan_vid",
+    "mod_vlan_pcp",
+    "set_vlan_vid",
+    "set_vlan_pcp",
+    "strip_vlan",
+    "pop_vlan",
+    "push_vlan",
+    "push_mpls",
+    "pop_mpls",
+    "push_pbb",
+    "pop_pbb",
+    "copy_ttl_in",
+    "copy_ttl_out",
+    "enqueue",
+    "set_queue",
+    "pop_queue",
+    "write_actions",
+    "clear_actions",
+    "write_metadata",
+    "meter",
+    "goto_table",
+    "check_pkt_larger",
+    "exit",
+    "fin_timeout",
+    "sample",
+    "encap",
+    "decap",
+    "dec_nsh_ttl",
+    "delete_field",
+    "apply_actions",
+    "experimenter",
 ];
 
 /// What the match says of the packets actions will see; decides what `mod_tp_dst` and `mod_vlan_vid` mean.
@@ -75,7 +139,8 @@ pub fn parse_instructions(text: &str, names: &dyn PortNames) -> Result<Instructi
 }
 
 /// Instructions in the order they are executed, which is also the order they are written in.
-const ORDER: &[&str] = &["meter", "actions", "clear_actions", "write_actions", "write_metadata", "goto_table"];
+const ORDER: &[&str] =
+    &["meter", "actions", "clear_actions", "write_actions", "write_metadata", "goto_table"];
 
 fn rank(i: &Instruction) -> usize {
     match i {
@@ -211,7 +276,8 @@ impl Parser<'_> {
 
     /// One element of an action list; legacy words may become several actions.
     fn one<'a>(&mut self, p: &Pair<'a>, depth: usize, out: &mut Vec<Action>) -> Res<'a, ()> {
-        let set = |f: Field, v: u128| Action::SetField(Oxm::Known(OxmField { field: f, value: v, mask: None }));
+        let set =
+            |f: Field, v: u128| Action::SetField(Oxm::Known(OxmField { field: f, value: v, mask: None }));
         let v = p.value;
         let action = match p.key {
             "output" => self.output(p)?,
@@ -273,7 +339,9 @@ impl Parser<'_> {
             "set_mpls_label" => {
                 set(Field::MplsLabel, number(p.need("an MPLS label")?, 0xf_ffff, "an MPLS label")?.into())
             }
-            "set_mpls_tc" => set(Field::MplsTc, number(p.need("a traffic class")?, 7, "a traffic class")?.into()),
+            "set_mpls_tc" => {
+                set(Field::MplsTc, number(p.need("a traffic class")?, 7, "a traffic class")?.into())
+            }
             "dec_mpls_ttl" => bare(p, Action::DecMplsTtl)?,
             "dec_nsh_ttl" => bare(p, Action::DecNshTtl)?,
             "dec_ttl" if p.join == Join::None || v.trim().is_empty() => Action::DecNwTtl,
@@ -303,11 +371,18 @@ impl Parser<'_> {
                     Some(132) => Field::SctpDst,
                     Some(6) if src => Field::TcpSrc,
                     Some(6) => Field::TcpDst,
-                    _ => return fault(p.key, "a match on tcp, udp or sctp, or set_field:PORT->tcp_dst and the like"),
+                    _ => {
+                        return fault(
+                            p.key,
+                            "a match on tcp, udp or sctp, or set_field:PORT->tcp_dst and the like",
+                        )
+                    }
                 };
                 self.set_to(f, p)?
             }
-            "set_tunnel" | "set_tunnel64" => set(Field::TunnelId, u64(p.need("a tunnel id")?, "a tunnel id")?.into()),
+            "set_tunnel" | "set_tunnel64" => {
+                set(Field::TunnelId, u64(p.need("a tunnel id")?, "a tunnel id")?.into())
+            }
             "set_queue" => Action::SetQueue(u32(p.need("a queue number")?, "a queue number")?),
             "pop_queue" => bare(p, Action::PopQueue)?,
             "set_field" => self.set_field(p)?,
@@ -578,7 +653,11 @@ impl Parser<'_> {
                 }
                 "output" => {
                     let s = subfield(q.need("a field")?)?;
-                    l.specs.push(LearnSpec { n_bits: s.n_bits, src: LearnSrc::Field(s), dst: LearnDst::Output });
+                    l.specs.push(LearnSpec {
+                        n_bits: s.n_bits,
+                        src: LearnSrc::Field(s),
+                        dst: LearnDst::Output,
+                    });
                 }
                 "load" => {
                     let (a, b) = arrow(&q)?;
@@ -635,8 +714,13 @@ impl Parser<'_> {
                 "ingress" => s.direction = 1,
                 "egress" => s.direction = 2,
                 _ => {
-                    let known = ["probability", "collector_set_id", "obs_domain_id", "obs_point_id", "sampling_port"];
-                    return fault_near(q.key, "probability=..., collector_set_id=... and the like", known.into_iter());
+                    let known =
+                        ["probability", "collector_set_id", "obs_domain_id", "obs_point_id", "sampling_port"];
+                    return fault_near(
+                        q.key,
+                        "probability=..., collector_set_id=... and the like",
+                        known.into_iter(),
+                    );
                 }
             }
         }
@@ -647,8 +731,13 @@ impl Parser<'_> {
     }
 
     fn ct<'a>(&mut self, p: &Pair<'a>, depth: usize) -> Res<'a, Action> {
-        let mut ct =
-            CtAction { flags: 0, zone: CtZone::Immediate(0), recirc_table: None, alg: 0, actions: Vec::new() };
+        let mut ct = CtAction {
+            flags: 0,
+            zone: CtZone::Immediate(0),
+            recirc_table: None,
+            alg: 0,
+            actions: Vec::new(),
+        };
         let mut exec = Vec::new();
         let mut rest = p.value;
         while let Some(q) = next_pair(&mut rest)? {
@@ -678,7 +767,11 @@ impl Parser<'_> {
                 "exec" => exec.extend(self.list(q.value, depth + 1)?),
                 _ => {
                     let known = ["commit", "force", "table", "zone", "alg", "nat", "exec"];
-                    return fault_near(q.key, "commit, force, table, zone, alg, nat or exec", known.into_iter());
+                    return fault_near(
+                        q.key,
+                        "commit, force, table, zone, alg, nat or exec",
+                        known.into_iter(),
+                    );
                 }
             }
         }
@@ -784,14 +877,20 @@ fn controller<'a>(p: &Pair<'a>) -> Res<'a, Action> {
             "id" => c.controller_id = u16(q.value, "a controller id")?,
             "reason" => match REASONS.iter().find(|(n, _)| *n == q.value) {
                 Some((_, r)) => c.reason = *r,
-                None => c.reason = u8(q.value, "no_match, action, invalid_ttl, action_set, group, packet_out")?,
+                None => {
+                    c.reason = u8(q.value, "no_match, action, invalid_ttl, action_set, group, packet_out")?
+                }
             },
             "userdata" => c.userdata = hex_bytes(q.value, "hexadecimal digits")?,
             "pause" => c.pause = true,
             "meter_id" => c.meter_id = Some(u32(q.value, "a meter number")?),
             _ => {
                 let known = ["max_len", "id", "reason", "userdata", "pause", "meter_id"];
-                return fault_near(q.key, "max_len, id, reason, userdata, pause or meter_id", known.into_iter());
+                return fault_near(
+                    q.key,
+                    "max_len, id, reason, userdata, pause or meter_id",
+                    known.into_iter(),
+                );
             }
         }
     }
@@ -810,7 +909,8 @@ const HASH_FIELDS: &[(&str, u16)] = &[
     ("nw_dst", 5),
     ("symmetric_l3", 6),
 ];
-const MULTIPATH_ALGORITHMS: &[(&str, u16)] = &[("modulo_n", 0), ("hash_threshold", 1), ("hrw", 2), ("iter_hash", 3)];
+const MULTIPATH_ALGORITHMS: &[(&str, u16)] =
+    &[("modulo_n", 0), ("hash_threshold", 1), ("hrw", 2), ("iter_hash", 3)];
 const BUNDLE_ALGORITHMS: &[(&str, u16)] = &[("active_backup", 0), ("hrw", 1)];
 const ALGS: &[(&str, u16)] = &[("ftp", 21), ("tftp", 69)];
 
@@ -845,7 +945,10 @@ fn multipath<'a>(p: &Pair<'a>) -> Res<'a, Action> {
     }
     let to = subfield(dst)?;
     if to.n_bits < 16 && n > 1 << to.n_bits {
-        return fault(n_links, format!("at most {} links: the destination has {} bits", 1 << to.n_bits, to.n_bits));
+        return fault(
+            n_links,
+            format!("at most {} links: the destination has {} bits", 1 << to.n_bits, to.n_bits),
+        );
     }
     settable(dst, to.field)?;
     Ok(Action::Multipath(Box::new(Multipath {
@@ -975,7 +1078,8 @@ fn nat_range<'a>(s: &'a str, n: &mut NatAction) -> Res<'a, ()> {
 }
 
 /// Packet types `encap` knows by name: name, type.
-const ENCAPS: &[(&str, u32)] = &[("ethernet", 0), ("nsh", 0x1_894f), ("mpls", 0x1_8847), ("mpls_mc", 0x1_8848)];
+const ENCAPS: &[(&str, u32)] =
+    &[("ethernet", 0), ("nsh", 0x1_894f), ("mpls", 0x1_8847), ("mpls_mc", 0x1_8848)];
 /// Property class of NSH, and its properties.
 const NSH_CLASS: u16 = 4;
 
@@ -1046,7 +1150,9 @@ fn push_encap(out: &mut String, packet_type: u32, props: &[u8]) {
                 if len == 8u8.wrapping_add(n)
                     && n <= 247
                     && rest.len() >= usize::from(len).next_multiple_of(8)
-                    && rest[usize::from(len)..usize::from(len).next_multiple_of(8)].iter().all(|b| *b == 0) =>
+                    && rest[usize::from(len)..usize::from(len).next_multiple_of(8)]
+                        .iter()
+                        .all(|b| *b == 0) =>
             {
                 let _ = write!(words, "tlv(0x{:04x},{kind},0x", u16::from_be_bytes([c0, c1]));
                 push_bytes(&mut words, &rest[8..usize::from(len)], "");
@@ -1196,7 +1302,13 @@ fn push_set(out: &mut String, o: &Oxm, names: &dyn PortNames) {
     out.push_str("set_field:");
     match o {
         Oxm::Known(f) => {
-            push_value(out, f.field.def(), f.value, f.mask.filter(|_| f.field.def().maskable == Maskable::Any), names);
+            push_value(
+                out,
+                f.field.def(),
+                f.value,
+                f.mask.filter(|_| f.field.def().maskable == Maskable::Any),
+                names,
+            );
             out.push_str("->");
             out.push_str(set_name(f.field));
         }
@@ -1233,7 +1345,9 @@ pub(crate) fn push_action(out: &mut String, a: &Action, names: &dyn PortNames) {
         Action::SetField(o) | Action::RegLoad2(o) => push_set(out, o, names),
         Action::PushPbb(t) => drop(write!(out, "push_pbb:0x{t:04x}")),
         Action::PopPbb => out.push_str("pop_pbb"),
-        Action::Experimenter { experimenter, body } => push_raw(out, "experimenter", Some(*experimenter), 0, body),
+        Action::Experimenter { experimenter, body } => {
+            push_raw(out, "experimenter", Some(*experimenter), 0, body)
+        }
         Action::Unknown { kind, body } => push_raw(out, "unknown", None, *kind, body),
         Action::Resubmit { in_port, table: None, ct: false } => {
             out.push_str("resubmit:");
@@ -1456,7 +1570,8 @@ fn push_learn(out: &mut String, l: &Learn, names: &dyn PortNames) {
     }
     for s in &l.specs {
         out.push(',');
-        let constant = |bytes: &[u8]| bytes.iter().rev().take(16).rev().fold(0u128, |v, b| v << 8 | u128::from(*b));
+        let constant =
+            |bytes: &[u8]| bytes.iter().rev().take(16).rev().fold(0u128, |v, b| v << 8 | u128::from(*b));
         match (&s.dst, &s.src) {
             (LearnDst::Match(d), LearnSrc::Immediate(b)) => {
                 let (def, v) = (d.field.def(), constant(b));

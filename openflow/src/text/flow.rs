@@ -66,7 +66,11 @@ pub fn parse_flow(text: &str, command: FlowModCommand, names: &dyn PortNames) ->
 ///
 /// # Errors
 /// As [`parse_flow`].
-pub fn parse_flow_line(text: &str, default: FlowModCommand, names: &dyn PortNames) -> Result<FlowMod, TextError> {
+pub fn parse_flow_line(
+    text: &str,
+    default: FlowModCommand,
+    names: &dyn PortNames,
+) -> Result<FlowMod, TextError> {
     let (command, rest) = split_command(text, COMMANDS).map_or((default, text), |(c, r)| (*c, r));
     flow_of(rest, Use::Command(command), names).map_err(|f: Fault<'_>| f.locate(text))
 }
@@ -83,7 +87,11 @@ pub(crate) fn split_command<'t, 'a, C>(text: &'a str, table: &'t [(&str, C)]) ->
 ///
 /// # Errors
 /// The first line that cannot be read; nothing of the file is returned.
-pub fn parse_flows_file(text: &str, default: FlowModCommand, names: &dyn PortNames) -> Result<Vec<FlowMod>, TextError> {
+pub fn parse_flows_file(
+    text: &str,
+    default: FlowModCommand,
+    names: &dyn PortNames,
+) -> Result<Vec<FlowMod>, TextError> {
     lines(text).map(|(n, line)| parse_flow_line(line, default, names).map_err(|e| at_line(e, n))).collect()
 }
 

@@ -191,7 +191,9 @@ fn value_end(s: &str, paren: bool) -> Res<'_, usize> {
             _ if quoted => {}
             b'(' | b'[' | b'{' => depth += 1,
             b')' if depth == 0 && paren => return Ok(i),
-            b')' | b']' | b'}' if depth == 0 => return fault(&s[i..i + 1], "no closing bracket without an opening one"),
+            b')' | b']' | b'}' if depth == 0 => {
+                return fault(&s[i..i + 1], "no closing bracket without an opening one")
+            }
             b')' | b']' | b'}' => depth -= 1,
             b',' | b' ' | b'\t' | b'\r' | b'\n' if depth == 0 && !paren => return Ok(i),
             _ => {}
@@ -338,7 +340,13 @@ mod tests {
         }
         assert_eq!(
             got,
-            [("a", "", None), ("b", "1", None), ("c", "x[2..3]", None), ("d", "e(f,g),h", Some("i[0]")), ("j", "", None)]
+            [
+                ("a", "", None),
+                ("b", "1", None),
+                ("c", "x[2..3]", None),
+                ("d", "e(f,g),h", Some("i[0]")),
+                ("j", "", None)
+            ]
         );
     }
 

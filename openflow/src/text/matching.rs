@@ -1,6 +1,9 @@
 //! A match in words: `tcp,in_port=1,nw_src=10.0.0.0/8,tp_dst=80`.
 
-use super::lex::{fault, fault_near, hex_bytes, next_pair, push_bytes, push_dec, push_hex, u16, u32, u8, Fault, Join, Pair, Res};
+use super::lex::{
+    fault, fault_near, hex_bytes, next_pair, push_bytes, push_dec, push_hex, u16, u32, u8, Fault, Join, Pair,
+    Res,
+};
 use super::value::{self, push_masked_hex, push_port, push_value, Name, FRAG_MASK};
 use super::{NoNames, PortNames, TextError};
 use crate::field::{Field, Format, Maskable, Prereq};
@@ -97,7 +100,9 @@ impl<'a> Builder<'a> {
             return Ok(true);
         }
         match found {
-            Name::Field(f) => self.field(p, if f == Field::NxInPort { Field::InPort } else { f }, bits, names)?,
+            Name::Field(f) => {
+                self.field(p, if f == Field::NxInPort { Field::InPort } else { f }, bits, names)?
+            }
             Name::VlanTci => self.vlan_tci(p)?,
             Name::DlVlan => {
                 let v = u16(p.value, "a VLAN id (0xffff: no tag)")?;
@@ -316,7 +321,8 @@ pub fn parse_flow_as_packet(text: &str, names: &dyn PortNames) -> Result<Match, 
             match o {
                 Oxm::Known(f) if f.mask.is_some() => {
                     // Flags say which are set and which are not; the rest is not.
-                    let flags = matches!(f.field.def().format, Format::TcpFlags | Format::CtState | Format::Frag);
+                    let flags =
+                        matches!(f.field.def().format, Format::TcpFlags | Format::CtState | Format::Frag);
                     if f.field != Field::VlanVid && !flags {
                         return fault(text, format!("{} without a mask: a packet has one value", f.field));
                     }
@@ -392,7 +398,8 @@ pub fn write_match(out: &mut String, m: &Match, names: &dyn PortNames) {
         out.push(',');
     }
     if !few {
-        for f in (Field::Reg0 as u8..=Field::Xxreg3 as u8).map(|i| crate::field::FIELDS[usize::from(i)].field) {
+        for f in (Field::Reg0 as u8..=Field::Xxreg3 as u8).map(|i| crate::field::FIELDS[usize::from(i)].field)
+        {
             if let Some(o) = get(f) {
                 pair(out, f.def().ovs_name, o);
             }
@@ -506,7 +513,8 @@ pub fn write_match(out: &mut String, m: &Match, names: &dyn PortNames) {
     }
     if !few {
         let flags = [Field::TcpFlags];
-        let nsh = (Field::NshFlags as u8..=Field::NshTtl as u8).map(|i| crate::field::FIELDS[usize::from(i)].field);
+        let nsh =
+            (Field::NshFlags as u8..=Field::NshTtl as u8).map(|i| crate::field::FIELDS[usize::from(i)].field);
         for f in flags.into_iter().chain(nsh) {
             if let Some(o) = get(f) {
                 pair(out, f.def().ovs_name, o);

@@ -29,8 +29,8 @@ pub use action::{
     parse_actions, parse_instructions, print_actions, print_instructions, write_actions, write_instructions,
 };
 pub use flow::{
-    parse_flow, parse_flow_filter, parse_flow_line, parse_flows_file, print_flow_mod, print_flow_stats, write_flow_stats,
-    FlowStyle,
+    parse_flow, parse_flow_filter, parse_flow_line, parse_flows_file, print_flow_mod, print_flow_stats,
+    write_flow_stats, FlowStyle,
 };
 pub use matching::{parse_flow_as_packet, parse_match, print_match, write_match};
 

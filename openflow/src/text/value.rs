@@ -3,7 +3,9 @@
 use super::lex::{fault, fault_near, parse_u128, push_dec, push_hex, Res};
 use super::PortNames;
 use crate::action::Subfield;
-use crate::field::{Field, FieldDef, Format, Maskable, CLASS_BASIC, CLASS_EXPERIMENTER, CLASS_NXM_0, CLASS_NXM_1};
+use crate::field::{
+    Field, FieldDef, Format, Maskable, CLASS_BASIC, CLASS_EXPERIMENTER, CLASS_NXM_0, CLASS_NXM_1,
+};
 use crate::field::{FIELDS, ONF_EXPERIMENTER};
 use crate::ids::{EthAddr, PortNo};
 use std::collections::HashMap;
@@ -157,7 +159,9 @@ pub(crate) fn action_field(name: &str) -> Res<'_, Field> {
         Some(Name::IcmpCode) => Field::Icmpv4Code,
         Some(Name::VlanTci) => Field::VlanTci,
         Some(Name::NwTos) => Field::IpTos,
-        Some(Name::DlVlan) => return fault(name, "a field an action can name: vlan_vid or vlan_tci, not dl_vlan"),
+        Some(Name::DlVlan) => {
+            return fault(name, "a field an action can name: vlan_vid or vlan_tci, not dl_vlan")
+        }
         None => return fault_near(name, "the name of a field", known_names()),
     })
 }
@@ -428,7 +432,13 @@ pub(crate) fn value<'a>(d: &FieldDef, s: &'a str, names: &dyn PortNames) -> Res<
 }
 
 /// Prints value and mask (`None`: exact) the way the field is written.
-pub(crate) fn push_value(out: &mut String, d: &FieldDef, value: u128, mask: Option<u128>, names: &dyn PortNames) {
+pub(crate) fn push_value(
+    out: &mut String,
+    d: &FieldDef,
+    value: u128,
+    mask: Option<u128>,
+    names: &dyn PortNames,
+) {
     let full = d.full_mask();
     let mask = mask.filter(|m| *m != full);
     if let Some(known) = flag_names(d) {
@@ -547,7 +557,8 @@ mod tests {
     fn values_of_every_field_round_trip() {
         for d in FIELDS {
             let full = d.full_mask();
-            let masks: &[u128] = if d.maskable == Maskable::No { &[u128::MAX] } else { &[u128::MAX, 1, 0xa5, full << 1] };
+            let masks: &[u128] =
+                if d.maskable == Maskable::No { &[u128::MAX] } else { &[u128::MAX, 1, 0xa5, full << 1] };
             for v in [0u128, 1, 2, 5, 0xa5, 0x1234_5678_9abc_def0, u128::MAX] {
                 for m in masks {
                     let m = m & full;
@@ -556,7 +567,8 @@ mod tests {
                         Format::Frag => (v & 3 & m, if m == full { m } else { m & 3 }),
                         _ => (v & m, m),
                     };
-                    if m == 0 || (d.format == Format::Port && (0xfff8..=0xffff).contains(&v) && d.bits == 32) {
+                    if m == 0 || (d.format == Format::Port && (0xfff8..=0xffff).contains(&v) && d.bits == 32)
+                    {
                         continue;
                     }
                     if d.format == Format::Frag && v == 2 {
