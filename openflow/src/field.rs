@@ -130,6 +130,13 @@ impl FieldDef {
     pub const fn bytes(&self) -> usize {
         (self.bits as usize).div_ceil(8)
     }
+    /// The OXM header of the field's preferred id, with the length of an exact or masked value.
+    #[inline]
+    pub const fn oxm_header(&self, has_mask: bool) -> u32 {
+        let exp = if self.class == CLASS_EXPERIMENTER { 4 } else { 0 };
+        let len = (self.bytes() << has_mask as usize) + exp;
+        (self.class as u32) << 16 | (self.number as u32) << 9 | (has_mask as u32) << 8 | len as u32
+    }
     /// All bits of the field set.
     pub const fn full_mask(&self) -> u128 {
         if self.bits == 128 {

@@ -1,7 +1,9 @@
 //! The eight bytes every message starts with: `version:1 | type:1 | length:2 | xid:4`, big-endian.
 
+use crate::error::DecodeError;
 use crate::ids::Xid;
 use crate::num::wire_enum;
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 /// OpenFlow 1.0.
@@ -44,4 +46,32 @@ pub struct Header {
     pub length: u16,
     /// Transaction id: a reply repeats its request's.
     pub xid: Xid,
+}
+
+impl Header {
+    /// Reads the header; the length is not yet compared with what is there.
+    #[inline]
+    pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let b = r.bytes(HEADER_LEN, "header")?;
+        Ok(Self {
+            version: b[0],
+            msg_type: MsgType(b[1]),
+            length: u16::from_be_bytes([b[2], b[3]]),
+            xid: Xid(u32::from_be_bytes([b[4], b[5], b[6], b[7]])),
+        })
+    }
+    /// The header at the start of `buf`, if all of it is there.
+    #[inline]
+    pub fn peek(buf: &[u8]) -> Option<Self> {
+        Self::parse(&mut Reader::new(buf)).ok()
+    }
+    /// Writes the header.
+    #[inline]
+    pub fn emit(&self, w: &mut Writer<'_>) {
+        let Self { version, msg_type, length, xid } = self;
+        w.u8(*version);
+        w.u8(msg_type.0);
+        w.u16(*length);
+        w.u32(xid.0);
+    }
 }

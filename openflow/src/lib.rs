@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod codec;
 pub mod error;
 pub mod field;
 pub mod group;
@@ -14,6 +15,7 @@ pub mod msg;
 pub mod num;
 pub mod port;
 pub mod text;
+pub mod wire;
 
 pub use action::Action;
 pub use error::{DecodeError, OfpError};

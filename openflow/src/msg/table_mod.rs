@@ -1,5 +1,7 @@
 //! `OFPT_TABLE_MOD`: `table_id:1 | pad:3 | config:4` (OpenFlow 1.3.5, "Flow Table Configuration").
 
+use crate::wire::{Reader, Writer};
+use crate::error::DecodeError;
 use crate::ids::TableId;
 use serde::Serialize;
 
@@ -9,4 +11,17 @@ use serde::Serialize;
 pub struct TableMod {
     pub table_id: TableId,
     pub config: u32,
+}
+
+impl TableMod {
+    /// Reads the structure after what its module calls the header.
+    pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let table_id = TableId(r.u8("table_id")?); r.pad::<3>()?; let config = r.u32("config")?;
+        Ok(Self { table_id, config })
+    }
+    /// Writes the same.
+    pub fn emit(&self, w: &mut Writer<'_>) {
+        let Self { table_id, config } = self;
+        w.u8(table_id.0); w.zeros(3); w.u32(*config);
+    }
 }

@@ -9,12 +9,18 @@ pub mod group;
 pub mod meter;
 pub mod port_stats;
 pub mod queue;
+pub mod reassembly;
 pub mod table;
 pub mod table_features;
 
+use crate::error::{DecodeError, OfpError};
+use crate::field::{NICIRA_EXPERIMENTER, ONF_EXPERIMENTER};
+use crate::header::{Header, MsgType, HEADER_LEN, MAX_MESSAGE_LEN, OFP13_VERSION};
+use crate::ids::Xid;
 use crate::num::{hex, wire_enum, wire_flags};
 use crate::port::Port;
-use bytes::Bytes;
+use crate::wire::{Reader, Writer};
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
 pub use aggregate::AggregateStats;
@@ -24,6 +30,7 @@ pub use flow_monitor::{FlowMonitorFlags, FlowMonitorRequest, FlowUpdate, FlowUpd
 pub use group::{BucketCounter, GroupDesc, GroupFeatures, GroupStats, GroupStatsRequest};
 pub use meter::{MeterBandStats, MeterConfig, MeterFeatures, MeterRequest, MeterStats};
 pub use port_stats::{PortStats, PortStatsRequest};
+pub use reassembly::{Reassembler, Reassembled};
 pub use queue::{QueueStats, QueueStatsRequest};
 pub use table::TableStats;
 pub use table_features::{
@@ -168,6 +175,284 @@ impl ReplyBody {
             Self::FlowMonitor(_) | Self::NxFlowMonitor(_) | Self::Experimenter { .. } => {
                 MultipartType::EXPERIMENTER
             }
+        }
+    }
+}
+
+/// ONF extension 187 as a multipart on 1.3.
+const ONF_FLOW_MONITOR: u32 = 1870;
+/// `NXST_FLOW_MONITOR`.
+const NXST_FLOW_MONITOR: u32 = 2;
+
+/// Structures to the end of `r`.
+fn list<T>(r: &mut Reader<'_>, parse: impl Fn(&mut Reader<'_>) -> Result<T, DecodeError>) -> Result<Vec<T>, DecodeError> {
+    let mut out = Vec::new();
+    while !r.is_empty() {
+        out.push(parse(r)?);
+    }
+    Ok(out)
+}
+
+/// `type:2 | flags:2 | pad:4`
+fn parse_head(r: &mut Reader<'_>) -> Result<(MultipartType, MultipartFlags), DecodeError> {
+    let head = (MultipartType(r.u16("multipart_type")?), MultipartFlags(r.u16("flags")?));
+    r.pad::<4>()?;
+    Ok(head)
+}
+
+impl MultipartRequest {
+    /// A request in one part.
+    pub fn new(body: RequestBody) -> Self {
+        Self { flags: MultipartFlags::empty(), body }
+    }
+
+    /// Reads what follows the message header.
+    ///
+    /// # Errors
+    /// `OFPBRC_BAD_MULTIPART` for an unknown type, and the errors of the body.
+    pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = *r;
+        let (kind, flags) = parse_head(r)?;
+        let body = match kind {
+            MultipartType::DESC => RequestBody::Desc,
+            MultipartType::FLOW => RequestBody::Flow(FlowStatsRequest::parse(r)?),
+            MultipartType::AGGREGATE => RequestBody::Aggregate(FlowStatsRequest::parse(r)?),
+            MultipartType::TABLE => RequestBody::Table,
+            MultipartType::PORT_STATS => RequestBody::PortStats(PortStatsRequest::parse(r)?),
+            MultipartType::QUEUE => RequestBody::Queue(QueueStatsRequest::parse(r)?),
+            MultipartType::GROUP => RequestBody::Group(GroupStatsRequest::parse(r)?),
+            MultipartType::GROUP_DESC => RequestBody::GroupDesc,
+            MultipartType::GROUP_FEATURES => RequestBody::GroupFeatures,
+            MultipartType::METER => RequestBody::Meter(MeterRequest::parse(r)?),
+            MultipartType::METER_CONFIG => RequestBody::MeterConfig(MeterRequest::parse(r)?),
+            MultipartType::METER_FEATURES => RequestBody::MeterFeatures,
+            MultipartType::TABLE_FEATURES => RequestBody::TableFeatures(list(r, TableFeatures::parse)?),
+            MultipartType::PORT_DESC => RequestBody::PortDesc,
+            MultipartType::EXPERIMENTER => match (r.u32("experimenter")?, r.u32("exp_type")?) {
+                (ONF_EXPERIMENTER, ONF_FLOW_MONITOR) => {
+                    RequestBody::FlowMonitor(list(r, |r| FlowMonitorRequest::parse(r, false))?)
+                }
+                (NICIRA_EXPERIMENTER, NXST_FLOW_MONITOR) => {
+                    RequestBody::NxFlowMonitor(list(r, |r| FlowMonitorRequest::parse(r, true))?)
+                }
+                (experimenter, exp_type) => {
+                    RequestBody::Experimenter { experimenter, exp_type, data: Bytes::copy_from_slice(r.rest()) }
+                }
+            },
+            kind => {
+                return Err(at.fault(OfpError::OFPBRC_BAD_MULTIPART, "multipart_type", "0 to 13 or 65535", kind.0))
+            }
+        };
+        Ok(Self { flags, body })
+    }
+
+    /// Writes what follows the message header, which is at `start`; returns where the last part starts.
+    pub(crate) fn emit(&self, w: &mut Writer<'_>, start: usize) -> usize {
+        let Self { flags, body } = self;
+        let mut p = Parts::begin(w, start, body.kind(), *flags, body.experimenter());
+        match body {
+            RequestBody::Desc
+            | RequestBody::Table
+            | RequestBody::GroupDesc
+            | RequestBody::GroupFeatures
+            | RequestBody::MeterFeatures
+            | RequestBody::PortDesc => {}
+            RequestBody::Flow(b) | RequestBody::Aggregate(b) => p.push(w, |w| b.emit(w)),
+            RequestBody::PortStats(b) => p.push(w, |w| b.emit(w)),
+            RequestBody::Queue(b) => p.push(w, |w| b.emit(w)),
+            RequestBody::Group(b) => p.push(w, |w| b.emit(w)),
+            RequestBody::Meter(b) | RequestBody::MeterConfig(b) => p.push(w, |w| b.emit(w)),
+            RequestBody::TableFeatures(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            RequestBody::FlowMonitor(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w, false))),
+            RequestBody::NxFlowMonitor(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w, true))),
+            RequestBody::Experimenter { data, .. } => p.push(w, |w| w.bytes(data)),
+        }
+        p.start
+    }
+}
+
+impl MultipartReply {
+    /// A reply of which no more parts follow.
+    pub fn new(body: ReplyBody) -> Self {
+        Self { flags: MultipartFlags::empty(), body }
+    }
+
+    /// Reads what follows the message header.
+    ///
+    /// # Errors
+    /// `OFPBRC_BAD_MULTIPART` for an unknown type, and the errors of the body.
+    pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = *r;
+        let (kind, flags) = parse_head(r)?;
+        let body = match kind {
+            MultipartType::DESC => ReplyBody::Desc(Box::new(Desc::parse(r)?)),
+            MultipartType::FLOW => ReplyBody::Flow(list(r, FlowStats::parse)?),
+            MultipartType::AGGREGATE => ReplyBody::Aggregate(AggregateStats::parse(r)?),
+            MultipartType::TABLE => ReplyBody::Table(list(r, TableStats::parse)?),
+            MultipartType::PORT_STATS => ReplyBody::PortStats(list(r, PortStats::parse)?),
+            MultipartType::QUEUE => ReplyBody::Queue(list(r, QueueStats::parse)?),
+            MultipartType::GROUP => ReplyBody::Group(list(r, GroupStats::parse)?),
+            MultipartType::GROUP_DESC => ReplyBody::GroupDesc(list(r, GroupDesc::parse)?),
+            MultipartType::GROUP_FEATURES => ReplyBody::GroupFeatures(GroupFeatures::parse(r)?),
+            MultipartType::METER => ReplyBody::Meter(list(r, MeterStats::parse)?),
+            MultipartType::METER_CONFIG => ReplyBody::MeterConfig(list(r, MeterConfig::parse)?),
+            MultipartType::METER_FEATURES => ReplyBody::MeterFeatures(MeterFeatures::parse(r)?),
+            MultipartType::TABLE_FEATURES => ReplyBody::TableFeatures(list(r, TableFeatures::parse)?),
+            MultipartType::PORT_DESC => ReplyBody::PortDesc(list(r, Port::parse)?),
+            MultipartType::EXPERIMENTER => match (r.u32("experimenter")?, r.u32("exp_type")?) {
+                (ONF_EXPERIMENTER, ONF_FLOW_MONITOR) => {
+                    ReplyBody::FlowMonitor(list(r, |r| FlowUpdate::parse(r, false))?)
+                }
+                (NICIRA_EXPERIMENTER, NXST_FLOW_MONITOR) => {
+                    ReplyBody::NxFlowMonitor(list(r, |r| FlowUpdate::parse(r, true))?)
+                }
+                (experimenter, exp_type) => {
+                    ReplyBody::Experimenter { experimenter, exp_type, data: Bytes::copy_from_slice(r.rest()) }
+                }
+            },
+            kind => {
+                return Err(at.fault(OfpError::OFPBRC_BAD_MULTIPART, "multipart_type", "0 to 13 or 65535", kind.0))
+            }
+        };
+        Ok(Self { flags, body })
+    }
+
+    /// Writes what follows the message header, which is at `start`; returns where the last part starts.
+    pub(crate) fn emit(&self, w: &mut Writer<'_>, start: usize) -> usize {
+        let Self { flags, body } = self;
+        let mut p = Parts::begin(w, start, body.kind(), *flags, body.experimenter());
+        match body {
+            ReplyBody::Desc(b) => p.push(w, |w| b.emit(w)),
+            ReplyBody::Flow(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            ReplyBody::Aggregate(b) => p.push(w, |w| b.emit(w)),
+            ReplyBody::Table(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            ReplyBody::PortStats(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            ReplyBody::Queue(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            ReplyBody::Group(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            ReplyBody::GroupDesc(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            ReplyBody::GroupFeatures(b) => p.push(w, |w| b.emit(w)),
+            ReplyBody::Meter(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            ReplyBody::MeterConfig(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            ReplyBody::MeterFeatures(b) => p.push(w, |w| b.emit(w)),
+            ReplyBody::TableFeatures(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            ReplyBody::PortDesc(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w))),
+            ReplyBody::FlowMonitor(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w, false))),
+            ReplyBody::NxFlowMonitor(b) => b.iter().for_each(|x| p.push(w, |w| x.emit(w, true))),
+            ReplyBody::Experimenter { data, .. } => p.push(w, |w| w.bytes(data)),
+        }
+        p.start
+    }
+}
+
+impl RequestBody {
+    fn experimenter(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::FlowMonitor(_) => Some((ONF_EXPERIMENTER, ONF_FLOW_MONITOR)),
+            Self::NxFlowMonitor(_) => Some((NICIRA_EXPERIMENTER, NXST_FLOW_MONITOR)),
+            Self::Experimenter { experimenter, exp_type, .. } => Some((*experimenter, *exp_type)),
+            _ => None,
+        }
+    }
+}
+impl ReplyBody {
+    fn experimenter(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::FlowMonitor(_) => Some((ONF_EXPERIMENTER, ONF_FLOW_MONITOR)),
+            Self::NxFlowMonitor(_) => Some((NICIRA_EXPERIMENTER, NXST_FLOW_MONITOR)),
+            Self::Experimenter { experimenter, exp_type, .. } => Some((*experimenter, *exp_type)),
+            _ => None,
+        }
+    }
+}
+
+/// Cuts a multipart into messages: a structure that would make one too long starts the next.
+#[derive(Debug)]
+struct Parts {
+    /// Where the current message starts.
+    start: usize,
+    /// Bytes before the first structure: message header, multipart header, experimenter header.
+    head: usize,
+}
+
+impl Parts {
+    /// The message header is already there, at `start`.
+    fn begin(
+        w: &mut Writer<'_>,
+        start: usize,
+        kind: MultipartType,
+        flags: MultipartFlags,
+        experimenter: Option<(u32, u32)>,
+    ) -> Self {
+        w.u16(kind.0);
+        w.u16(flags.0);
+        w.zeros(4);
+        if let Some((id, exp_type)) = experimenter {
+            w.u32(id);
+            w.u32(exp_type);
+        }
+        Self { start, head: w.pos() - start }
+    }
+
+    fn push(&mut self, w: &mut Writer<'_>, emit: impl FnOnce(&mut Writer<'_>)) {
+        let at = w.pos();
+        emit(w);
+        if w.pos() - self.start <= MAX_MESSAGE_LEN {
+            return;
+        }
+        if at == self.start + self.head || self.head + (w.pos() - at) > MAX_MESSAGE_LEN {
+            w.set_overflow();
+            return;
+        }
+        // Close the current message before this structure and put a copy of its head in between.
+        let len = w.pos() - at;
+        w.zeros(self.head);
+        w.buf.copy_within(at..at + len, at + self.head);
+        w.buf.copy_within(self.start..self.start + self.head, at);
+        w.buf[self.start + 2..self.start + 4].copy_from_slice(&((at - self.start) as u16).to_be_bytes());
+        let flags = self.start + HEADER_LEN + 2;
+        w.buf[flags + 1] |= MultipartFlags::MORE.0 as u8;
+        self.start = at;
+    }
+}
+
+/// Writes a long reply structure by structure, without holding it in memory twice: parts are cut as they fill.
+///
+/// ```
+/// # use openflow::msg::multipart::*; use openflow::Xid; use bytes::BytesMut;
+/// let mut out = BytesMut::new();
+/// let mut reply = ReplyWriter::begin(&mut out, Xid(1), MultipartType::TABLE);
+/// reply.push(|w| TableStats::default().emit(w));
+/// reply.finish().unwrap();
+/// ```
+#[derive(Debug)]
+pub struct ReplyWriter<'a> {
+    w: Writer<'a>,
+    parts: Parts,
+}
+
+impl<'a> ReplyWriter<'a> {
+    /// Starts a reply of a type that is a list of structures.
+    pub fn begin(out: &'a mut BytesMut, xid: Xid, kind: MultipartType) -> Self {
+        let mut w = Writer::new(out);
+        let start = w.pos();
+        Header { version: OFP13_VERSION, msg_type: MsgType::MULTIPART_REPLY, length: 0, xid }.emit(&mut w);
+        let parts = Parts::begin(&mut w, start, kind, MultipartFlags::empty(), None);
+        Self { w, parts }
+    }
+    /// Adds one structure.
+    pub fn push(&mut self, emit: impl FnOnce(&mut Writer<'_>)) {
+        self.parts.push(&mut self.w, emit);
+    }
+    /// Ends the last part.
+    ///
+    /// # Errors
+    /// [`super::TooLong`] if some structure fits no message; what was written must not be sent.
+    pub fn finish(mut self) -> Result<(), super::TooLong> {
+        self.w.set_len(self.parts.start + 2, self.parts.start);
+        if self.w.overflowed() {
+            Err(super::TooLong)
+        } else {
+            Ok(())
         }
     }
 }

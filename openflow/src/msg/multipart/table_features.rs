@@ -2,6 +2,8 @@
 //! Entry: `length:2 | table_id:1 | pad:5 | name:32 | metadata_match:8 | metadata_write:8 | config:4 | max_entries:4 |
 //! properties`; property: `type:2 | length:2 | ids`, padded to 8 bytes.
 
+use crate::wire::{Reader, Writer};
+use crate::error::{DecodeError, OfpError};
 use crate::field::{Field, CLASS_EXPERIMENTER};
 use crate::ids::TableId;
 use crate::num::{hex, wire_enum, FixedStr};
@@ -97,12 +99,7 @@ impl OxmId {
     /// The id of a field by its preferred number, maskable or not.
     pub fn new(field: Field, has_mask: bool) -> Self {
         let d = field.def();
-        let exp = if d.class == CLASS_EXPERIMENTER { 4 } else { 0 };
-        let len = (d.bytes() << has_mask as usize) + exp;
-        Self {
-            header: (d.class as u32) << 16 | (d.number as u32) << 9 | (has_mask as u32) << 8 | len as u32,
-            experimenter: d.experimenter,
-        }
+        Self { header: d.oxm_header(has_mask), experimenter: d.experimenter }
     }
     /// The field meant, whatever the length says; `None` if we do not know it.
     pub fn field(self) -> Option<Field> {
@@ -111,5 +108,153 @@ impl OxmId {
     /// The HM bit.
     pub fn has_mask(self) -> bool {
         self.header & 0x100 != 0
+    }
+}
+
+impl TableFeatures {
+    /// Reads one table.
+    ///
+    /// # Errors
+    /// `OFPTFFC_BAD_LEN` where lengths cannot be.
+    pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        *r = r.with_bad_len(OfpError::OFPTFFC_BAD_LEN);
+        let at = *r;
+        let len = { *r }.u16("length")? as usize;
+        if len < 64 || len > r.remaining() {
+            return Err(at.bad_len("length", format!("64 to {}", r.remaining()), len));
+        }
+        let mut r = r.sub(len, "table_features")?;
+        r.pad::<2>()?;
+        let table_id = TableId(r.u8("table_id")?);
+        r.pad::<5>()?;
+        let name = FixedStr(r.array("name")?);
+        let (metadata_match, metadata_write) = (r.u64("metadata_match")?, r.u64("metadata_write")?);
+        let (config, max_entries) = (r.u32("config")?, r.u32("max_entries")?);
+        let mut properties = Vec::new();
+        while !r.is_empty() {
+            properties.push(TableFeatureProp::parse(&mut r)?);
+        }
+        Ok(Self { table_id, name, metadata_match, metadata_write, config, max_entries, properties })
+    }
+    /// Writes one table.
+    pub fn emit(&self, w: &mut Writer<'_>) {
+        let Self { table_id, name, metadata_match, metadata_write, config, max_entries, properties } = self;
+        let start = w.pos();
+        let at = w.len_later();
+        w.u8(table_id.0);
+        w.zeros(5);
+        w.bytes(&name.0);
+        w.u64(*metadata_match);
+        w.u64(*metadata_write);
+        w.u32(*config);
+        w.u32(*max_entries);
+        properties.iter().for_each(|p| p.emit(w));
+        w.set_len(at, start);
+    }
+}
+
+/// `type:2 | len:2 | data`, without padding: how instructions and actions are named.
+fn parse_id(r: &mut Reader<'_>) -> Result<(u16, Vec<u8>), DecodeError> {
+    let kind = r.u16("id_type")?;
+    let at = *r;
+    let len = r.u16("id_len")? as usize;
+    if len < 4 {
+        return Err(at.bad_len("id_len", "at least 4", len));
+    }
+    Ok((kind, r.bytes(len - 4, "id")?.to_vec()))
+}
+fn emit_id(kind: u16, data: &[u8], w: &mut Writer<'_>) {
+    let start = w.pos();
+    w.u16(kind);
+    let at = w.len_later();
+    w.bytes(data);
+    w.set_len(at, start);
+}
+
+impl TableFeatureProp {
+    /// Reads one property and its padding.
+    pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let kind = TablePropType(r.u16("property_type")?);
+        let at = *r;
+        let len = r.u16("property_length")? as usize;
+        if len < 4 {
+            return Err(at.bad_len("property_length", "at least 4", len));
+        }
+        let mut p = r.sub(len - 4, "property")?;
+        r.pad8(len)?;
+        let body = match kind {
+            TablePropType::INSTRUCTIONS | TablePropType::INSTRUCTIONS_MISS => {
+                let mut ids = Vec::new();
+                while !p.is_empty() {
+                    let (kind, data) = parse_id(&mut p)?;
+                    ids.push(InstructionId { kind, data });
+                }
+                PropBody::Instructions(ids)
+            }
+            TablePropType::NEXT_TABLES | TablePropType::NEXT_TABLES_MISS => {
+                PropBody::NextTables(p.rest().iter().map(|t| TableId(*t)).collect())
+            }
+            TablePropType::WRITE_ACTIONS
+            | TablePropType::WRITE_ACTIONS_MISS
+            | TablePropType::APPLY_ACTIONS
+            | TablePropType::APPLY_ACTIONS_MISS => {
+                let mut ids = Vec::new();
+                while !p.is_empty() {
+                    let (kind, data) = parse_id(&mut p)?;
+                    ids.push(ActionId { kind, data });
+                }
+                PropBody::Actions(ids)
+            }
+            TablePropType::MATCH
+            | TablePropType::WILDCARDS
+            | TablePropType::WRITE_SETFIELD
+            | TablePropType::WRITE_SETFIELD_MISS
+            | TablePropType::APPLY_SETFIELD
+            | TablePropType::APPLY_SETFIELD_MISS => {
+                let mut ids = Vec::with_capacity(p.remaining() / 4);
+                while !p.is_empty() {
+                    let header = p.u32("oxm_id")?;
+                    let exp = (header >> 16) as u16 == CLASS_EXPERIMENTER;
+                    let experimenter = if exp { p.u32("oxm_experimenter")? } else { 0 };
+                    ids.push(OxmId { header, experimenter });
+                }
+                PropBody::Oxms(ids)
+            }
+            TablePropType::EXPERIMENTER | TablePropType::EXPERIMENTER_MISS => PropBody::Experimenter {
+                experimenter: p.u32("experimenter")?,
+                exp_type: p.u32("exp_type")?,
+                data: p.rest().to_vec(),
+            },
+            _ => PropBody::Unknown(p.rest().to_vec()),
+        };
+        Ok(Self { kind, body })
+    }
+    /// Writes one property and its padding.
+    pub fn emit(&self, w: &mut Writer<'_>) {
+        let Self { kind, body } = self;
+        let start = w.pos();
+        w.u16(kind.0);
+        let at = w.len_later();
+        match body {
+            PropBody::Instructions(ids) => ids.iter().for_each(|i| emit_id(i.kind, &i.data, w)),
+            PropBody::NextTables(tables) => tables.iter().for_each(|t| w.u8(t.0)),
+            PropBody::Actions(ids) => ids.iter().for_each(|i| emit_id(i.kind, &i.data, w)),
+            PropBody::Oxms(ids) => {
+                for OxmId { header, experimenter } in ids {
+                    w.u32(*header);
+                    if (header >> 16) as u16 == CLASS_EXPERIMENTER {
+                        w.u32(*experimenter);
+                    }
+                }
+            }
+            PropBody::Experimenter { experimenter, exp_type, data } => {
+                w.u32(*experimenter);
+                w.u32(*exp_type);
+                w.bytes(data);
+            }
+            PropBody::Unknown(data) => w.bytes(data),
+        }
+        w.set_len(at, start);
+        w.pad8(start);
     }
 }
