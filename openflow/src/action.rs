@@ -534,7 +534,12 @@ impl Action {
                 a = start;
                 let oxm = Oxm::parse(&mut a)?;
                 if matches!(oxm, Oxm::Known(OxmField { mask: Some(_), .. })) {
-                    return Err(start.fault(OfpError::OFPBAC_BAD_SET_TYPE, "oxm_header", "no mask", "a mask"));
+                    return Err(start.fault(
+                        OfpError::OFPBAC_BAD_SET_TYPE,
+                        "oxm_header",
+                        "no mask",
+                        "a mask",
+                    ));
                 }
                 set_field_padding(&mut a)?;
                 Self::SetField(oxm)
@@ -580,7 +585,11 @@ impl Action {
                 let (port, table) = (a.u16("in_port")?, a.u8("table_id")?);
                 a.pad::<3>()?;
                 let table = if table == 0xff { None } else { Some(table) };
-                Self::Resubmit { in_port: in_port_from_16(port), table, ct: subtype == nxast::RESUBMIT_TABLE_CT }
+                Self::Resubmit {
+                    in_port: in_port_from_16(port),
+                    table,
+                    ct: subtype == nxast::RESUBMIT_TABLE_CT,
+                }
             }
             nxast::SET_TUNNEL => {
                 a.pad::<2>()?;
@@ -611,7 +620,9 @@ impl Action {
                 let value = a.u64("value")?;
                 if dst.n_bits < 64 && value >> dst.n_bits != 0 {
                     let expected = format!("at most {} bits", dst.n_bits);
-                    return Err(at.fault(OfpError::OFPBAC_BAD_SET_ARGUMENT, "value", expected, format!("{value:#x}")).into());
+                    return Err(at
+                        .fault(OfpError::OFPBAC_BAD_SET_ARGUMENT, "value", expected, format!("{value:#x}"))
+                        .into());
                 }
                 Self::RegLoad { dst, value }
             }
@@ -639,7 +650,9 @@ impl Action {
                 let member_type = a.u32("slave_type")?;
                 if member_type != NXM_OF_IN_PORT {
                     let got = format!("{member_type:#x}");
-                    return Err(at.fault(OfpError::OFPBAC_BAD_ARGUMENT, "slave_type", "NXM_OF_IN_PORT", got).into());
+                    return Err(at
+                        .fault(OfpError::OFPBAC_BAD_ARGUMENT, "slave_type", "NXM_OF_IN_PORT", got)
+                        .into());
                 }
                 let n = a.u16("n_slaves")? as usize;
                 let at = *a;
@@ -674,7 +687,9 @@ impl Action {
                 zeros_to_end(a)?;
                 Self::OutputReg { src, max_len }
             }
-            nxast::OUTPUT_TRUNC => Self::OutputTrunc { port: port_from_16(a.u16("port")?), max_len: a.u32("max_len")? },
+            nxast::OUTPUT_TRUNC => {
+                Self::OutputTrunc { port: port_from_16(a.u16("port")?), max_len: a.u32("max_len")? }
+            }
             nxast::LEARN | nxast::LEARN2 => Self::Learn(Box::new(Learn::parse(a, subtype == nxast::LEARN2)?)),
             nxast::EXIT => six(a, Self::Exit)?,
             nxast::DEC_TTL => six(a, Self::DecNwTtl)?,
@@ -684,9 +699,15 @@ impl Action {
                 Self::FinTimeout { idle, hard }
             }
             nxast::CONTROLLER => {
-                let (max_len, controller_id, reason) = (a.u16("max_len")?, a.u16("controller_id")?, a.u8("reason")?);
+                let (max_len, controller_id, reason) =
+                    (a.u16("max_len")?, a.u16("controller_id")?, a.u8("reason")?);
                 a.pad::<1>()?;
-                Self::Controller(Box::new(ControllerAction { max_len, controller_id, reason, ..Default::default() }))
+                Self::Controller(Box::new(ControllerAction {
+                    max_len,
+                    controller_id,
+                    reason,
+                    ..Default::default()
+                }))
             }
             nxast::CONTROLLER2 => Self::Controller(Box::new(ControllerAction::parse_properties(a)?)),
             nxast::DEC_TTL_CNT_IDS => {
@@ -999,8 +1020,14 @@ impl Action {
                 w.zeros(2);
             }),
             Self::Sample(s) => {
-                let SampleAction { probability, collector_set_id, obs_domain_id, obs_point_id, sampling_port, direction } =
-                    **s;
+                let SampleAction {
+                    probability,
+                    collector_set_id,
+                    obs_domain_id,
+                    obs_point_id,
+                    sampling_port,
+                    direction,
+                } = **s;
                 let subtype = match (sampling_port, direction) {
                     (None, _) => nxast::SAMPLE,
                     (Some(_), 0) => nxast::SAMPLE2,
@@ -1197,7 +1224,9 @@ impl Learn {
                 break;
             }
             let n_bits = header & 0x3ff;
-            let bad = |got: String| at.fault(OfpError::OFPBAC_BAD_ARGUMENT, "spec_header", "a known kind of spec", got);
+            let bad = |got: String| {
+                at.fault(OfpError::OFPBAC_BAD_ARGUMENT, "spec_header", "a known kind of spec", got)
+            };
             if n_bits == 0 || header & 0xc400 != 0 {
                 return Err(bad(format!("{header:#06x}")).into());
             }
@@ -1308,7 +1337,11 @@ impl ControllerAction {
                 3 => c.userdata = p.rest().to_vec(),
                 4 => c.pause = true,
                 5 => c.meter_id = Some(p.u32("meter_id")?),
-                _ => return Err(at.fault(OfpError::OFPBAC_BAD_ARGUMENT, "property_type", "0 to 5", kind).into()),
+                _ => {
+                    return Err(at
+                        .fault(OfpError::OFPBAC_BAD_ARGUMENT, "property_type", "0 to 5", kind)
+                        .into())
+                }
             }
             zeros_to_end(&mut p)?;
             a.pad8(len)?;

@@ -154,6 +154,9 @@ mod tests {
         let mut src = BytesMut::from(&[4u8, 0, 0, 7, 0, 0, 0, 0][..]);
         assert!(matches!(OfCodec::new().decode(&mut src), Err(CodecError::Framing { length: 7, .. })));
         let mut src = BytesMut::from(&[4u8, 2, 1, 0, 0, 0, 0, 0][..]);
-        assert!(matches!(OfCodec::with_max_len(255).decode(&mut src), Err(CodecError::Framing { length: 256, .. })));
+        assert!(matches!(
+            OfCodec::with_max_len(255).decode(&mut src),
+            Err(CodecError::Framing { length: 256, .. })
+        ));
     }
 }

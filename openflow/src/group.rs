@@ -1,10 +1,10 @@
 //! Group types and buckets (OpenFlow 1.3.5, "Modify Group Entry Message").
 
-use crate::wire::{Reader, Writer};
-use crate::error::{DecodeError, OfpError};
 use crate::action::Action;
+use crate::error::{DecodeError, OfpError};
 use crate::ids::{GroupId, PortNo};
 use crate::num::{wire_enum, wire_flags};
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_enum! {

@@ -264,7 +264,9 @@ impl Match {
                 Some(m) if d.maskable == Maskable::No && m != full => {
                     return err(OfpError::OFPBMC_BAD_MASK, "cannot be masked")
                 }
-                Some(m) if m & !full != 0 => return err(OfpError::OFPBMC_BAD_MASK, "has a mask wider than itself"),
+                Some(m) if m & !full != 0 => {
+                    return err(OfpError::OFPBMC_BAD_MASK, "has a mask wider than itself")
+                }
                 Some(m) if f.value & !m != 0 => {
                     return err(OfpError::OFPBMC_BAD_WILDCARDS, "has value bits outside its mask")
                 }
@@ -350,11 +352,20 @@ mod tests {
         assert_eq!(code(&ip().with(Field::IpProto, 17).with(Field::TcpDst, 80)), Some(E::OFPBMC_BAD_PREREQ));
         assert_eq!(code(&ip().with(Field::EthType, 0x0800)), Some(E::OFPBMC_DUP_FIELD));
         assert_eq!(code(&Match::new().with_masked(Field::EthType, 0x0800, 0xff00)), Some(E::OFPBMC_BAD_MASK));
-        assert_eq!(code(&ip().with_masked(Field::Ipv4Src, 0x0a00_0001, 0xff00_0000)), Some(E::OFPBMC_BAD_WILDCARDS));
+        assert_eq!(
+            code(&ip().with_masked(Field::Ipv4Src, 0x0a00_0001, 0xff00_0000)),
+            Some(E::OFPBMC_BAD_WILDCARDS)
+        );
         assert_eq!(code(&Match::new().with(Field::VlanVid, 5)), Some(E::OFPBMC_BAD_VALUE));
         assert_eq!(code(&Match::new().with(Field::VlanVid, 0)), None);
-        assert_eq!(code(&Match::new().with(Field::VlanVid, 0).with(Field::VlanPcp, 1)), Some(E::OFPBMC_BAD_PREREQ));
-        assert_eq!(code(&Match::new().with_masked(Field::VlanVid, 0x1000, 0x1000).with(Field::VlanPcp, 1)), None);
+        assert_eq!(
+            code(&Match::new().with(Field::VlanVid, 0).with(Field::VlanPcp, 1)),
+            Some(E::OFPBMC_BAD_PREREQ)
+        );
+        assert_eq!(
+            code(&Match::new().with_masked(Field::VlanVid, 0x1000, 0x1000).with(Field::VlanPcp, 1)),
+            None
+        );
         assert_eq!(code(&ip().with(Field::IpDscp, 64)), Some(E::OFPBMC_BAD_VALUE));
         assert_eq!(code(&Match::new().with_masked(Field::VlanVid, 0x1000, 0x3000)), Some(E::OFPBMC_BAD_MASK));
         let mut m = Match::new();
@@ -372,7 +383,8 @@ mod tests {
     fn every_field_parses_as_emitted_and_refuses_other_lengths() {
         for d in FIELDS {
             for mask in [None, Some(d.full_mask() >> 1)] {
-                let f = Oxm::Known(OxmField { field: d.field, value: d.full_mask() & 0x5555_5555_5555, mask });
+                let f =
+                    Oxm::Known(OxmField { field: d.field, value: d.full_mask() & 0x5555_5555_5555, mask });
                 let mut b = bytes::BytesMut::new();
                 f.emit(&mut Writer::new(&mut b));
                 assert_eq!(Oxm::parse(&mut Reader::new(&b)).unwrap(), f, "{}", d.name);

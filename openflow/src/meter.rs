@@ -1,8 +1,8 @@
 //! Meter bands (OpenFlow 1.3.5, "Meter Modification Message").
 
-use crate::wire::{Reader, Writer};
 use crate::error::{DecodeError, OfpError};
 use crate::num::{wire_enum, wire_flags};
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_flags! {

@@ -1,9 +1,9 @@
 //! `struct ofp_port`: a port as features of the switch (OpenFlow 1.3.5, "Port Structures").
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::ids::{EthAddr, PortNo};
 use crate::num::{wire_flags, FixedStr};
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_flags! {
@@ -47,12 +47,60 @@ pub struct Port {
 impl Port {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let port_no = PortNo(r.u32("port_no")?); r.pad::<4>()?; let hw_addr = EthAddr(r.array("hw_addr")?); r.pad::<2>()?; let name = FixedStr(r.array("name")?); let config = PortConfig(r.u32("config")?); let state = PortState(r.u32("state")?); let curr = PortFeatures(r.u32("curr")?); let advertised = PortFeatures(r.u32("advertised")?); let supported = PortFeatures(r.u32("supported")?); let peer = PortFeatures(r.u32("peer")?); let curr_speed = r.u32("curr_speed")?; let max_speed = r.u32("max_speed")?;
-        Ok(Self { port_no, hw_addr, name, config, state, curr, advertised, supported, peer, curr_speed, max_speed })
+        let port_no = PortNo(r.u32("port_no")?);
+        r.pad::<4>()?;
+        let hw_addr = EthAddr(r.array("hw_addr")?);
+        r.pad::<2>()?;
+        let name = FixedStr(r.array("name")?);
+        let config = PortConfig(r.u32("config")?);
+        let state = PortState(r.u32("state")?);
+        let curr = PortFeatures(r.u32("curr")?);
+        let advertised = PortFeatures(r.u32("advertised")?);
+        let supported = PortFeatures(r.u32("supported")?);
+        let peer = PortFeatures(r.u32("peer")?);
+        let curr_speed = r.u32("curr_speed")?;
+        let max_speed = r.u32("max_speed")?;
+        Ok(Self {
+            port_no,
+            hw_addr,
+            name,
+            config,
+            state,
+            curr,
+            advertised,
+            supported,
+            peer,
+            curr_speed,
+            max_speed,
+        })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
-        let Self { port_no, hw_addr, name, config, state, curr, advertised, supported, peer, curr_speed, max_speed } = self;
-        w.u32(port_no.0); w.zeros(4); w.bytes(&hw_addr.0); w.zeros(2); w.bytes(&name.0); w.u32(config.0); w.u32(state.0); w.u32(curr.0); w.u32(advertised.0); w.u32(supported.0); w.u32(peer.0); w.u32(*curr_speed); w.u32(*max_speed);
+        let Self {
+            port_no,
+            hw_addr,
+            name,
+            config,
+            state,
+            curr,
+            advertised,
+            supported,
+            peer,
+            curr_speed,
+            max_speed,
+        } = self;
+        w.u32(port_no.0);
+        w.zeros(4);
+        w.bytes(&hw_addr.0);
+        w.zeros(2);
+        w.bytes(&name.0);
+        w.u32(config.0);
+        w.u32(state.0);
+        w.u32(curr.0);
+        w.u32(advertised.0);
+        w.u32(supported.0);
+        w.u32(peer.0);
+        w.u32(*curr_speed);
+        w.u32(*max_speed);
     }
 }

@@ -187,7 +187,12 @@ impl<'a> Reader<'a> {
     /// An error of length at the next byte, with the code of the structure being read.
     #[cold]
     #[inline(never)]
-    pub fn bad_len(&self, field: &'static str, expected: impl Into<String>, got: impl ToString) -> DecodeError {
+    pub fn bad_len(
+        &self,
+        field: &'static str,
+        expected: impl Into<String>,
+        got: impl ToString,
+    ) -> DecodeError {
         self.fault(self.bad_len, field, expected, got)
     }
     #[cold]

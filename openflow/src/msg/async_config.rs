@@ -2,8 +2,8 @@
 //! (OpenFlow 1.3.5, "Set Asynchronous Configuration Message").
 //! `packet_in_mask:4[2] | port_status_mask:4[2] | flow_removed_mask:4[2]`
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 /// Bit n of a mask: reason n is wanted. Index 0 holds for master and equal, 1 for slave.
@@ -18,12 +18,19 @@ pub struct AsyncConfig {
 impl AsyncConfig {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let packet_in_mask = [r.u32("packet_in_mask")?, r.u32("packet_in_mask")?]; let port_status_mask = [r.u32("port_status_mask")?, r.u32("port_status_mask")?]; let flow_removed_mask = [r.u32("flow_removed_mask")?, r.u32("flow_removed_mask")?];
+        let packet_in_mask = [r.u32("packet_in_mask")?, r.u32("packet_in_mask")?];
+        let port_status_mask = [r.u32("port_status_mask")?, r.u32("port_status_mask")?];
+        let flow_removed_mask = [r.u32("flow_removed_mask")?, r.u32("flow_removed_mask")?];
         Ok(Self { packet_in_mask, port_status_mask, flow_removed_mask })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { packet_in_mask, port_status_mask, flow_removed_mask } = self;
-        w.u32(packet_in_mask[0]); w.u32(packet_in_mask[1]); w.u32(port_status_mask[0]); w.u32(port_status_mask[1]); w.u32(flow_removed_mask[0]); w.u32(flow_removed_mask[1]);
+        w.u32(packet_in_mask[0]);
+        w.u32(packet_in_mask[1]);
+        w.u32(port_status_mask[0]);
+        w.u32(port_status_mask[1]);
+        w.u32(flow_removed_mask[0]);
+        w.u32(flow_removed_mask[1]);
     }
 }

@@ -2,10 +2,10 @@
 //! Control: `bundle_id:4 | type:2 | flags:2 | properties`. Add: `bundle_id:4 | pad:2 | flags:2 | message | pad | properties`.
 //! Both follow an experimenter header of the ONF.
 
-use crate::wire::{Reader, Writer};
-use crate::error::{DecodeError, OfpError};
 use super::OfMessage;
+use crate::error::{DecodeError, OfpError};
 use crate::num::{hex, wire_enum, wire_flags};
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_enum! {

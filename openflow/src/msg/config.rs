@@ -1,8 +1,8 @@
 //! `OFPT_GET_CONFIG_REPLY`, `OFPT_SET_CONFIG`: `flags:2 | miss_send_len:2` (OpenFlow 1.3.5, "Switch Configuration").
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::num::wire_enum;
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_enum! {
@@ -22,12 +22,14 @@ pub struct SwitchConfig {
 impl SwitchConfig {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let flags = ConfigFlags(r.u16("flags")?); let miss_send_len = r.u16("miss_send_len")?;
+        let flags = ConfigFlags(r.u16("flags")?);
+        let miss_send_len = r.u16("miss_send_len")?;
         Ok(Self { flags, miss_send_len })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { flags, miss_send_len } = self;
-        w.u16(flags.0); w.u16(*miss_send_len);
+        w.u16(flags.0);
+        w.u16(*miss_send_len);
     }
 }

@@ -1,8 +1,8 @@
 //! `OFPT_ECHO_REQUEST` and `OFPT_ECHO_REPLY`: arbitrary bytes, given back (OpenFlow 1.3.5, "Echo Request").
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::num::hex;
+use crate::wire::{Reader, Writer};
 use bytes::Bytes;
 use serde::Serialize;
 

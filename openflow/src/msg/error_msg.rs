@@ -1,10 +1,10 @@
 //! `OFPT_ERROR`: `type:2 | code:2 | data`, for experimenters `0xffff:2 | exp_type:2 | experimenter:4 | data`
 //! (OpenFlow 1.3.5, "Error Message").
 
-use crate::wire::{Reader, Writer};
 use crate::error::{DecodeError, OfpError, OFPET_EXPERIMENTER};
 use crate::header::{HEADER_LEN, MAX_MESSAGE_LEN};
 use crate::num::hex;
+use crate::wire::{Reader, Writer};
 use bytes::Bytes;
 use serde::Serialize;
 

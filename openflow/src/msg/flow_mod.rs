@@ -2,12 +2,12 @@
 //! `cookie:8 | cookie_mask:8 | table_id:1 | command:1 | idle_timeout:2 | hard_timeout:2 | priority:2 | buffer_id:4 |
 //! out_port:4 | out_group:4 | flags:2 | pad:2 | match | instructions`
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::ids::{GroupId, PortNo, TableId};
 use crate::instruction::{Instruction, Instructions};
 use crate::matching::Match;
 use crate::num::{wire_enum, wire_flags};
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_enum! {
@@ -67,12 +67,68 @@ impl Default for FlowMod {
 impl FlowMod {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let cookie = r.u64("cookie")?; let cookie_mask = r.u64("cookie_mask")?; let table_id = TableId(r.u8("table_id")?); let command = FlowModCommand(r.u8("command")?); let idle_timeout = r.u16("idle_timeout")?; let hard_timeout = r.u16("hard_timeout")?; let priority = r.u16("priority")?; let buffer_id = r.u32("buffer_id")?; let out_port = PortNo(r.u32("out_port")?); let out_group = GroupId(r.u32("out_group")?); let flags = FlowModFlags(r.u16("flags")?); r.pad::<2>()?; let matching = Match::parse(r)?; let instructions = Instruction::parse_list(r)?;
-        Ok(Self { cookie, cookie_mask, table_id, command, idle_timeout, hard_timeout, priority, buffer_id, out_port, out_group, flags, matching, instructions })
+        let cookie = r.u64("cookie")?;
+        let cookie_mask = r.u64("cookie_mask")?;
+        let table_id = TableId(r.u8("table_id")?);
+        let command = FlowModCommand(r.u8("command")?);
+        let idle_timeout = r.u16("idle_timeout")?;
+        let hard_timeout = r.u16("hard_timeout")?;
+        let priority = r.u16("priority")?;
+        let buffer_id = r.u32("buffer_id")?;
+        let out_port = PortNo(r.u32("out_port")?);
+        let out_group = GroupId(r.u32("out_group")?);
+        let flags = FlowModFlags(r.u16("flags")?);
+        r.pad::<2>()?;
+        let matching = Match::parse(r)?;
+        let instructions = Instruction::parse_list(r)?;
+        Ok(Self {
+            cookie,
+            cookie_mask,
+            table_id,
+            command,
+            idle_timeout,
+            hard_timeout,
+            priority,
+            buffer_id,
+            out_port,
+            out_group,
+            flags,
+            matching,
+            instructions,
+        })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
-        let Self { cookie, cookie_mask, table_id, command, idle_timeout, hard_timeout, priority, buffer_id, out_port, out_group, flags, matching, instructions } = self;
-        w.u64(*cookie); w.u64(*cookie_mask); w.u8(table_id.0); w.u8(command.0); w.u16(*idle_timeout); w.u16(*hard_timeout); w.u16(*priority); w.u32(*buffer_id); w.u32(out_port.0); w.u32(out_group.0); w.u16(flags.0); w.zeros(2); matching.emit(w); for i in instructions { i.emit(w); }
+        let Self {
+            cookie,
+            cookie_mask,
+            table_id,
+            command,
+            idle_timeout,
+            hard_timeout,
+            priority,
+            buffer_id,
+            out_port,
+            out_group,
+            flags,
+            matching,
+            instructions,
+        } = self;
+        w.u64(*cookie);
+        w.u64(*cookie_mask);
+        w.u8(table_id.0);
+        w.u8(command.0);
+        w.u16(*idle_timeout);
+        w.u16(*hard_timeout);
+        w.u16(*priority);
+        w.u32(*buffer_id);
+        w.u32(out_port.0);
+        w.u32(out_group.0);
+        w.u16(flags.0);
+        w.zeros(2);
+        matching.emit(w);
+        for i in instructions {
+            i.emit(w);
+        }
     }
 }

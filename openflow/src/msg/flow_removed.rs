@@ -2,11 +2,11 @@
 //! `cookie:8 | priority:2 | reason:1 | table_id:1 | duration_sec:4 | duration_nsec:4 | idle_timeout:2 |
 //! hard_timeout:2 | packet_count:8 | byte_count:8 | match`
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::ids::TableId;
 use crate::matching::Match;
 use crate::num::wire_enum;
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_enum! {
@@ -34,12 +34,56 @@ pub struct FlowRemoved {
 impl FlowRemoved {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let cookie = r.u64("cookie")?; let priority = r.u16("priority")?; let reason = FlowRemovedReason(r.u8("reason")?); let table_id = TableId(r.u8("table_id")?); let duration_sec = r.u32("duration_sec")?; let duration_nsec = r.u32("duration_nsec")?; let idle_timeout = r.u16("idle_timeout")?; let hard_timeout = r.u16("hard_timeout")?; let packet_count = r.u64("packet_count")?; let byte_count = r.u64("byte_count")?; let matching = Match::parse(r)?;
-        Ok(Self { cookie, priority, reason, table_id, duration_sec, duration_nsec, idle_timeout, hard_timeout, packet_count, byte_count, matching })
+        let cookie = r.u64("cookie")?;
+        let priority = r.u16("priority")?;
+        let reason = FlowRemovedReason(r.u8("reason")?);
+        let table_id = TableId(r.u8("table_id")?);
+        let duration_sec = r.u32("duration_sec")?;
+        let duration_nsec = r.u32("duration_nsec")?;
+        let idle_timeout = r.u16("idle_timeout")?;
+        let hard_timeout = r.u16("hard_timeout")?;
+        let packet_count = r.u64("packet_count")?;
+        let byte_count = r.u64("byte_count")?;
+        let matching = Match::parse(r)?;
+        Ok(Self {
+            cookie,
+            priority,
+            reason,
+            table_id,
+            duration_sec,
+            duration_nsec,
+            idle_timeout,
+            hard_timeout,
+            packet_count,
+            byte_count,
+            matching,
+        })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
-        let Self { cookie, priority, reason, table_id, duration_sec, duration_nsec, idle_timeout, hard_timeout, packet_count, byte_count, matching } = self;
-        w.u64(*cookie); w.u16(*priority); w.u8(reason.0); w.u8(table_id.0); w.u32(*duration_sec); w.u32(*duration_nsec); w.u16(*idle_timeout); w.u16(*hard_timeout); w.u64(*packet_count); w.u64(*byte_count); matching.emit(w);
+        let Self {
+            cookie,
+            priority,
+            reason,
+            table_id,
+            duration_sec,
+            duration_nsec,
+            idle_timeout,
+            hard_timeout,
+            packet_count,
+            byte_count,
+            matching,
+        } = self;
+        w.u64(*cookie);
+        w.u16(*priority);
+        w.u8(reason.0);
+        w.u8(table_id.0);
+        w.u32(*duration_sec);
+        w.u32(*duration_nsec);
+        w.u16(*idle_timeout);
+        w.u16(*hard_timeout);
+        w.u64(*packet_count);
+        w.u64(*byte_count);
+        matching.emit(w);
     }
 }

@@ -1,8 +1,8 @@
 //! `OFPT_HELLO`: which versions the sender speaks (OpenFlow 1.3.5, "Hello").
 //! Body: elements `type:2 | length:2 | payload`, each padded to 8 bytes.
 
-use crate::wire::{Reader, Writer};
 use crate::num::hex;
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 /// A HELLO; the highest version is also in the message header.

@@ -247,7 +247,9 @@ impl OfMessage {
             MsgType::MULTIPART_REPLY => Message::MultipartReply(MultipartReply::parse(r)?),
             MsgType::BARRIER_REQUEST => Message::BarrierRequest,
             MsgType::BARRIER_REPLY => Message::BarrierReply,
-            MsgType::QUEUE_GET_CONFIG_REQUEST => Message::QueueGetConfigRequest(QueueGetConfigRequest::parse(r)?),
+            MsgType::QUEUE_GET_CONFIG_REQUEST => {
+                Message::QueueGetConfigRequest(QueueGetConfigRequest::parse(r)?)
+            }
             MsgType::QUEUE_GET_CONFIG_REPLY => Message::QueueGetConfigReply(QueueGetConfigReply::parse(r)?),
             MsgType::ROLE_REQUEST => Message::RoleRequest(Role::parse(r)?),
             MsgType::ROLE_REPLY => Message::RoleReply(Role::parse(r)?),
@@ -308,7 +310,12 @@ fn parse_experimenter(r: &mut Reader<'_>, in_bundle: bool) -> Result<Message, De
     let (experimenter, exp_type) = (r.u32("experimenter")?, r.u32("exp_type")?);
     Ok(match (experimenter, exp_type) {
         (ONF_EXPERIMENTER, ONF_BUNDLE_CONTROL | ONF_BUNDLE_ADD) if in_bundle => {
-            return Err(at.fault(OfpError::OFPBFC_MSG_UNSUP, "exp_type", "no bundle message in a bundle", exp_type))
+            return Err(at.fault(
+                OfpError::OFPBFC_MSG_UNSUP,
+                "exp_type",
+                "no bundle message in a bundle",
+                exp_type,
+            ))
         }
         (ONF_EXPERIMENTER, ONF_BUNDLE_CONTROL) => Message::BundleControl(BundleControl::parse(r)?),
         (ONF_EXPERIMENTER, ONF_BUNDLE_ADD) => Message::BundleAdd(BundleAdd::parse(r)?),
@@ -316,7 +323,11 @@ fn parse_experimenter(r: &mut Reader<'_>, in_bundle: bool) -> Result<Message, De
         (ONF_EXPERIMENTER, ONF_FLOW_MONITOR_PAUSED) => Message::FlowMonitorPaused,
         (ONF_EXPERIMENTER, ONF_FLOW_MONITOR_RESUMED) => Message::FlowMonitorResumed,
         (NICIRA_EXPERIMENTER, subtype) => Message::Nicira(NxMessage::parse(NxType(subtype), r)?),
-        _ => Message::Experimenter(Experimenter { experimenter, exp_type, data: Bytes::copy_from_slice(r.rest()) }),
+        _ => Message::Experimenter(Experimenter {
+            experimenter,
+            exp_type,
+            data: Bytes::copy_from_slice(r.rest()),
+        }),
     })
 }
 

@@ -1,13 +1,13 @@
 //! Nicira's messages (experimenter 0x2320) that 1.3 controllers and `ovs-ofctl` send, by their `NXT_*` number.
 
-use crate::wire::{Reader, Writer};
-use crate::error::{DecodeError, OfpError};
 use super::async_config::AsyncConfig;
 use super::packet_in::PacketInReason;
 use super::role::ControllerRole;
+use crate::error::{DecodeError, OfpError};
 use crate::ids::{PortNo, TableId};
 use crate::matching::Match;
 use crate::num::{hex, wire_enum};
+use crate::wire::{Reader, Writer};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -361,7 +361,9 @@ impl NxPacketIn2 {
             });
             let at = w.len_later();
             match p {
-                NxPacketInProp::Packet(b) | NxPacketInProp::Userdata(b) | NxPacketInProp::Continuation(b) => w.bytes(b),
+                NxPacketInProp::Packet(b) | NxPacketInProp::Userdata(b) | NxPacketInProp::Continuation(b) => {
+                    w.bytes(b)
+                }
                 NxPacketInProp::FullLen(n) | NxPacketInProp::BufferId(n) => w.u32(*n),
                 NxPacketInProp::TableId(t) => w.u8(t.0),
                 NxPacketInProp::Cookie(c) => {

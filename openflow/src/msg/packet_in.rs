@@ -1,11 +1,11 @@
 //! `OFPT_PACKET_IN`: a packet for the controller (OpenFlow 1.3.5, "Packet-In Message").
 //! `buffer_id:4 | total_len:2 | reason:1 | table_id:1 | cookie:8 | match | pad:2 | data`
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::ids::TableId;
 use crate::matching::Match;
 use crate::num::{hex, wire_enum};
+use crate::wire::{Reader, Writer};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -38,12 +38,26 @@ pub struct PacketIn {
 impl PacketIn {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let buffer_id = r.u32("buffer_id")?; let total_len = r.u16("total_len")?; let reason = PacketInReason(r.u8("reason")?); let table_id = TableId(r.u8("table_id")?); let cookie = r.u64("cookie")?; let matching = Match::parse(r)?; r.pad::<2>()?; let data = Bytes::copy_from_slice(r.rest());
+        let buffer_id = r.u32("buffer_id")?;
+        let total_len = r.u16("total_len")?;
+        let reason = PacketInReason(r.u8("reason")?);
+        let table_id = TableId(r.u8("table_id")?);
+        let cookie = r.u64("cookie")?;
+        let matching = Match::parse(r)?;
+        r.pad::<2>()?;
+        let data = Bytes::copy_from_slice(r.rest());
         Ok(Self { buffer_id, total_len, reason, table_id, cookie, matching, data })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { buffer_id, total_len, reason, table_id, cookie, matching, data } = self;
-        w.u32(*buffer_id); w.u16(*total_len); w.u8(reason.0); w.u8(table_id.0); w.u64(*cookie); matching.emit(w); w.zeros(2); w.bytes(data);
+        w.u32(*buffer_id);
+        w.u16(*total_len);
+        w.u8(reason.0);
+        w.u8(table_id.0);
+        w.u64(*cookie);
+        matching.emit(w);
+        w.zeros(2);
+        w.bytes(data);
     }
 }

@@ -1,11 +1,11 @@
 //! `OFPT_PACKET_OUT`: the controller sends a packet (OpenFlow 1.3.5, "Packet-Out Message").
 //! `buffer_id:4 | in_port:4 | actions_len:2 | pad:6 | actions | data`
 
-use crate::wire::{Reader, Writer};
-use crate::error::{DecodeError, OfpError};
 use crate::action::Action;
+use crate::error::{DecodeError, OfpError};
 use crate::ids::PortNo;
 use crate::num::hex;
+use crate::wire::{Reader, Writer};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -29,7 +29,12 @@ impl PacketOut {
         r.pad::<6>()?;
         let mut a = r.with_bad_len(OfpError::OFPBRC_BAD_LEN).sub(actions_len, "actions")?;
         r.bytes(actions_len, "actions")?;
-        Ok(Self { buffer_id, in_port, actions: Action::parse_list(&mut a)?, data: Bytes::copy_from_slice(r.rest()) })
+        Ok(Self {
+            buffer_id,
+            in_port,
+            actions: Action::parse_list(&mut a)?,
+            data: Bytes::copy_from_slice(r.rest()),
+        })
     }
     /// Writes the body.
     pub fn emit(&self, w: &mut Writer<'_>) {

@@ -1,9 +1,9 @@
 //! `OFPT_PORT_STATUS`: `reason:1 | pad:7 | port` (OpenFlow 1.3.5, "Port Status Message").
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::num::wire_enum;
 use crate::port::Port;
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_enum! {

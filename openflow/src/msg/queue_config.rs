@@ -2,10 +2,10 @@
 //! Request: `port:4 | pad:4`. Reply: `port:4 | pad:4 | queues`; queue: `queue_id:4 | port:4 | len:2 | pad:6 | properties`;
 //! property: `property:2 | len:2 | pad:4 | ...`.
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::ids::PortNo;
 use crate::num::hex;
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 /// Request; port ANY asks for all.
@@ -60,26 +60,37 @@ pub enum QueueProp {
 impl QueueGetConfigRequest {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let port = PortNo(r.u32("port")?); r.pad::<4>()?;
+        let port = PortNo(r.u32("port")?);
+        r.pad::<4>()?;
         Ok(Self { port })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { port } = self;
-        w.u32(port.0); w.zeros(4);
+        w.u32(port.0);
+        w.zeros(4);
     }
 }
 
 impl QueueGetConfigReply {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let port = PortNo(r.u32("port")?); r.pad::<4>()?; let mut queues = Vec::new(); while !r.is_empty() { queues.push(PacketQueue::parse(r)?); }
+        let port = PortNo(r.u32("port")?);
+        r.pad::<4>()?;
+        let mut queues = Vec::new();
+        while !r.is_empty() {
+            queues.push(PacketQueue::parse(r)?);
+        }
         Ok(Self { port, queues })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { port, queues } = self;
-        w.u32(port.0); w.zeros(4); for x in queues { x.emit(w); }
+        w.u32(port.0);
+        w.zeros(4);
+        for x in queues {
+            x.emit(w);
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! `OFPT_ROLE_REQUEST`, `OFPT_ROLE_REPLY`: `role:4 | pad:4 | generation_id:8` (OpenFlow 1.3.5, "Role Request Message").
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::num::wire_enum;
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_enum! {
@@ -21,12 +21,16 @@ pub struct Role {
 impl Role {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let role = ControllerRole(r.u32("role")?); r.pad::<4>()?; let generation_id = r.u64("generation_id")?;
+        let role = ControllerRole(r.u32("role")?);
+        r.pad::<4>()?;
+        let generation_id = r.u64("generation_id")?;
         Ok(Self { role, generation_id })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { role, generation_id } = self;
-        w.u32(role.0); w.zeros(4); w.u64(*generation_id);
+        w.u32(role.0);
+        w.zeros(4);
+        w.u64(*generation_id);
     }
 }

@@ -3,12 +3,12 @@
 //! Entry: `length:2 | table_id:1 | pad:1 | duration_sec:4 | duration_nsec:4 | priority:2 | idle_timeout:2 |
 //! hard_timeout:2 | flags:2 | pad:4 | cookie:8 | packet_count:8 | byte_count:8 | match | instructions`.
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::ids::{GroupId, PortNo, TableId};
 use crate::instruction::{Instruction, Instructions};
 use crate::matching::Match;
 use crate::msg::flow_mod::FlowModFlags;
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 /// Which entries are meant, for FLOW and AGGREGATE.
@@ -58,13 +58,27 @@ pub struct FlowStats {
 impl FlowStatsRequest {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let table_id = TableId(r.u8("table_id")?); r.pad::<3>()?; let out_port = PortNo(r.u32("out_port")?); let out_group = GroupId(r.u32("out_group")?); r.pad::<4>()?; let cookie = r.u64("cookie")?; let cookie_mask = r.u64("cookie_mask")?; let matching = Match::parse(r)?;
+        let table_id = TableId(r.u8("table_id")?);
+        r.pad::<3>()?;
+        let out_port = PortNo(r.u32("out_port")?);
+        let out_group = GroupId(r.u32("out_group")?);
+        r.pad::<4>()?;
+        let cookie = r.u64("cookie")?;
+        let cookie_mask = r.u64("cookie_mask")?;
+        let matching = Match::parse(r)?;
         Ok(Self { table_id, out_port, out_group, cookie, cookie_mask, matching })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { table_id, out_port, out_group, cookie, cookie_mask, matching } = self;
-        w.u8(table_id.0); w.zeros(3); w.u32(out_port.0); w.u32(out_group.0); w.zeros(4); w.u64(*cookie); w.u64(*cookie_mask); matching.emit(w);
+        w.u8(table_id.0);
+        w.zeros(3);
+        w.u32(out_port.0);
+        w.u32(out_group.0);
+        w.zeros(4);
+        w.u64(*cookie);
+        w.u64(*cookie_mask);
+        matching.emit(w);
     }
 }
 
@@ -86,7 +100,8 @@ impl FlowStats {
         let (idle_timeout, hard_timeout) = (r.u16("idle_timeout")?, r.u16("hard_timeout")?);
         let flags = FlowModFlags(r.u16("flags")?);
         r.pad::<4>()?;
-        let (cookie, packet_count, byte_count) = (r.u64("cookie")?, r.u64("packet_count")?, r.u64("byte_count")?);
+        let (cookie, packet_count, byte_count) =
+            (r.u64("cookie")?, r.u64("packet_count")?, r.u64("byte_count")?);
         let matching = Match::parse(r)?;
         let instructions = Instruction::parse_list(r)?;
         Ok(Self {

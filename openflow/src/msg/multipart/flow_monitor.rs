@@ -3,14 +3,14 @@
 //! Nicira request: `id:4 | flags:2 | out_port:2 | match_len:2 | table_id:1 | zeros:5 | match`.
 //! Update: `length:2 | event:2 | ...`.
 
-use crate::wire::{Reader, Writer};
+use crate::action::Action;
 use crate::error::{DecodeError, OfpError};
 use crate::ids::{PortNo, TableId, Xid};
-use crate::action::Action;
 use crate::instruction::{Instruction, Instructions};
 use crate::matching::Match;
 use crate::msg::flow_removed::FlowRemovedReason;
 use crate::num::{wire_enum, wire_flags};
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_flags! {
@@ -123,7 +123,9 @@ impl FlowUpdate {
                 let at = r;
                 let reason = match u8::try_from(r.u16("reason")?) {
                     Ok(n) => FlowRemovedReason(n),
-                    Err(_) => return Err(at.fault(OfpError::OFPBRC_BAD_LEN, "reason", "at most 255", "more")),
+                    Err(_) => {
+                        return Err(at.fault(OfpError::OFPBRC_BAD_LEN, "reason", "at most 255", "more"))
+                    }
                 };
                 let priority = r.u16("priority")?;
                 let (idle_timeout, hard_timeout) = (r.u16("idle_timeout")?, r.u16("hard_timeout")?);

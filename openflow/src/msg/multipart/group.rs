@@ -3,10 +3,10 @@
 //! duration_nsec:4 | buckets`. Desc: `length:2 | type:1 | pad:1 | group_id:4 | buckets`.
 //! Features: `types:4 | capabilities:4 | max_groups:4[4] | actions:4[4]`.
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::group::{Bucket, GroupCapabilities, GroupType};
 use crate::ids::GroupId;
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 /// Request of `OFPMP_GROUP`: `group_id:4 | pad:4`.
@@ -61,39 +61,54 @@ pub struct GroupFeatures {
 impl GroupStatsRequest {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let group_id = GroupId(r.u32("group_id")?); r.pad::<4>()?;
+        let group_id = GroupId(r.u32("group_id")?);
+        r.pad::<4>()?;
         Ok(Self { group_id })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { group_id } = self;
-        w.u32(group_id.0); w.zeros(4);
+        w.u32(group_id.0);
+        w.zeros(4);
     }
 }
 
 impl BucketCounter {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let packet_count = r.u64("packet_count")?; let byte_count = r.u64("byte_count")?;
+        let packet_count = r.u64("packet_count")?;
+        let byte_count = r.u64("byte_count")?;
         Ok(Self { packet_count, byte_count })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { packet_count, byte_count } = self;
-        w.u64(*packet_count); w.u64(*byte_count);
+        w.u64(*packet_count);
+        w.u64(*byte_count);
     }
 }
 
 impl GroupFeatures {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let types = r.u32("types")?; let capabilities = GroupCapabilities(r.u32("capabilities")?); let max_groups = [r.u32("max_groups")?, r.u32("max_groups")?, r.u32("max_groups")?, r.u32("max_groups")?]; let actions = [r.u32("actions")?, r.u32("actions")?, r.u32("actions")?, r.u32("actions")?];
+        let types = r.u32("types")?;
+        let capabilities = GroupCapabilities(r.u32("capabilities")?);
+        let max_groups =
+            [r.u32("max_groups")?, r.u32("max_groups")?, r.u32("max_groups")?, r.u32("max_groups")?];
+        let actions = [r.u32("actions")?, r.u32("actions")?, r.u32("actions")?, r.u32("actions")?];
         Ok(Self { types, capabilities, max_groups, actions })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { types, capabilities, max_groups, actions } = self;
-        w.u32(*types); w.u32(capabilities.0); for x in max_groups { w.u32(*x); } for x in actions { w.u32(*x); }
+        w.u32(*types);
+        w.u32(capabilities.0);
+        for x in max_groups {
+            w.u32(*x);
+        }
+        for x in actions {
+            w.u32(*x);
+        }
     }
 }
 
@@ -119,7 +134,8 @@ impl GroupStats {
     }
     /// Writes one entry.
     pub fn emit(&self, w: &mut Writer<'_>) {
-        let Self { group_id, ref_count, packet_count, byte_count, duration_sec, duration_nsec, buckets } = self;
+        let Self { group_id, ref_count, packet_count, byte_count, duration_sec, duration_nsec, buckets } =
+            self;
         let start = w.pos();
         let at = w.len_later();
         w.zeros(2);

@@ -3,10 +3,10 @@
 //! duration_nsec:4 | bands`. Config: `length:2 | flags:2 | meter_id:4 | bands`.
 //! Features: `max_meter:4 | band_types:4 | capabilities:4 | max_bands:1 | max_color:1 | pad:2`.
 
-use crate::wire::{Reader, Writer};
 use crate::error::DecodeError;
 use crate::ids::MeterId;
 use crate::meter::{MeterBand, MeterFlags};
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 /// Request of METER and METER_CONFIG: `meter_id:4 | pad:4`.
@@ -66,39 +66,53 @@ crate::num::wire_flags! {
 impl MeterRequest {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let meter_id = MeterId(r.u32("meter_id")?); r.pad::<4>()?;
+        let meter_id = MeterId(r.u32("meter_id")?);
+        r.pad::<4>()?;
         Ok(Self { meter_id })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { meter_id } = self;
-        w.u32(meter_id.0); w.zeros(4);
+        w.u32(meter_id.0);
+        w.zeros(4);
     }
 }
 
 impl MeterBandStats {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let packet_band_count = r.u64("packet_band_count")?; let byte_band_count = r.u64("byte_band_count")?;
+        let packet_band_count = r.u64("packet_band_count")?;
+        let byte_band_count = r.u64("byte_band_count")?;
         Ok(Self { packet_band_count, byte_band_count })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { packet_band_count, byte_band_count } = self;
-        w.u64(*packet_band_count); w.u64(*byte_band_count);
+        w.u64(*packet_band_count);
+        w.u64(*byte_band_count);
     }
 }
 
 impl MeterFeatures {
     /// Reads the structure after what its module calls the header.
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let max_meter = r.u32("max_meter")?; let band_types = r.u32("band_types")?; let capabilities = MeterFlags32(r.u32("capabilities")?); let max_bands = r.u8("max_bands")?; let max_color = r.u8("max_color")?; r.pad::<2>()?;
+        let max_meter = r.u32("max_meter")?;
+        let band_types = r.u32("band_types")?;
+        let capabilities = MeterFlags32(r.u32("capabilities")?);
+        let max_bands = r.u8("max_bands")?;
+        let max_color = r.u8("max_color")?;
+        r.pad::<2>()?;
         Ok(Self { max_meter, band_types, capabilities, max_bands, max_color })
     }
     /// Writes the same.
     pub fn emit(&self, w: &mut Writer<'_>) {
         let Self { max_meter, band_types, capabilities, max_bands, max_color } = self;
-        w.u32(*max_meter); w.u32(*band_types); w.u32(capabilities.0); w.u8(*max_bands); w.u8(*max_color); w.zeros(2);
+        w.u32(*max_meter);
+        w.u32(*band_types);
+        w.u32(capabilities.0);
+        w.u8(*max_bands);
+        w.u8(*max_color);
+        w.zeros(2);
     }
 }
 
@@ -125,7 +139,8 @@ impl MeterStats {
     }
     /// Writes one entry.
     pub fn emit(&self, w: &mut Writer<'_>) {
-        let Self { meter_id, flow_count, packet_in_count, byte_in_count, duration_sec, duration_nsec, bands } = self;
+        let Self { meter_id, flow_count, packet_in_count, byte_in_count, duration_sec, duration_nsec, bands } =
+            self;
         let start = w.pos();
         w.u32(meter_id.0);
         let at = w.len_later();

@@ -30,8 +30,8 @@ pub use flow_monitor::{FlowMonitorFlags, FlowMonitorRequest, FlowUpdate, FlowUpd
 pub use group::{BucketCounter, GroupDesc, GroupFeatures, GroupStats, GroupStatsRequest};
 pub use meter::{MeterBandStats, MeterConfig, MeterFeatures, MeterRequest, MeterStats};
 pub use port_stats::{PortStats, PortStatsRequest};
-pub use reassembly::{Reassembler, Reassembled};
 pub use queue::{QueueStats, QueueStatsRequest};
+pub use reassembly::{Reassembled, Reassembler};
 pub use table::TableStats;
 pub use table_features::{
     ActionId, InstructionId, OxmId, PropBody, TableFeatureProp, TableFeatures, TablePropType,
@@ -185,7 +185,10 @@ const ONF_FLOW_MONITOR: u32 = 1870;
 const NXST_FLOW_MONITOR: u32 = 2;
 
 /// Structures to the end of `r`.
-fn list<T>(r: &mut Reader<'_>, parse: impl Fn(&mut Reader<'_>) -> Result<T, DecodeError>) -> Result<Vec<T>, DecodeError> {
+fn list<T>(
+    r: &mut Reader<'_>,
+    parse: impl Fn(&mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
     let mut out = Vec::new();
     while !r.is_empty() {
         out.push(parse(r)?);
@@ -235,12 +238,19 @@ impl MultipartRequest {
                 (NICIRA_EXPERIMENTER, NXST_FLOW_MONITOR) => {
                     RequestBody::NxFlowMonitor(list(r, |r| FlowMonitorRequest::parse(r, true))?)
                 }
-                (experimenter, exp_type) => {
-                    RequestBody::Experimenter { experimenter, exp_type, data: Bytes::copy_from_slice(r.rest()) }
-                }
+                (experimenter, exp_type) => RequestBody::Experimenter {
+                    experimenter,
+                    exp_type,
+                    data: Bytes::copy_from_slice(r.rest()),
+                },
             },
             kind => {
-                return Err(at.fault(OfpError::OFPBRC_BAD_MULTIPART, "multipart_type", "0 to 13 or 65535", kind.0))
+                return Err(at.fault(
+                    OfpError::OFPBRC_BAD_MULTIPART,
+                    "multipart_type",
+                    "0 to 13 or 65535",
+                    kind.0,
+                ))
             }
         };
         Ok(Self { flags, body })
@@ -311,7 +321,12 @@ impl MultipartReply {
                 }
             },
             kind => {
-                return Err(at.fault(OfpError::OFPBRC_BAD_MULTIPART, "multipart_type", "0 to 13 or 65535", kind.0))
+                return Err(at.fault(
+                    OfpError::OFPBRC_BAD_MULTIPART,
+                    "multipart_type",
+                    "0 to 13 or 65535",
+                    kind.0,
+                ))
             }
         };
         Ok(Self { flags, body })

@@ -89,7 +89,13 @@ impl<B: Reassembled> Reassembler<B> {
     /// # Errors
     /// `OFPBRC_MULTIPART_BUFFER_OVERFLOW` beyond the bound, `OFPBRC_BAD_MULTIPART` for parts of different kinds; the
     /// parts so far are then forgotten.
-    pub fn push(&mut self, xid: Xid, flags: MultipartFlags, body: B, len: usize) -> Result<Option<B>, OfpError> {
+    pub fn push(
+        &mut self,
+        xid: Xid,
+        flags: MultipartFlags,
+        body: B,
+        len: usize,
+    ) -> Result<Option<B>, OfpError> {
         let more = flags.contains(MultipartFlags::MORE);
         let found = self.pending.iter().position(|p| p.xid == xid);
         let Some(i) = found else {
@@ -124,7 +130,12 @@ impl Reassembler<RequestBody> {
     ///
     /// # Errors
     /// As [`Reassembler::push`].
-    pub fn request(&mut self, xid: Xid, m: MultipartRequest, len: usize) -> Result<Option<RequestBody>, OfpError> {
+    pub fn request(
+        &mut self,
+        xid: Xid,
+        m: MultipartRequest,
+        len: usize,
+    ) -> Result<Option<RequestBody>, OfpError> {
         self.push(xid, m.flags, m.body, len)
     }
 }
@@ -141,7 +152,13 @@ impl Reassembler<ReplyBody> {
 
 impl<B> std::fmt::Debug for Reassembler<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Reassembler {{ pending: {}, bytes: {} of {} }}", self.pending.len(), self.bytes, self.max_bytes)
+        write!(
+            f,
+            "Reassembler {{ pending: {}, bytes: {} of {} }}",
+            self.pending.len(),
+            self.bytes,
+            self.max_bytes
+        )
     }
 }
 
@@ -187,6 +204,9 @@ mod tests {
     fn parts_of_different_kinds_are_refused() {
         let mut r = Reassembler::new(1000);
         assert_eq!(r.push(Xid(1), MORE, RequestBody::TableFeatures(vec![]), 16), Ok(None));
-        assert_eq!(r.push(Xid(1), LAST, RequestBody::FlowMonitor(vec![]), 16), Err(OfpError::OFPBRC_BAD_MULTIPART));
+        assert_eq!(
+            r.push(Xid(1), LAST, RequestBody::FlowMonitor(vec![]), 16),
+            Err(OfpError::OFPBRC_BAD_MULTIPART)
+        );
     }
 }

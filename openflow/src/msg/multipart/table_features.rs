@@ -2,11 +2,11 @@
 //! Entry: `length:2 | table_id:1 | pad:5 | name:32 | metadata_match:8 | metadata_write:8 | config:4 | max_entries:4 |
 //! properties`; property: `type:2 | length:2 | ids`, padded to 8 bytes.
 
-use crate::wire::{Reader, Writer};
 use crate::error::{DecodeError, OfpError};
 use crate::field::{Field, CLASS_EXPERIMENTER};
 use crate::ids::TableId;
 use crate::num::{hex, wire_enum, FixedStr};
+use crate::wire::{Reader, Writer};
 use serde::Serialize;
 
 wire_enum! {
