@@ -5,8 +5,8 @@
 //! the offending word and what would have been right.
 //!
 //! Code map: [`lex`] words and numbers · [`value`] one field's value and the names of fields · [`matching`] a match ·
-//! [`action`] actions and instructions · [`flow`] flow entries · [`group`], [`meter`], [`port`] the other mods ·
-//! [`packet_out`] and [`bundle`] · [`print`] whole messages (`ofp-print`) · [`json`] the same for machines.
+//! [`action`] actions and instructions · [`flow`] flow entries · [`group`], [`meter`] ·
+//! [`bundle`] packet-outs, mixed files, words of `mod-port` · [`print`] whole messages (`ofp-print`).
 //!
 //! Where we differ from `ovs-ofctl` 3.1, on purpose:
 //! - A field without its prerequisite (`tcp_dst=80` without `tcp`) is refused; ovs-ofctl drops it and thereby widens the flow.
@@ -16,9 +16,12 @@
 //! - A number is decimal unless it starts with `0x`; a leading zero does not mean octal.
 
 pub mod action;
+pub mod bundle;
 pub mod flow;
+pub mod group;
 pub mod lex;
 pub mod matching;
+pub mod meter;
 pub mod print;
 pub mod value;
 
@@ -28,11 +31,16 @@ use std::fmt;
 pub use action::{
     parse_actions, parse_instructions, print_actions, print_instructions, write_actions, write_instructions,
 };
+pub use bundle::{
+    parse_bundle_file, parse_bundle_line, parse_packet_out, parse_port_mod_word, parse_table_mod_word, print_packet_out,
+};
 pub use flow::{
     parse_flow, parse_flow_filter, parse_flow_line, parse_flows_file, print_flow_mod, print_flow_stats,
     write_flow_stats, FlowStyle,
 };
+pub use group::{parse_group, parse_group_line, parse_groups_file, print_group_desc, print_group_mod};
 pub use matching::{parse_flow_as_packet, parse_match, print_match, write_match};
+pub use meter::{parse_meter, parse_meter_id, print_meter};
 
 /// A text that cannot be read: where, which word, and what was expected. Displays as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
