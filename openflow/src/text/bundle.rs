@@ -35,7 +35,9 @@ fn packet_out_of<'a>(text: &'a str, names: &dyn PortNames) -> Res<'a, PacketOut>
         let Some(p) = next_pair(&mut rest)? else { return fault(&text[text.len()..], "actions=...") };
         match p.key {
             "in_port" => in_port = port(p.need("a port")?, names)?,
-            "packet" => data = Some(hex_bytes(p.need("a packet")?, "the packet in hexadecimal digits")?.into()),
+            "packet" => {
+                data = Some(hex_bytes(p.need("a packet")?, "the packet in hexadecimal digits")?.into())
+            }
             _ => {
                 let known = ["in_port", "packet", "actions"];
                 return fault_near(p.key, "in_port=..., packet=HEX or actions=...", known.into_iter());
@@ -56,8 +58,11 @@ pub fn print_packet_out(p: &PacketOut, names: &dyn PortNames) -> String {
 }
 
 const KINDS: &[&str] = &["flow", "group", "meter", "packet-out"];
-const METER_COMMANDS: &[(&str, MeterModCommand)] =
-    &[("add", MeterModCommand::ADD), ("modify", MeterModCommand::MODIFY), ("delete", MeterModCommand::DELETE)];
+const METER_COMMANDS: &[(&str, MeterModCommand)] = &[
+    ("add", MeterModCommand::ADD),
+    ("modify", MeterModCommand::MODIFY),
+    ("delete", MeterModCommand::DELETE),
+];
 
 /// Reads one line of a bundle file: `flow`, `group`, `meter` or `packet-out`, a command, and what it is about.
 ///
@@ -74,10 +79,12 @@ pub fn parse_bundle_line(text: &str, names: &dyn PortNames) -> Result<Message, T
     };
     match kind {
         "flow" => parse_flow_line(rest, FlowModCommand::ADD, names).map(Message::from).map_err(moved),
-        "group" => group::parse_group_line(rest, GroupModCommand::ADD, names).map(Message::from).map_err(moved),
+        "group" => {
+            group::parse_group_line(rest, GroupModCommand::ADD, names).map(Message::from).map_err(moved)
+        }
         "meter" => {
-            let (c, body) =
-                super::flow::split_command(rest, METER_COMMANDS).map_or((MeterModCommand::ADD, rest), |(c, r)| (*c, r));
+            let (c, body) = super::flow::split_command(rest, METER_COMMANDS)
+                .map_or((MeterModCommand::ADD, rest), |(c, r)| (*c, r));
             let skipped = rest.len() - body.len();
             parse_meter(body, c).map(Message::from).map_err(|e| {
                 let mut e = moved(e);
@@ -118,16 +125,14 @@ pub fn parse_port_mod_word(word: &str) -> Result<(PortConfig, PortConfig), TextE
     let w = word.trim();
     let go = || match PORT_WORDS.iter().find(|(n, ..)| *n == w) {
         Some((_, bit, set)) => Ok((if *set { *bit } else { PortConfig::empty() }, *bit)),
-        None if matches!(
-            w.strip_prefix("no-").unwrap_or(w),
-            "flood" | "stp" | "receive-stp"
-        ) =>
-        {
+        None if matches!(w.strip_prefix("no-").unwrap_or(w), "flood" | "stp" | "receive-stp") => {
             fault(w, "a word of OpenFlow 1.3: up, down, [no-]receive, [no-]forward or [no-]packet-in")
         }
-        None => {
-            fault_near(w, "up, down, [no-]receive, [no-]forward or [no-]packet-in", PORT_WORDS.iter().map(|p| p.0))
-        }
+        None => fault_near(
+            w,
+            "up, down, [no-]receive, [no-]forward or [no-]packet-in",
+            PORT_WORDS.iter().map(|p| p.0),
+        ),
     };
     go().map_err(|f: Fault<'_>| f.locate(word))
 }
@@ -168,8 +173,14 @@ mod tests {
         let s = print_packet_out(&p, &NoNames);
         assert_eq!(s, "in_port=1 packet=0011223344 actions=output:2,CONTROLLER:65535");
         assert_eq!(parse_packet_out(&s, &NoNames).unwrap(), p);
-        assert_eq!(parse_packet_out("packet=00,actions=flood", &NoNames).unwrap().in_port, PortNo::CONTROLLER);
-        assert!(parse_packet_out("in_port=1 packet=0 actions=1", &NoNames).unwrap_err().expected.contains("even"));
+        assert_eq!(
+            parse_packet_out("packet=00,actions=flood", &NoNames).unwrap().in_port,
+            PortNo::CONTROLLER
+        );
+        assert!(parse_packet_out("in_port=1 packet=0 actions=1", &NoNames)
+            .unwrap_err()
+            .expected
+            .contains("even"));
         assert!(parse_packet_out("in_port=1 packet=00", &NoNames).unwrap_err().expected.contains("actions="));
     }
 

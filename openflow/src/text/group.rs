@@ -12,8 +12,11 @@ use crate::msg::multipart::GroupDesc;
 use std::fmt::Write;
 
 /// Keywords a line of a group file may start with.
-pub const COMMANDS: &[(&str, GroupModCommand)] =
-    &[("add", GroupModCommand::ADD), ("modify", GroupModCommand::MODIFY), ("delete", GroupModCommand::DELETE)];
+pub const COMMANDS: &[(&str, GroupModCommand)] = &[
+    ("add", GroupModCommand::ADD),
+    ("modify", GroupModCommand::MODIFY),
+    ("delete", GroupModCommand::DELETE),
+];
 /// Commands of ovs-ofctl that OpenFlow 1.3 has no message for.
 const LATER: &[&str] = &["add_or_mod", "insert_bucket", "remove_bucket"];
 
@@ -34,7 +37,11 @@ pub(crate) fn type_word(t: GroupType) -> Option<&'static str> {
 ///
 /// # Errors
 /// The first word that cannot be read, or a part that is missing.
-pub fn parse_group(text: &str, command: GroupModCommand, names: &dyn PortNames) -> Result<GroupMod, TextError> {
+pub fn parse_group(
+    text: &str,
+    command: GroupModCommand,
+    names: &dyn PortNames,
+) -> Result<GroupMod, TextError> {
     group_of(text, command, names).map_err(|f: Fault<'_>| f.locate(text))
 }
 
@@ -42,7 +49,11 @@ pub fn parse_group(text: &str, command: GroupModCommand, names: &dyn PortNames) 
 ///
 /// # Errors
 /// As [`parse_group`].
-pub fn parse_group_line(text: &str, default: GroupModCommand, names: &dyn PortNames) -> Result<GroupMod, TextError> {
+pub fn parse_group_line(
+    text: &str,
+    default: GroupModCommand,
+    names: &dyn PortNames,
+) -> Result<GroupMod, TextError> {
     line_of(text, default, names).map_err(|f: Fault<'_>| f.locate(text))
 }
 
@@ -82,7 +93,10 @@ fn group_id(s: &str) -> Res<'_, GroupId> {
 fn split_buckets(text: &str) -> (&str, Vec<&str>) {
     let (mut depth, mut cuts, mut start_of_word) = (0usize, Vec::new(), true);
     for (i, b) in text.bytes().enumerate() {
-        if start_of_word && depth == 0 && (text[i..].starts_with("bucket=") || text[i..].starts_with("bucket:")) {
+        if start_of_word
+            && depth == 0
+            && (text[i..].starts_with("bucket=") || text[i..].starts_with("bucket:"))
+        {
             cuts.push(i);
         }
         match b {
@@ -94,7 +108,8 @@ fn split_buckets(text: &str) -> (&str, Vec<&str>) {
     }
     let head = &text[..cuts.first().copied().unwrap_or(text.len())];
     let ends = cuts.iter().skip(1).copied().chain([text.len()]);
-    let buckets = cuts.iter().zip(ends).map(|(a, b)| text[a + 7..b].trim_end_matches([',', ' ', '\t'])).collect();
+    let buckets =
+        cuts.iter().zip(ends).map(|(a, b)| text[a + 7..b].trim_end_matches([',', ' ', '\t'])).collect();
     (head, buckets)
 }
 
@@ -163,8 +178,11 @@ fn bucket<'a>(text: &'a str, kind: GroupType, names: &dyn PortNames) -> Res<'a, 
             "watch_port" => b.watch_port = port(p.need("a port")?, names)?,
             "watch_group" => {
                 let v = p.need("a group")?;
-                b.watch_group =
-                    if v.eq_ignore_ascii_case("any") { GroupId::ANY } else { GroupId(u32(v, "a group number")?) };
+                b.watch_group = if v.eq_ignore_ascii_case("any") {
+                    GroupId::ANY
+                } else {
+                    GroupId(u32(v, "a group number")?)
+                };
             }
             // Ids of buckets are OpenFlow 1.5's; dumps show them, so they are read and left out.
             "bucket_id" => {
@@ -223,7 +241,13 @@ pub fn print_group_mod(g: &GroupMod, names: &dyn PortNames) -> String {
         None => drop(write!(out, "command={}", g.command.0)),
     }
     out.push(' ');
-    write_group(&mut out, g.group_id, (g.command != GroupModCommand::DELETE).then_some(g.kind), &g.buckets, names);
+    write_group(
+        &mut out,
+        g.group_id,
+        (g.command != GroupModCommand::DELETE).then_some(g.kind),
+        &g.buckets,
+        names,
+    );
     out
 }
 

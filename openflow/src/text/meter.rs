@@ -76,7 +76,11 @@ fn meter_of(text: &str, command: MeterModCommand) -> Res<'_, MeterMod> {
                 Some((_, f)) => m.flags |= *f,
                 None => {
                     let known = ["meter", "kbps", "pktps", "burst", "stats", "bands"];
-                    return fault_near(word, "meter=..., kbps, pktps, burst, stats or bands=...", known.into_iter());
+                    return fault_near(
+                        word,
+                        "meter=..., kbps, pktps, burst, stats or bands=...",
+                        known.into_iter(),
+                    );
                 }
             },
         }
@@ -99,7 +103,9 @@ fn meter_of(text: &str, command: MeterModCommand) -> Res<'_, MeterMod> {
     }
     let Some(bands) = bands else { return fault(end, "bands=type=...") };
     m.bands = bands_of(bands)?;
-    if let (false, true) = (m.flags.contains(MeterFlags::BURST), m.bands.iter().any(|b| b.rate_burst().1 != 0)) {
+    if let (false, true) =
+        (m.flags.contains(MeterFlags::BURST), m.bands.iter().any(|b| b.rate_burst().1 != 0))
+    {
         m.flags |= MeterFlags::BURST;
     }
     Ok(m)
@@ -141,7 +147,9 @@ fn bands_of(text: &str) -> Res<'_, Vec<MeterBand>> {
         match p.key {
             "rate" => b.rate = Some(u32(p.need("a rate")?, "a rate")?),
             "burst_size" => b.burst_size = u32(p.need("a burst size")?, "a burst size")?,
-            "prec_level" if b.kind == 2 => b.prec_level = u8(p.need("a drop precedence")?, "a drop precedence")?,
+            "prec_level" if b.kind == 2 => {
+                b.prec_level = u8(p.need("a drop precedence")?, "a drop precedence")?
+            }
             _ => {
                 let known = ["type", "rate", "burst_size", "prec_level"];
                 return fault_near(p.key, "type, rate, burst_size or prec_level", known.into_iter());
@@ -206,8 +214,14 @@ mod tests {
     #[test]
     fn meters_round_trip() {
         for (input, output) in [
-            ("meter=1,kbps,burst,stats,bands=type=drop rate=1000 burst_size=200", "meter=1,kbps,burst,stats,bands=type=drop,rate=1000,burst_size=200"),
-            ("meter=2 pktps bands=type=dscp_remark,rate=5,prec_level=2,type=drop,rate=9", "meter=2,pktps,bands=type=dscp_remark,rate=5,prec_level=2,type=drop,rate=9"),
+            (
+                "meter=1,kbps,burst,stats,bands=type=drop rate=1000 burst_size=200",
+                "meter=1,kbps,burst,stats,bands=type=drop,rate=1000,burst_size=200",
+            ),
+            (
+                "meter=2 pktps bands=type=dscp_remark,rate=5,prec_level=2,type=drop,rate=9",
+                "meter=2,pktps,bands=type=dscp_remark,rate=5,prec_level=2,type=drop,rate=9",
+            ),
             ("meter=controller,band=type=drop,rate=1", "meter=controller,kbps,bands=type=drop,rate=1"),
             ("meter=3,bands=", "meter=3,kbps,bands="),
         ] {

@@ -32,7 +32,8 @@ pub use action::{
     parse_actions, parse_instructions, print_actions, print_instructions, write_actions, write_instructions,
 };
 pub use bundle::{
-    parse_bundle_file, parse_bundle_line, parse_packet_out, parse_port_mod_word, parse_table_mod_word, print_packet_out,
+    parse_bundle_file, parse_bundle_line, parse_packet_out, parse_port_mod_word, parse_table_mod_word,
+    print_packet_out,
 };
 pub use flow::{
     parse_flow, parse_flow_filter, parse_flow_line, parse_flows_file, print_flow_mod, print_flow_stats,
