@@ -68,7 +68,12 @@ fn hugepage_bytes() -> (u64, u64) {
     for e in std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten() {
         let name = e.file_name().to_string_lossy().into_owned();
         let kib: u64 = name.trim_start_matches("hugepages-").trim_end_matches("kB").parse().unwrap_or(0);
-        let read = |f: &str| std::fs::read_to_string(e.path().join(f)).ok().and_then(|s| s.trim().parse::<u64>().ok()).unwrap_or(0);
+        let read = |f: &str| {
+            std::fs::read_to_string(e.path().join(f))
+                .ok()
+                .and_then(|s| s.trim().parse::<u64>().ok())
+                .unwrap_or(0)
+        };
         free += read("free_hugepages") * kib * 1024;
         total += read("nr_hugepages") * kib * 1024;
     }
@@ -78,13 +83,22 @@ fn hugepage_bytes() -> (u64, u64) {
 /// `MemAvailable`, bytes.
 fn available_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text.lines().find_map(|l| l.strip_prefix("MemAvailable:")).and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    let kib = text
+        .lines()
+        .find_map(|l| l.strip_prefix("MemAvailable:"))
+        .and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
     kib.unwrap_or(1 << 20) * 1024
 }
 
 /// Whether `args` has one of the options, alone or with `=value` (or glued, for one-letter options).
 fn has(args: &[String], names: &[&str]) -> bool {
-    args.iter().any(|a| names.iter().any(|n| a == n || a.strip_prefix(n).is_some_and(|r| r.starts_with('=') || (n.len() == 2 && !n.starts_with("--")))))
+    args.iter().any(|a| {
+        names.iter().any(|n| {
+            a == n
+                || a.strip_prefix(n)
+                    .is_some_and(|r| r.starts_with('=') || (n.len() == 2 && !n.starts_with("--")))
+        })
+    })
 }
 
 /// Splits at white space; single and double quotes group.
@@ -121,14 +135,18 @@ fn complete(user: Vec<String>, first_cpu: usize, huge_free: u64, available: u64)
     if !has(&user, &["--telemetry", "--no-telemetry"]) {
         args.push("--no-telemetry".to_owned());
     }
-    let shares_files = has(&user, &["--file-prefix", "--huge-dir", "--huge-unlink", "--proc-type", "--no-shconf"]);
+    let shares_files =
+        has(&user, &["--file-prefix", "--huge-dir", "--huge-unlink", "--proc-type", "--no-shconf"]);
     let mut huge = !has(&user, &["--no-huge"]);
     if huge && huge_free == 0 && !shares_files && !has(&user, &["-m", "--socket-mem", "--legacy-mem"]) {
         huge = false;
         args.push("--no-huge".to_owned());
     }
     if !huge && !has(&user, &["-m", "--socket-mem"]) {
-        args.extend(["-m".to_owned(), (available / 4).clamp(128 << 20, 1 << 30).div_euclid(1 << 20).to_string()]);
+        args.extend([
+            "-m".to_owned(),
+            (available / 4).clamp(128 << 20, 1 << 30).div_euclid(1 << 20).to_string(),
+        ]);
     }
     if !shares_files && !has(&user, &["--in-memory"]) {
         args.push("--in-memory".to_owned());
@@ -152,10 +170,14 @@ pub fn init(user_args: &str) -> Result<Eal, DpdkError> {
     tracing::info!("DPDK: {}", args[1..].join(" "));
     let strings: Vec<CString> = args
         .iter()
-        .map(|a| CString::new(a.as_str()).map_err(|_| DpdkError::new("--dpdk", "an argument holds a zero byte", "")))
+        .map(|a| {
+            CString::new(a.as_str())
+                .map_err(|_| DpdkError::new("--dpdk", "an argument holds a zero byte", ""))
+        })
         .collect::<Result<_, _>>()?;
     // The EAL keeps pointers into its arguments and permutes the array: both live for ever.
-    let argv: &mut [*mut i8] = strings.into_iter().map(CString::into_raw).chain([std::ptr::null_mut()]).collect::<Vec<_>>().leak();
+    let argv: &mut [*mut i8] =
+        strings.into_iter().map(CString::into_raw).chain([std::ptr::null_mut()]).collect::<Vec<_>>().leak();
     // SAFETY: `argv` is an array of `len - 1` leaked C strings and a null, as main() would get it.
     let r = unsafe { sys::rte_eal_init((argv.len() - 1) as i32, argv.as_mut_ptr()) };
     // The EAL pins the calling thread to its main lcore; we are a thread like any other.
@@ -257,21 +279,33 @@ mod tests {
 
     #[test]
     fn splits_words_and_quotes() {
-        assert_eq!(s("  -l 0  --vdev='net_null0,size=64 x' \"\" "), ["-l", "0", "--vdev=net_null0,size=64 x", ""]);
+        assert_eq!(
+            s("  -l 0  --vdev='net_null0,size=64 x' \"\" "),
+            ["-l", "0", "--vdev=net_null0,size=64 x", ""]
+        );
         assert!(split("'open").is_err());
     }
 
     #[test]
     fn sane_defaults_give_way_to_the_operator() {
         let (a, huge) = complete(s(""), 3, 0, 8 << 30);
-        assert_eq!(a, ["ofswitchd", "--lcores", "0@3", "--no-telemetry", "--no-huge", "-m", "1024", "--in-memory"]);
+        assert_eq!(
+            a,
+            ["ofswitchd", "--lcores", "0@3", "--no-telemetry", "--no-huge", "-m", "1024", "--in-memory"]
+        );
         assert!(!huge);
         let (a, huge) = complete(s("-l 1 --socket-mem=512 --no-pci"), 3, 0, 8 << 30);
-        assert_eq!(a, ["ofswitchd", "--no-telemetry", "--in-memory", "-l", "1", "--socket-mem=512", "--no-pci"]);
+        assert_eq!(
+            a,
+            ["ofswitchd", "--no-telemetry", "--in-memory", "-l", "1", "--socket-mem=512", "--no-pci"]
+        );
         assert!(huge);
         let (a, huge) = complete(s("--file-prefix x -m64 --lcores=1"), 3, 1 << 30, 8 << 30);
         assert_eq!(a, ["ofswitchd", "--no-telemetry", "--file-prefix", "x", "-m64", "--lcores=1"]);
         assert!(huge);
-        assert_eq!(complete(s("--no-huge"), 0, 1 << 30, 400 << 20).0[4..], ["-m", "128", "--in-memory", "--no-huge"].map(String::from));
+        assert_eq!(
+            complete(s("--no-huge"), 0, 1 << 30, 400 << 20).0[4..],
+            ["-m", "128", "--in-memory", "--no-huge"].map(String::from)
+        );
     }
 }

@@ -92,7 +92,11 @@ impl EthDev {
         }
         let name = devargs.split(',').next().unwrap_or_default();
         if name.is_empty() {
-            return Err(DpdkError::new(what(), "no device named", "write devargs=0000:01:00.0 or devargs=net_null0,..."));
+            return Err(DpdkError::new(
+                what(),
+                "no device named",
+                "write devargs=0000:01:00.0 or devargs=net_null0,...",
+            ));
         }
         let c_args = CString::new(devargs).map_err(|_| DpdkError::new(what(), "holds a zero byte", ""))?;
         let (id, hotplugged) = match port_by_name(name) {
@@ -149,13 +153,21 @@ impl EthDev {
             return Err(DpdkError::new(
                 format!("{} ({}): n_rxq={}", self.name, self.driver, want.n_rxq),
                 format!("it has at most {} receive queues", info.max_rx_queues),
-                if info.max_rx_queues == 1 { "some virtual devices take a number of queues in their devargs (queues=N)" } else { "" },
+                if info.max_rx_queues == 1 {
+                    "some virtual devices take a number of queues in their devargs (queues=N)"
+                } else {
+                    ""
+                },
             ));
         }
         let (n_rxq, n_txq) = (want.n_rxq.max(1), want.n_txq.clamp(1, info.max_tx_queues.max(1)));
         let mtu = if want.mtu == 0 { 1500 } else { want.mtu };
         if mtu < info.min_mtu || mtu > info.max_mtu {
-            return Err(DpdkError::new(format!("{} ({}): mtu={mtu}", self.name, self.driver), format!("it takes {} to {}", info.min_mtu, info.max_mtu), ""));
+            return Err(DpdkError::new(
+                format!("{} ({}): mtu={mtu}", self.name, self.driver),
+                format!("it takes {} to {}", info.min_mtu, info.max_mtu),
+                "",
+            ));
         }
         let mut conf = sys::rte_eth_conf::default();
         conf.rxmode.mtu = u32::from(mtu);
@@ -172,7 +184,8 @@ impl EthDev {
         let socket = self.socket();
         // Header, two tags, FCS.
         let frame_bytes = u32::from(mtu) + 14 + 8 + 4;
-        let frame_bytes = u16::try_from(frame_bytes.max(info.min_rx_bufsize.min(9728))).unwrap_or(u16::MAX - 256);
+        let frame_bytes =
+            u16::try_from(frame_bytes.max(info.min_rx_bufsize.min(9728))).unwrap_or(u16::MAX - 256);
         let pool = match want.mbufs {
             0 => Mempool::shared(socket, frame_bytes)?,
             n => Mempool::private(socket, frame_bytes, n)?,
@@ -192,16 +205,26 @@ impl EthDev {
         // SAFETY: two live integers, adjusted to the device's limits.
         let r = unsafe { sys::rte_eth_dev_adjust_nb_rx_tx_desc(self.id, &mut rxd, &mut txd) };
         if r != 0 {
-            return Err(self.error(&format!("n_rxq_desc={rxd}, n_txq_desc={txd} refused"), r, "use powers of two up to 4096"));
+            return Err(self.error(
+                &format!("n_rxq_desc={rxd}, n_txq_desc={txd} refused"),
+                r,
+                "use powers of two up to 4096",
+            ));
         }
         for q in 0..n_rxq {
             let mut rc = info.default_rxconf;
             rc.offloads = conf.rxmode.offloads;
             // SAFETY: queue below the configured number; the pool is never freed.
-            let r = unsafe { sys::rte_eth_rx_queue_setup(self.id, q, rxd, socket as u32, &rc, pool.as_ptr()) };
+            let r =
+                unsafe { sys::rte_eth_rx_queue_setup(self.id, q, rxd, socket as u32, &rc, pool.as_ptr()) };
             if r != 0 {
-                let advice = if r == -libc::ENOMEM { "fewer or shorter queues, or more memory for DPDK" } else { "" };
-                return Err(self.error(&format!("receive queue {q} of {rxd} descriptors refused"), r, advice));
+                let advice =
+                    if r == -libc::ENOMEM { "fewer or shorter queues, or more memory for DPDK" } else { "" };
+                return Err(self.error(
+                    &format!("receive queue {q} of {rxd} descriptors refused"),
+                    r,
+                    advice,
+                ));
             }
         }
         for q in 0..n_txq {
@@ -301,8 +324,18 @@ impl EthDev {
     /// Sets the link up or down; drivers without the call stay up.
     pub fn set_link(&self, up: bool) -> Result<(), DpdkError> {
         // SAFETY: plain calls on an attached device.
-        let r = unsafe { if up { sys::rte_eth_dev_set_link_up(self.id) } else { sys::rte_eth_dev_set_link_down(self.id) } };
-        if r == 0 || r == -libc::ENOTSUP { Ok(()) } else { Err(self.error("link state refused", r, "")) }
+        let r = unsafe {
+            if up {
+                sys::rte_eth_dev_set_link_up(self.id)
+            } else {
+                sys::rte_eth_dev_set_link_down(self.id)
+            }
+        };
+        if r == 0 || r == -libc::ENOTSUP {
+            Ok(())
+        } else {
+            Err(self.error("link state refused", r, ""))
+        }
     }
 
     /// The device's own counters.
@@ -352,7 +385,11 @@ impl Drop for EthDev {
             if self.hotplugged && known && !info.device.is_null() {
                 let r = sys::rte_dev_remove(info.device);
                 if r < 0 {
-                    tracing::warn!("DPDK device \"{}\" could not be unplugged: {}", self.devargs, eal::strerror(r));
+                    tracing::warn!(
+                        "DPDK device \"{}\" could not be unplugged: {}",
+                        self.devargs,
+                        eal::strerror(r)
+                    );
                 }
             }
         }
@@ -404,9 +441,24 @@ fn find_port(name: &str, devargs: &CStr) -> Option<u16> {
 fn probe_error(devargs: &str, name: &str, r: i32) -> DpdkError {
     let pci = name.split(':').count() >= 2;
     let advice = if pci {
-        "is it bound to vfio-pci (`dpdk-devbind.py -b vfio-pci ADDRESS`) and not kept away by --no-pci?".to_owned()
+        "is it bound to vfio-pci (`dpdk-devbind.py -b vfio-pci ADDRESS`) and not kept away by --no-pci?"
+            .to_owned()
     } else {
-        let known = ["net_null", "net_pcap", "net_ring", "net_tap", "net_af_packet", "net_af_xdp", "net_memif", "net_vhost", "net_virtio_user", "virtio_user", "eth_vhost", "net_bonding", "net_gen"];
+        let known = [
+            "net_null",
+            "net_pcap",
+            "net_ring",
+            "net_tap",
+            "net_af_packet",
+            "net_af_xdp",
+            "net_memif",
+            "net_vhost",
+            "net_virtio_user",
+            "virtio_user",
+            "eth_vhost",
+            "net_bonding",
+            "net_gen",
+        ];
         if known.iter().any(|k| name.starts_with(k)) {
             "check the arguments (DPDK's own lines above say more)".to_owned()
         } else {

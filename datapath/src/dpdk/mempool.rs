@@ -55,7 +55,8 @@ impl Mempool {
     pub fn shared(socket: i32, frame_bytes: u16) -> Result<Arc<Self>, DpdkError> {
         let data_bytes = frame_bytes.max(2048 - HEADROOM).next_multiple_of(64);
         let mut pools = POOLS.lock();
-        if let Some(p) = pools.iter().find(|p| !p.private && p.socket == socket && p.data_bytes == data_bytes) {
+        if let Some(p) = pools.iter().find(|p| !p.private && p.socket == socket && p.data_bytes == data_bytes)
+        {
             return Ok(Arc::clone(p));
         }
         let mut n = if eal::running().is_some_and(|e| e.hugepages) { MBUFS_HUGE } else { MBUFS_NO_HUGE };
@@ -88,7 +89,9 @@ impl Mempool {
         // One less than a power of two wastes nothing of the ring behind the pool.
         let n = mbufs.next_power_of_two() - 1;
         // SAFETY: a valid C string; the EAL runs (callers hold an `Eal` or a port).
-        let raw = unsafe { sys::rte_pktmbuf_pool_create(c_name.as_ptr(), n, CACHE, 0, data_bytes + HEADROOM, socket) };
+        let raw = unsafe {
+            sys::rte_pktmbuf_pool_create(c_name.as_ptr(), n, CACHE, 0, data_bytes + HEADROOM, socket)
+        };
         let Some(raw) = NonNull::new(raw) else {
             let want = u64::from(n) * (u64::from(data_bytes) + u64::from(HEADROOM) + 128 + 64);
             let (total, free) = eal::memory_bytes();
@@ -98,7 +101,12 @@ impl Mempool {
                 "give DPDK more: --dpdk \"--no-huge -m MEBIBYTES\", or reserve hugepages (`sysctl vm.nr_hugepages=512`)"
             };
             return Err(DpdkError::from_errno(
-                format!("a pool of {n} packet buffers on NUMA node {socket} ({} MiB; DPDK has {} MiB, {} free)", want >> 20, total >> 20, free >> 20),
+                format!(
+                    "a pool of {n} packet buffers on NUMA node {socket} ({} MiB; DPDK has {} MiB, {} free)",
+                    want >> 20,
+                    total >> 20,
+                    free >> 20
+                ),
                 eal::last_errno(),
                 how,
             ));

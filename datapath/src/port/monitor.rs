@@ -133,7 +133,13 @@ impl Shared {
             let mut w = self.watched.lock();
             // A renamed interface is, for a port that knows it by name, gone.
             let renamed: Vec<String> = match &now {
-                Some(i) => w.iter().filter(|(n, x)| n.as_str() != name && x.last.as_ref().is_some_and(|l| l.ifindex == i.ifindex)).map(|(n, _)| n.clone()).collect(),
+                Some(i) => w
+                    .iter()
+                    .filter(|(n, x)| {
+                        n.as_str() != name && x.last.as_ref().is_some_and(|l| l.ifindex == i.ifindex)
+                    })
+                    .map(|(n, _)| n.clone())
+                    .collect(),
                 None => Vec::new(),
             };
             for old in renamed {
@@ -155,7 +161,11 @@ impl Shared {
     }
 
     fn gone(&self, name: &str, ifindex: u32) {
-        let ours = self.watched.lock().get(name).is_some_and(|x| x.last.as_ref().is_some_and(|l| l.ifindex == ifindex));
+        let ours = self
+            .watched
+            .lock()
+            .get(name)
+            .is_some_and(|x| x.last.as_ref().is_some_and(|l| l.ifindex == ifindex));
         if ours {
             self.apply(name, None);
         }
