@@ -785,7 +785,7 @@ def report(args, cases, results, seconds):
     if args.report:
         data = {"target": args.target, "stock": args.stock, "seconds": round(seconds, 1), "passed": passed, "cases": len(cases),
                 "categories": {k: v for k, v in rows.items()},
-                "failed": [{"case": f"{c.file}: {c.description}", "why": results[c.number]} for c in cases if results[c.number] is not None]}
+                "failed": [{"case": f"{c.file}: {c.description}", "why": results[c.number][:160]} for c in cases if results[c.number] is not None]}
         with open(args.report, "w") as f:
             json.dump(data, f, indent=1)
     return passed == len(cases)

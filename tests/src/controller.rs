@@ -110,9 +110,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listen on `name` in the test's directory.
+    /// Listen on `name` in the switch's run directory.
     pub fn new(dir: &Scratch, name: &str) -> Self {
-        let path = dir.path(name);
+        let path = dir.path("run").join(name);
+        std::fs::create_dir_all(dir.path("run")).expect("run directory");
         let _ = std::fs::remove_file(&path);
         let inner = UnixListener::bind(&path).expect("bind");
         Listener { inner, target: format!("unix:{}", path.display()) }

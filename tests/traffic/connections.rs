@@ -30,7 +30,7 @@ fn a_lost_controller_is_found_again_at_once() {
 fn a_switch_started_before_its_controller_finds_it() {
     let _quiet = shared();
     let (ns, _hosts, dir) = Lab::bare(1);
-    let path = dir.path("late.sock");
+    let path = dir.path("run").join("late.sock");
     let target = format!("unix:{}", path.display());
     let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &target]);
     std::thread::sleep(2 * SECOND);

@@ -55,8 +55,8 @@ fn flows_are_added_modified_and_deleted() {
         flows(&lab),
         [
             "cookie=0x1234, table=3, ipv6,ipv6_dst=2001:db8::/32 actions=drop",
-            "priority=100,tcp,in_port=1,tp_dst=80 actions=output:p2",
-            "priority=100,udp,in_port=1,nw_src=10.1.0.0/16 actions=dec_ttl,output:p2",
+            "priority=100,tcp,in_port=1,tp_dst=80 actions=output:2",
+            "priority=100,udp,in_port=1,nw_src=10.1.0.0/16 actions=dec_ttl,output:2",
             "priority=7,dl_vlan=5 actions=pop_vlan,goto_table:3",
         ]
         .map(String::from),
@@ -81,13 +81,11 @@ fn refusals_carry_the_right_error_and_change_nothing() {
     let _quiet = shared();
     let lab = Lab::new(2, &[]);
     lab.switch.ovs_ofctl(&["add-flow", "br0", "priority=5,ip,actions=output:1"]);
+    lab.switch.ovs_ofctl(&["add-group", "br0", "group_id=2,type=all,bucket=actions=output:2"]);
     for (args, error) in [
         (&["add-flow", "br0", "priority=5,ip,nw_proto=6,check_overlap,actions=drop"][..], "OFPFMFC_OVERLAP"),
         (&["add-flow", "br0", "actions=group:77"], "OFPBAC_BAD_OUT_GROUP"),
-        (
-            &["add-group", "br0", "group_id=1,type=indirect,bucket=actions=output:1,bucket=actions=output:2"],
-            "OFPGMFC_",
-        ),
+        (&["add-group", "br0", "group_id=2,type=all,bucket=actions=output:1"], "OFPGMFC_GROUP_EXISTS"),
         (&["mod-group", "br0", "group_id=9,type=all,bucket=actions=output:1"], "OFPGMFC_UNKNOWN_GROUP"),
         (&["mod-meter", "br0", "meter=9,kbps,band=type=drop,rate=1"], "OFPMMFC_UNKNOWN_METER"),
     ] {
@@ -106,7 +104,7 @@ fn groups_and_meters() {
     s.ovs_ofctl(&["add-group", "br0", "group_id=1,type=all,bucket=actions=output:2,bucket=actions=output:3"]);
     s.ovs_ofctl(&["add-meter", "br0", "meter=4,pktps,burst,stats,bands=type=drop,rate=1000,burst_size=100"]);
     let groups = s.ovs_ofctl(&["dump-groups", "br0"]);
-    assert!(groups.contains("group_id=1,type=all") && groups.contains("output:p3"), "{groups}");
+    assert!(groups.contains("group_id=1,type=all") && groups.contains("output:3"), "{groups}");
     let meters = s.ovs_ofctl(&["dump-meters", "br0"]);
     assert!(
         meters.contains("meter=4 pktps burst stats") && meters.contains("rate=1000 burst_size=100"),
@@ -149,7 +147,7 @@ fn bundles_are_all_or_nothing() {
     assert_eq!(flows(&lab).len(), 2, "half of a refused bundle stayed: {:?}", flows(&lab));
     let next = lab.dir.write("next.txt", "priority=9,in_port=2,actions=1\n");
     lab.switch.ovs_ofctl(&["--bundle", "replace-flows", "br0", &next]);
-    assert_eq!(flows(&lab), ["priority=9,in_port=2 actions=output:p1"]);
+    assert_eq!(flows(&lab), ["priority=9,in_port=2 actions=output:1"]);
     lab.switch.ovs_ofctl(&["diff-flows", "br0", &next]);
 }
 
