@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 pub mod codec;
 pub mod error;
 pub mod field;
