@@ -305,7 +305,9 @@ fn action_of_kind(g: &mut Gen, kind: usize, depth: u8) -> Action {
         23 => Action::StackPop(subfield(g, 128, true)),
         24 => Action::OutputReg { src: subfield(g, 64, true), max_len: u16::arbitrary(g) },
         25 => Action::OutputTrunc { port: port16(g), max_len: u32::arbitrary(g) },
-        26 => Action::SetTunnel(if bool::arbitrary(g) { u32::arbitrary(g) as u64 } else { u64::arbitrary(g) }),
+        26 => {
+            Action::SetTunnel(if bool::arbitrary(g) { u32::arbitrary(g) as u64 } else { u64::arbitrary(g) })
+        }
         27 => Action::PopQueue,
         28 => Action::Multipath(Box::new(Multipath {
             fields: u16::arbitrary(g),
@@ -323,9 +325,11 @@ fn action_of_kind(g: &mut Gen, kind: usize, depth: u8) -> Action {
             dst: if bool::arbitrary(g) { Some(subfield(g, 64, false)) } else { None },
         })),
         30 => Action::Learn(Box::new(learn(g))),
-        31 => {
-            Action::Conjunction { id: u32::arbitrary(g), clause: u8::arbitrary(g), n_clauses: u8::arbitrary(g) }
-        }
+        31 => Action::Conjunction {
+            id: u32::arbitrary(g),
+            clause: u8::arbitrary(g),
+            n_clauses: u8::arbitrary(g),
+        },
         32 => Action::Controller(Box::new(ControllerAction {
             max_len: u16::arbitrary(g),
             controller_id: u16::arbitrary(g),
@@ -360,7 +364,10 @@ fn action_of_kind(g: &mut Gen, kind: usize, depth: u8) -> Action {
             port_max: Arbitrary::arbitrary(g),
         })),
         40 => Action::CtClear,
-        41 => Action::CheckPktLarger { dst: Subfield { n_bits: 1, ..subfield(g, 1, true) }, pkt_len: u16::arbitrary(g) },
+        41 => Action::CheckPktLarger {
+            dst: Subfield { n_bits: 1, ..subfield(g, 1, true) },
+            pkt_len: u16::arbitrary(g),
+        },
         42 => match below(g, 3) {
             0 => Action::Encap { packet_type: u32::arbitrary(g), props: bytes_mod8(g, 0) },
             1 => Action::Decap { packet_type: u32::arbitrary(g) },
@@ -437,7 +444,9 @@ impl Arbitrary for Instruction {
             3 | 4 => Self::ApplyActions(list(g, 4, Action::arbitrary)),
             5 => Self::ClearActions,
             6 => Self::Meter(MeterId::arbitrary(g)),
-            _ if bool::arbitrary(g) => Self::Experimenter { experimenter: u32::arbitrary(g), body: bytes_mod8(g, 0) },
+            _ if bool::arbitrary(g) => {
+                Self::Experimenter { experimenter: u32::arbitrary(g), body: bytes_mod8(g, 0) }
+            }
             _ => Self::Unknown { kind: 7 + u16::arbitrary(g) % 100, body: bytes_mod8(g, 4) },
         }
     }
@@ -448,7 +457,12 @@ impl Arbitrary for MeterBand {
         match below(g, 4) {
             0 => Self::Drop { rate, burst_size },
             1 => Self::DscpRemark { rate, burst_size, prec_level: u8::arbitrary(g) },
-            2 => Self::Experimenter { rate, burst_size, experimenter: u32::arbitrary(g), body: bytes_mod8(g, 0) },
+            2 => Self::Experimenter {
+                rate,
+                burst_size,
+                experimenter: u32::arbitrary(g),
+                body: bytes_mod8(g, 0),
+            },
             _ => Self::Unknown { kind: 3 + u16::arbitrary(g) % 99, rate, burst_size, body: bytes_mod8(g, 4) },
         }
     }
@@ -585,9 +599,14 @@ impl Arbitrary for TableFeatureProp {
             _ => g.choose(TablePropType::ALL_NAMED).unwrap().0,
         };
         let body = match kind.0 {
-            0 | 1 => PropBody::Instructions(list(g, 6, |g| InstructionId { kind: u16::arbitrary(g), data: bytes(g, 8) })),
+            0 | 1 => PropBody::Instructions(list(g, 6, |g| InstructionId {
+                kind: u16::arbitrary(g),
+                data: bytes(g, 8),
+            })),
             2 | 3 => PropBody::NextTables(list(g, 20, TableId::arbitrary)),
-            4..=7 => PropBody::Actions(list(g, 6, |g| ActionId { kind: u16::arbitrary(g), data: bytes(g, 8) })),
+            4..=7 => {
+                PropBody::Actions(list(g, 6, |g| ActionId { kind: u16::arbitrary(g), data: bytes(g, 8) }))
+            }
             8 | 10 | 12..=15 => PropBody::Oxms(list(g, 20, OxmId::arbitrary)),
             0xfffe | 0xffff => PropBody::Experimenter {
                 experimenter: u32::arbitrary(g),
@@ -654,7 +673,11 @@ fn request_body(g: &mut Gen, kind: usize) -> RequestBody {
         13 => R::PortDesc,
         14 => R::FlowMonitor(list(g, 3, FlowMonitorRequest::arbitrary)),
         15 => R::NxFlowMonitor(list(g, 3, FlowMonitorRequest::arbitrary)),
-        _ => R::Experimenter { experimenter: 0x00ab_cdef, exp_type: u32::arbitrary(g), data: bytes(g, 40).into() },
+        _ => R::Experimenter {
+            experimenter: 0x00ab_cdef,
+            exp_type: u32::arbitrary(g),
+            data: bytes(g, 40).into(),
+        },
     }
 }
 const REPLY_KINDS: usize = 17;
@@ -677,7 +700,11 @@ fn reply_body(g: &mut Gen, kind: usize) -> ReplyBody {
         13 => R::PortDesc(list(g, 4, Port::arbitrary)),
         14 => R::FlowMonitor(list(g, 4, |g| flow_update(g, false))),
         15 => R::NxFlowMonitor(list(g, 4, |g| flow_update(g, true))),
-        _ => R::Experimenter { experimenter: 0x00ab_cdef, exp_type: u32::arbitrary(g), data: bytes(g, 40).into() },
+        _ => R::Experimenter {
+            experimenter: 0x00ab_cdef,
+            exp_type: u32::arbitrary(g),
+            data: bytes(g, 40).into(),
+        },
     }
 }
 
@@ -735,7 +762,12 @@ fn message(g: &mut Gen, kind: usize) -> Message {
             let n = 14 + below(g, 4);
             let message = Box::new(OfMessage::new(u32::arbitrary(g), message(g, n)));
             let properties = list(g, 2, BundleProp::arbitrary);
-            M::BundleAdd(BundleAdd { bundle_id: u32::arbitrary(g), flags: Arbitrary::arbitrary(g), message, properties })
+            M::BundleAdd(BundleAdd {
+                bundle_id: u32::arbitrary(g),
+                flags: Arbitrary::arbitrary(g),
+                message,
+                properties,
+            })
         }
         32 => M::FlowMonitorCancel(u32::arbitrary(g)),
         33 => M::FlowMonitorPaused,
@@ -772,15 +804,20 @@ pub fn all_messages() -> Vec<OfMessage> {
     all.extend((0..NX_KINDS).map(|n| nx_message(g, n).into()));
     for a in all_actions() {
         all.push(
-            FlowMod { instructions: [Instruction::ApplyActions(vec![a])].into_iter().collect(), ..Default::default() }
-                .into(),
+            FlowMod {
+                instructions: [Instruction::ApplyActions(vec![a])].into_iter().collect(),
+                ..Default::default()
+            }
+            .into(),
         );
     }
     for i in all_instructions() {
         all.push(FlowMod { instructions: [i].into_iter().collect(), ..Default::default() }.into());
     }
     for d in FIELDS {
-        all.push(FlowMod { matching: Match::new().with(d.field, d.full_mask() / 3), ..Default::default() }.into());
+        all.push(
+            FlowMod { matching: Match::new().with(d.field, d.full_mask() / 3), ..Default::default() }.into(),
+        );
     }
     all.into_iter().enumerate().map(|(i, m)| OfMessage::new(i as u32, m)).collect()
 }

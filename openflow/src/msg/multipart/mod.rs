@@ -28,7 +28,7 @@ pub use desc::Desc;
 pub use flow::{FlowStats, FlowStatsRequest};
 pub use flow_monitor::{FlowMonitorFlags, FlowMonitorRequest, FlowUpdate, FlowUpdateEvent};
 pub use group::{BucketCounter, GroupDesc, GroupFeatures, GroupStats, GroupStatsRequest};
-pub use meter::{MeterFlags32, MeterBandStats, MeterConfig, MeterFeatures, MeterRequest, MeterStats};
+pub use meter::{MeterBandStats, MeterConfig, MeterFeatures, MeterFlags32, MeterRequest, MeterStats};
 pub use port_stats::{PortStats, PortStatsRequest};
 pub use queue::{QueueStats, QueueStatsRequest};
 pub use reassembly::{Reassembled, Reassembler};
