@@ -1,1 +1,2 @@
 //! (code map follows)
+pub mod conn;

@@ -1,0 +1,267 @@
+//! Bytes between [`Pipe`]s and sockets: TCP, TLS and Unix, dialled or accepted. Tasks run on the control thread's `LocalSet`; each
+//! ends by itself when its pipe or its socket does.
+
+use super::pipe::{Pipe, INPUT_LIMIT};
+use super::target::Target;
+use super::tls::TlsStore;
+use std::future::poll_fn;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{mpsc, Notify};
+use tokio::task::AbortHandle;
+
+/// Bytes asked of a socket at a time.
+const READ_SIZE: usize = 64 * 1024;
+/// How long the last words of a connection may take.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Any byte stream.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+/// Moves bytes between `stream` and `pipe` until one of them ends; `wake` is told whenever there is something to look at.
+pub async fn serve(stream: impl Stream, pipe: Pipe, wake: Rc<Notify>) {
+    let (mut rx, mut tx) = tokio::io::split(stream);
+    let read = async {
+        let mut buf = vec![0u8; READ_SIZE];
+        loop {
+            let room = poll_fn(|cx| match pipe.poll_room(cx.waker()) {
+                0 => Poll::Pending,
+                n => Poll::Ready(n),
+            })
+            .await;
+            match rx.read(&mut buf[..room.min(READ_SIZE)]).await {
+                Ok(0) => return "connection closed by peer".to_string(),
+                Ok(n) => {
+                    pipe.feed(&buf[..n]);
+                    wake.notify_one();
+                }
+                Err(e) => return super::tls::explain(&e),
+            }
+        }
+    };
+    let write = async {
+        let mut sent = 0;
+        loop {
+            let out = poll_fn(|cx| {
+                let out = pipe.poll_output(std::mem::take(&mut sent), cx.waker());
+                if out.is_empty() && !pipe.hanging_up() {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(out)
+                }
+            })
+            .await;
+            if out.is_empty() {
+                let _ = tx.shutdown().await;
+                return "closed".to_string();
+            }
+            let done = async {
+                tx.write_all(&out).await?;
+                tx.flush().await
+            };
+            if let Err(e) = done.await {
+                return super::tls::explain(&e);
+            }
+            sent = out.len();
+            // Whoever was held up by a full pipe may go on.
+            wake.notify_one();
+        }
+    };
+    // A peer that does not read our last words is not waited for.
+    let linger = async {
+        poll_fn(|cx| {
+            if pipe.hanging_up() {
+                Poll::Ready(())
+            } else {
+                pipe.on_hang_up(cx.waker());
+                Poll::Pending
+            }
+        })
+        .await;
+        tokio::time::sleep(LINGER).await;
+        "closed".to_string()
+    };
+    let why = tokio::select! { w = write => w, w = read => w, w = linger => w };
+    pipe.close(why);
+    wake.notify_one();
+}
+
+/// Opens a connection to an active target.
+///
+/// # Errors
+/// Why not, in one line.
+pub async fn dial(target: &Target, tls: &TlsStore) -> Result<Box<dyn Stream>, String> {
+    match target {
+        Target::Tcp(a) => {
+            let s = TcpStream::connect(a).await.map_err(|e| e.to_string())?;
+            let _ = s.set_nodelay(true);
+            Ok(Box::new(s))
+        }
+        Target::Ssl(a) => {
+            let connector = tls.connector()?;
+            let s = TcpStream::connect(a).await.map_err(|e| e.to_string())?;
+            let _ = s.set_nodelay(true);
+            let name = rustls::pki_types::ServerName::IpAddress(a.ip().into());
+            match tokio::time::timeout(HANDSHAKE, connector.connect(name, s)).await {
+                Ok(Ok(s)) => Ok(Box::new(s)),
+                Ok(Err(e)) => Err(super::tls::explain(&e)),
+                Err(_) => Err("TLS handshake timed out".into()),
+            }
+        }
+        Target::Unix(p) => Ok(Box::new(UnixStream::connect(p).await.map_err(|e| e.to_string())?)),
+        passive => Err(format!("{passive} is for listening, not for connecting")),
+    }
+}
+
+/// Somebody connected to a listener.
+pub struct Accepted {
+    /// Which listener: the `key` it was made with.
+    pub key: u64,
+    /// The connection.
+    pub stream: Box<dyn Stream>,
+    /// The peer's address, for names in listings.
+    pub peer: String,
+}
+
+/// A listening socket; closing it (by drop) also removes a Unix socket's file.
+pub struct Listener {
+    /// Address in effect (the port, where 0 was asked for).
+    pub target: Target,
+    task: AbortHandle,
+    path: Option<PathBuf>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some(p) = &self.path {
+            let _ = std::fs::remove_file(p);
+        }
+    }
+}
+
+/// Binds a Unix socket with mode 0600. A file left by a dead process is replaced; a living one is not.
+///
+/// # Errors
+/// Why not, in one line that names the path.
+pub fn bind_unix(path: &Path) -> Result<UnixListener, String> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let fault = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    if let Ok(meta) = std::fs::symlink_metadata(path) {
+        if !meta.file_type().is_socket() {
+            return Err(fault(&"exists and is not a socket"));
+        }
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => return Err(fault(&"address already in use: another process listens here")),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(|e| fault(&e))?;
+            }
+            Err(e) => return Err(fault(&e)),
+        }
+    }
+    // Bound under another name and moved, so that it is never open to others, not even for a moment.
+    let mut private = path.as_os_str().to_owned();
+    private.push(format!(".{}", std::process::id()));
+    let private = PathBuf::from(private);
+    let _ = std::fs::remove_file(&private);
+    let listener = UnixListener::bind(&private).map_err(|e| fault(&e))?;
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600))
+        .and_then(|()| std::fs::rename(&private, path))
+        .map_err(|e| fault(&e))?;
+    Ok(listener)
+}
+
+/// Starts listening; connections come out of `accepted`, labelled with `key`.
+///
+/// # Errors
+/// Why not, in one line that names the address.
+pub async fn listen(
+    target: &Target,
+    tls: Rc<TlsStore>,
+    key: u64,
+    accepted: mpsc::Sender<Accepted>,
+) -> Result<Listener, String> {
+    let fault = |e: io::Error| format!("cannot listen on {target}: {e}");
+    match target {
+        Target::Ptcp(a) | Target::Pssl(a) => {
+            let socket = TcpListener::bind(a).await.map_err(fault)?;
+            let a = socket.local_addr().map_err(fault)?;
+            let is_tls = target.is_tls();
+            if is_tls {
+                tls.acceptor().map_err(|e| format!("cannot listen on {target}: {e}"))?;
+            }
+            let target = if is_tls { Target::Pssl(a) } else { Target::Ptcp(a) };
+            let task = tokio::task::spawn_local(async move {
+                loop {
+                    let (s, peer) = match socket.accept().await {
+                        Ok(x) => x,
+                        Err(e) => {
+                            tracing::warn!(error = %e, "accept failed");
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                            continue;
+                        }
+                    };
+                    let _ = s.set_nodelay(true);
+                    if !is_tls {
+                        let a = Accepted { key, stream: Box::new(s), peer: format!("tcp:{peer}") };
+                        if accepted.send(a).await.is_err() {
+                            return;
+                        }
+                        continue;
+                    }
+                    let (tls, accepted) = (tls.clone(), accepted.clone());
+                    tokio::task::spawn_local(async move {
+                        let handshake = async {
+                            let acceptor = tls.acceptor()?;
+                            match tokio::time::timeout(HANDSHAKE, acceptor.accept(s)).await {
+                                Ok(r) => r.map_err(|e| super::tls::explain(&e)),
+                                Err(_) => Err("TLS handshake timed out".into()),
+                            }
+                        };
+                        match handshake.await {
+                            Ok(s) => {
+                                let a = Accepted { key, stream: Box::new(s), peer: format!("ssl:{peer}") };
+                                let _ = accepted.send(a).await;
+                            }
+                            Err(e) => tracing::warn!(%peer, error = %e, "TLS connection refused"),
+                        }
+                    });
+                }
+            });
+            Ok(Listener { target, task: task.abort_handle(), path: None })
+        }
+        Target::Punix(p) => {
+            let socket = bind_unix(p).map_err(|e| format!("cannot listen on punix:{e}"))?;
+            let task = tokio::task::spawn_local(async move {
+                let mut n = 0u64;
+                loop {
+                    match socket.accept().await {
+                        Ok((s, _)) => {
+                            n += 1;
+                            let a = Accepted { key, stream: Box::new(s), peer: format!("unix#{n}") };
+                            if accepted.send(a).await.is_err() {
+                                return;
+                            }
+                        }
+                        Err(e) => {
+                            tracing::warn!(error = %e, "accept failed");
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                        }
+                    }
+                }
+            });
+            Ok(Listener { target: target.clone(), task: task.abort_handle(), path: Some(p.clone()) })
+        }
+        active => Err(format!("{active} is for connecting, not for listening")),
+    }
+}
+
+const _: () = assert!(READ_SIZE <= INPUT_LIMIT);
