@@ -13,12 +13,14 @@ use super::rconn::{negotiate, Rconn, RconnConfig, Todo, OUR_VERSIONS};
 use bytes::{Bytes, BytesMut};
 use openflow::codec::{Frame, OfCodec};
 use openflow::header::{MsgType, OFP13_VERSION};
-use openflow::msg::multipart::flow_monitor::{FlowMonitorFlags, FlowMonitorRequest, FlowUpdate, FlowUpdateEvent};
+use openflow::msg::multipart::flow_monitor::{
+    FlowMonitorFlags, FlowMonitorRequest, FlowUpdate, FlowUpdateEvent,
+};
 use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MultipartFlags, Reassembler};
 use openflow::msg::{
-    AsyncConfig, BundleControl, BundleCtrlType, BundleFlags, ControllerRole, Echo, ErrorMsg, FlowRemoved, Hello,
-    Message, MultipartReply, NxMessage, NxPacketIn, NxPacketIn2, NxPacketInProp, OfMessage, PacketIn, PacketInFormat,
-    PacketInReason, PortStatus, ReplyBody, RequestBody, Role, OFP_NO_BUFFER,
+    AsyncConfig, BundleControl, BundleCtrlType, BundleFlags, ControllerRole, Echo, ErrorMsg, FlowRemoved,
+    Hello, Message, MultipartReply, NxMessage, NxPacketIn, NxPacketIn2, NxPacketInProp, OfMessage, PacketIn,
+    PacketInFormat, PacketInReason, PortStatus, ReplyBody, RequestBody, Role, OFP_NO_BUFFER,
 };
 use openflow::{Action, Instruction, Match, OfpError, PortNo, TableId, Xid};
 use std::collections::{BTreeMap, HashMap};
@@ -77,7 +79,8 @@ impl ConnOptions {
     /// Options with the defaults of `kind`.
     pub fn new(kind: ConnKind, name: impl Into<String>) -> Self {
         // Management clients come and go; a person who types slowly must not be probed away.
-        let inactivity_probe = if kind == ConnKind::Controller { RconnConfig::default().inactivity_probe } else { None };
+        let inactivity_probe =
+            if kind == ConnKind::Controller { RconnConfig::default().inactivity_probe } else { None };
         Self {
             kind,
             name: name.into(),
@@ -234,10 +237,21 @@ struct Monitor {
 
 /// What a connection waits for before its next request is looked at.
 enum Wait<C> {
-    Synced { version: u64, reply: OfMessage },
-    Dump { xid: Xid, request: FlowStatsRequest, cursor: C },
+    Synced {
+        version: u64,
+        reply: OfMessage,
+    },
+    Dump {
+        xid: Xid,
+        request: FlowStatsRequest,
+        cursor: C,
+    },
     /// The flows a new monitor finds.
-    Initial { xid: Xid, ids: Vec<u32>, cursor: C },
+    Initial {
+        xid: Xid,
+        ids: Vec<u32>,
+        cursor: C,
+    },
 }
 
 struct Conn<C> {
@@ -324,7 +338,9 @@ impl<C> Conn<C> {
         match sent {
             Some(()) => self.stats.messages_out += 1,
             // Nothing we make is that long; if it is, say so rather than leave the peer waiting.
-            None => tracing::error!(conn = %self.options.name, kind = %msg.body.msg_type(), "reply too long, not sent"),
+            None => {
+                tracing::error!(conn = %self.options.name, kind = %msg.body.msg_type(), "reply too long, not sent")
+            }
         }
     }
     fn reply(&mut self, xid: Xid, body: impl Into<Message>) {
@@ -661,7 +677,9 @@ impl<C: Default> Manager<C> {
         match body {
             Message::EchoRequest(e) => c.reply(xid, Message::EchoReply(e)),
             Message::EchoReply(_) | Message::Hello(_) => {}
-            Message::Error(e) => tracing::info!(conn = %c.options.name, error = %e.error, "the peer sent an error"),
+            Message::Error(e) => {
+                tracing::info!(conn = %c.options.name, error = %e.error, "the peer sent an error")
+            }
             Message::BarrierRequest => {
                 let version = backend.publish();
                 let reply = OfMessage::new(xid, Message::BarrierReply);
@@ -751,7 +769,9 @@ impl<C: Default> Manager<C> {
             | Message::RoleReply(_)
             | Message::GetAsyncReply(_) => return Err(OfpError::OFPBRC_BAD_TYPE),
             Message::Experimenter(_) => return Err(OfpError::OFPBRC_BAD_EXPERIMENTER),
-            Message::FlowMonitorPaused | Message::FlowMonitorResumed => return Err(OfpError::OFPBRC_BAD_EXP_TYPE),
+            Message::FlowMonitorPaused | Message::FlowMonitorResumed => {
+                return Err(OfpError::OFPBRC_BAD_EXP_TYPE)
+            }
             body => {
                 let mut replies = Vec::new();
                 backend.handle(now, id, &OfMessage { version, xid, body }, &mut replies)?;
@@ -962,7 +982,12 @@ impl<C: Default> Conn<C> {
         Ok(())
     }
 
-    fn add_monitors(&mut self, xid: Xid, requests: Vec<FlowMonitorRequest>, nicira: bool) -> Result<(), OfpError> {
+    fn add_monitors(
+        &mut self,
+        xid: Xid,
+        requests: Vec<FlowMonitorRequest>,
+        nicira: bool,
+    ) -> Result<(), OfpError> {
         // ONF's numbers for flow monitor errors, as 1.4 has them.
         let failed = |code| OfpError { kind: 16, code, experimenter: 0 };
         let mut ids: Vec<u32> = Vec::new();
@@ -1019,7 +1044,8 @@ impl<C: Default> Conn<C> {
             return;
         }
         // 1.3 has no reasons beyond INVALID_TTL.
-        let reason = if p.reason.0 > PacketInReason::INVALID_TTL.0 { PacketInReason::ACTION } else { p.reason };
+        let reason =
+            if p.reason.0 > PacketInReason::INVALID_TTL.0 { PacketInReason::ACTION } else { p.reason };
         if !bit(self.asynchronous.packet_in_mask[self.async_index()], reason.0) {
             return;
         }
@@ -1189,19 +1215,27 @@ impl<C: Default> Conn<C> {
 
 fn without_actions(update: FlowUpdate) -> FlowUpdate {
     match update {
-        FlowUpdate::Full { event, reason, priority, idle_timeout, hard_timeout, table_id, cookie, matching, .. } => {
-            FlowUpdate::Full {
-                event,
-                reason,
-                priority,
-                idle_timeout,
-                hard_timeout,
-                table_id,
-                cookie,
-                matching,
-                instructions: Default::default(),
-            }
-        }
+        FlowUpdate::Full {
+            event,
+            reason,
+            priority,
+            idle_timeout,
+            hard_timeout,
+            table_id,
+            cookie,
+            matching,
+            ..
+        } => FlowUpdate::Full {
+            event,
+            reason,
+            priority,
+            idle_timeout,
+            hard_timeout,
+            table_id,
+            cookie,
+            matching,
+            instructions: Default::default(),
+        },
         other => other,
     }
 }

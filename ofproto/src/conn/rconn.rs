@@ -48,11 +48,23 @@ pub enum Todo {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Waiting { until: Instant },
-    Dialing { since: Instant },
-    Greeting { since: Instant },
-    Active { since: Instant, heard: Instant },
-    Probing { since: Instant, sent: Instant },
+    Waiting {
+        until: Instant,
+    },
+    Dialing {
+        since: Instant,
+    },
+    Greeting {
+        since: Instant,
+    },
+    Active {
+        since: Instant,
+        heard: Instant,
+    },
+    Probing {
+        since: Instant,
+        sent: Instant,
+    },
     /// The end of an accepted connection: nobody dials again.
     Over,
 }
@@ -122,7 +134,9 @@ impl Rconn {
     /// The dial failed or the connection ended.
     pub fn closed(&mut self, now: Instant) {
         let lived = match self.state {
-            State::Active { since, .. } | State::Probing { since, .. } => now.saturating_duration_since(since),
+            State::Active { since, .. } | State::Probing { since, .. } => {
+                now.saturating_duration_since(since)
+            }
             _ => Duration::ZERO,
         };
         if !self.active {

@@ -84,7 +84,8 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let fault = |problem: String| TargetError { given: text.into(), problem };
         let (kind, rest) = text.split_once(':').ok_or_else(|| fault("the method is missing".into()))?;
-        let path = || if rest.is_empty() { Err("the path is missing".into()) } else { Ok(PathBuf::from(rest)) };
+        let path =
+            || if rest.is_empty() { Err("the path is missing".into()) } else { Ok(PathBuf::from(rest)) };
         match kind {
             "tcp" => active(rest).map(Self::Tcp),
             "ssl" | "tls" => active(rest).map(Self::Ssl),
