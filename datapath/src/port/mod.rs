@@ -1,7 +1,178 @@
-//! Ports: the devices that packets come from and go to.
+//! What a port is to the datapath: receive queues, transmit queues, and a few things to ask and set.
+//!
+//! A [`Port`] belongs to the control side. Its queues are taken out of it and given to workers, each queue to one thread (`&mut self`,
+//! no lock). Counters are shared through [`counters::PortCounters`]. [`open`] knows all drivers.
 
 pub mod counters;
+pub mod dummy;
 pub mod monitor;
 pub mod netlink;
 pub mod offload;
 pub mod sys;
+
+use crate::packet::Batch;
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+use monitor::LinkMonitor;
+
+/// What a port is made from: `name`, `type`, and `key=value` options.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct PortConfig {
+    /// Name; of a Linux interface for the Linux types.
+    pub name: String,
+    /// `system`, `internal`, `afxdp`, `dpdk`, `dummy`, ...
+    pub kind: String,
+    /// The rest.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Why a port cannot be made or changed. Each says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// The operator asked for something that makes no sense.
+    #[error("port {name}: {what}")]
+    Config {
+        /// Port.
+        name: String,
+        /// What is wrong and what would be right.
+        what: String,
+    },
+    /// The system refused.
+    #[error("port {name}: {what}: {reason}")]
+    System {
+        /// Port.
+        name: String,
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// No such port in the datapath.
+    #[error("no such port: {0}")]
+    NoSuchPort(String),
+    /// The name is taken.
+    #[error("port {0} exists already")]
+    Exists(String),
+}
+
+impl PortError {
+    /// A [`PortError::Config`].
+    pub fn config(name: &str, what: impl Into<String>) -> Self {
+        Self::Config { name: name.into(), what: what.into() }
+    }
+    /// A [`PortError::System`] of an OS error.
+    pub fn system(name: &str, what: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Self::System { name: name.into(), what: what.into(), reason: reason.to_string() }
+    }
+}
+
+/// State of a port.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct PortInfo {
+    /// Name.
+    pub name: String,
+    /// Type, as in [`PortConfig::kind`].
+    pub kind: String,
+    /// Ethernet address.
+    pub mac: [u8; 6],
+    /// Largest payload.
+    pub mtu: u32,
+    /// Carrier.
+    pub link_up: bool,
+    /// Administratively up.
+    pub admin_up: bool,
+    /// Megabits per second; 0 unknown.
+    pub speed_mbps: u32,
+    /// Fastest the port can.
+    pub max_speed_mbps: u32,
+    /// Full duplex.
+    pub full_duplex: bool,
+    /// Copper medium (else fiber or none).
+    pub copper: bool,
+    /// Receive queues.
+    pub n_rxq: usize,
+    /// Transmit queues.
+    pub n_txq: usize,
+    /// The device is there (false after it vanished).
+    pub present: bool,
+}
+
+/// Totals of a port. Bytes are frame lengths without FCS.
+#[allow(missing_docs)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct PortStats {
+    pub rx_packets: u64,
+    pub tx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub rx_dropped: u64,
+    pub tx_dropped: u64,
+    pub rx_errors: u64,
+    pub tx_errors: u64,
+    pub rx_frame_err: u64,
+    pub rx_over_err: u64,
+    pub rx_crc_err: u64,
+    pub collisions: u64,
+}
+
+/// A receive queue. Owned by one worker.
+pub trait Rxq: Send {
+    /// Appends what has come, up to what `batch` has room for; returns how many. Never blocks.
+    fn recv(&mut self, batch: &mut Batch) -> usize;
+    /// Readable when packets wait (level-triggered): then an epoll worker serves the queue. `None`: it must be polled by a PMD.
+    fn fd(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+/// A transmit queue. Owned by one worker.
+pub trait Txq: Send {
+    /// Sends all packets of `batch` and leaves it empty; what the device refuses is dropped and counted in its `dropped`. Completes
+    /// checksums and segments GSO frames if the device cannot.
+    fn send(&mut self, batch: &mut Batch);
+    /// Called at the end of a round in which `send` was called.
+    fn flush(&mut self) {}
+}
+
+/// A port. Owned by the control side.
+pub trait Port: Send {
+    /// State now.
+    fn info(&self) -> PortInfo;
+    /// Totals now.
+    fn stats(&self) -> PortStats;
+    /// The receive queues, once (and again after [`Port::reattach`]).
+    fn take_rxqs(&mut self) -> Vec<Box<dyn Rxq>>;
+    /// A transmit queue for one more worker.
+    ///
+    /// # Errors
+    /// If the device has no more and cannot share.
+    fn new_txq(&mut self) -> Result<Box<dyn Txq>, PortError>;
+    /// Changes the MTU.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn set_mtu(&mut self, mtu: u32) -> Result<(), PortError>;
+    /// Up or down.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn set_admin_up(&mut self, up: bool) -> Result<(), PortError>;
+    /// Called once when the port joins a datapath: asks `monitor` to follow its interface (and re-attaches by itself when that comes back; its
+    /// queues stay valid, their descriptors too).
+    fn watch(&mut self, _monitor: &LinkMonitor) {}
+    /// Statistics beyond [`PortStats`], by name.
+    fn xstats(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+}
+
+/// Opens a port by its type.
+///
+/// # Errors
+/// An unknown type, or what the driver says.
+pub fn open(config: &PortConfig) -> Result<Box<dyn Port>, PortError> {
+    match config.kind.as_str() {
+        "dummy" => Ok(Box::new(dummy::DummyPort::new(&config.name))),
+        other => Err(PortError::config(&config.name, format!("unknown type {other:?}"))),
+    }
+}

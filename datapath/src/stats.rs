@@ -1,0 +1,166 @@
+//! Counters of workers, and the reasons for which packets end. Written by one worker with relaxed stores, read by anyone.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds. Only the owning worker calls this.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+    /// Reads.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! drop_reasons {
+    ($($name:ident $word:literal $text:literal,)*) => {
+        /// Why the datapath itself ended a packet.
+        #[allow(missing_docs)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+        #[repr(u8)]
+        pub enum DropReason { $($name,)* }
+        impl DropReason {
+            /// All reasons.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$name,)*];
+            /// One word, for counters.
+            pub fn word(self) -> &'static str { match self { $(DropReason::$name => $word,)* } }
+            /// A sentence for people.
+            pub fn sentence(self) -> &'static str { match self { $(DropReason::$name => $text,)* } }
+        }
+    };
+}
+
+drop_reasons! {
+    TooShort "too_short" "The frame is shorter than an Ethernet header.",
+    NoSuchPort "no_such_port" "The output port is not (or no longer) part of the datapath.",
+    TxFull "tx_full" "The output device refused the packet: its queue is full or it is down.",
+    Meter "meter" "A meter's drop band was exceeded.",
+    UpcallBudget "upcall_budget" "Too many first packets at once: the worker's share of time for upcalls was used up and its waiting room full.",
+    RecircLimit "recirc_limit" "The packet was looked up again too often in one passage.",
+    DepthLimit "depth_limit" "Actions were nested too deeply.",
+    BadHeader "bad_header" "An action needed a header that the packet does not have.",
+    TooLong "too_long" "Pushing a header would make the frame longer than a buffer.",
+    TtlExpired "ttl_expired" "The TTL was 0 or 1 and had to be decremented.",
+    NoHandler "no_handler" "No one answered an upcall.",
+    Policy "policy" "The tables say drop (see the handler's own reasons).",
+}
+
+/// Most drop reasons a handler can have ([`crate::upcall::Verdict::drop_reason`] beyond count as the last).
+pub const POLICY_REASONS: usize = 64;
+
+/// Counters of one worker.
+#[allow(missing_docs)]
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct WorkerCounters {
+    pub rx_packets: Counter,
+    pub rx_bytes: Counter,
+    pub rx_batches: Counter,
+    pub recirculated: Counter,
+    pub emc_hits: Counter,
+    pub signature_hits: Counter,
+    pub megaflow_hits: Counter,
+    /// Subtables probed for megaflow hits.
+    pub subtables_probed: Counter,
+    pub misses: Counter,
+    pub upcalls: Counter,
+    pub upcall_cycles: Counter,
+    pub action_upcalls: Counter,
+    pub exceptions: Counter,
+    pub tx_packets: Counter,
+    pub tx_batches: Counter,
+    pub busy_cycles: Counter,
+    pub idle_cycles: Counter,
+    pub busy_iterations: Counter,
+    pub idle_iterations: Counter,
+    pub commands: Counter,
+    pub evictions: Counter,
+    pub megaflows: Counter,
+    pub subtables: Counter,
+    pub emc_inserts: Counter,
+    /// Cycles by stage: receive, extract, lookup, actions, transmit.
+    pub stage_cycles: [Counter; 5],
+    pub drops: [Counter; DropReason::ALL.len()],
+    /// Packets dropped by empty verdicts, by the handler's reason.
+    pub policy_drops: [Counter; POLICY_REASONS],
+}
+
+impl Default for WorkerCounters {
+    fn default() -> Self {
+        Self {
+            rx_packets: Counter::default(),
+            rx_bytes: Counter::default(),
+            rx_batches: Counter::default(),
+            recirculated: Counter::default(),
+            emc_hits: Counter::default(),
+            signature_hits: Counter::default(),
+            megaflow_hits: Counter::default(),
+            subtables_probed: Counter::default(),
+            misses: Counter::default(),
+            upcalls: Counter::default(),
+            upcall_cycles: Counter::default(),
+            action_upcalls: Counter::default(),
+            exceptions: Counter::default(),
+            tx_packets: Counter::default(),
+            tx_batches: Counter::default(),
+            busy_cycles: Counter::default(),
+            idle_cycles: Counter::default(),
+            busy_iterations: Counter::default(),
+            idle_iterations: Counter::default(),
+            commands: Counter::default(),
+            evictions: Counter::default(),
+            megaflows: Counter::default(),
+            subtables: Counter::default(),
+            emc_inserts: Counter::default(),
+            stage_cycles: Default::default(),
+            drops: Default::default(),
+            policy_drops: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl WorkerCounters {
+    /// Counts a dropped packet.
+    #[inline]
+    pub fn drop(&self, why: DropReason) {
+        self.drops[why as usize].add(1);
+    }
+    /// All counters by name, drops aside.
+    pub fn named(&self) -> Vec<(&'static str, u64)> {
+        let mut v = vec![
+            ("rx_packets", self.rx_packets.get()),
+            ("rx_bytes", self.rx_bytes.get()),
+            ("rx_batches", self.rx_batches.get()),
+            ("recirculated", self.recirculated.get()),
+            ("emc_hits", self.emc_hits.get()),
+            ("signature_hits", self.signature_hits.get()),
+            ("megaflow_hits", self.megaflow_hits.get()),
+            ("subtables_probed", self.subtables_probed.get()),
+            ("misses", self.misses.get()),
+            ("upcalls", self.upcalls.get()),
+            ("upcall_cycles", self.upcall_cycles.get()),
+            ("action_upcalls", self.action_upcalls.get()),
+            ("exceptions", self.exceptions.get()),
+            ("tx_packets", self.tx_packets.get()),
+            ("tx_batches", self.tx_batches.get()),
+            ("busy_cycles", self.busy_cycles.get()),
+            ("idle_cycles", self.idle_cycles.get()),
+            ("busy_iterations", self.busy_iterations.get()),
+            ("idle_iterations", self.idle_iterations.get()),
+            ("commands", self.commands.get()),
+            ("evictions", self.evictions.get()),
+            ("megaflows", self.megaflows.get()),
+            ("subtables", self.subtables.get()),
+            ("emc_inserts", self.emc_inserts.get()),
+        ];
+        let stages = ["cycles_rx", "cycles_extract", "cycles_lookup", "cycles_actions", "cycles_tx"];
+        v.extend(stages.iter().zip(&self.stage_cycles).map(|(n, c)| (*n, c.get())));
+        v
+    }
+}
