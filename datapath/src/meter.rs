@@ -83,7 +83,10 @@ impl Count {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
     fn get(&self) -> MeterCount {
-        MeterCount { packets: self.packets.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+        MeterCount {
+            packets: self.packets.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -115,7 +118,8 @@ impl Meter {
         let bands = config.bands.iter().map(|b| {
             let units_per_s = u128::from(b.rate) * if config.pktps { 1 } else { 1000 };
             let ticks_per_s = u128::from(1_000_000_000 * TICKS_PER_NS);
-            let cost = if units_per_s == 0 { u128::from(u64::MAX) << 16 } else { (ticks_per_s << 32) / units_per_s };
+            let cost =
+                if units_per_s == 0 { u128::from(u64::MAX) << 16 } else { (ticks_per_s << 32) / units_per_s };
             let burst = match (b.burst, b.rate) {
                 (_, 0) => 0,
                 (0, _) => (ticks_per_s / 10) as u64,
@@ -218,7 +222,10 @@ mod tests {
                 Verdict::Drop => drop += 1,
             }
         }
-        assert!((990..1020).contains(&pass) && (980..1020).contains(&remark) && (1980..2020).contains(&drop), "{pass} {remark} {drop}");
+        assert!(
+            (990..1020).contains(&pass) && (980..1020).contains(&remark) && (1980..2020).contains(&drop),
+            "{pass} {remark} {drop}"
+        );
     }
 
     #[test]

@@ -11,9 +11,9 @@ pub mod offload;
 pub mod sys;
 
 use crate::packet::Batch;
+use monitor::LinkMonitor;
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
-use monitor::LinkMonitor;
 
 /// What a port is made from: `name`, `type`, and `key=value` options.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
