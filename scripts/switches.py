@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -15,6 +16,8 @@ BIN_DIR = os.environ.get("BIN_DIR") or os.path.join(os.environ.get("CARGO_TARGET
 
 
 def need_root():
+    """Root, or a word on why; and SIGTERM ends a script in order, so that it cleans up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     if os.geteuid():
         sys.exit("network namespaces need root; run it with sudo")
 

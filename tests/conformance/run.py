@@ -173,11 +173,23 @@ class Switch:
 
     def accept(self, timeout=20):
         """Wait for the switch to connect and shake hands as os-ken does."""
-        self.listener.settimeout(timeout)
-        try:
-            self.sock, _ = self.listener.accept()
-        except socket.timeout:
-            raise Disconnected(f"{self.name} did not connect within {timeout} s")
+        end = time.monotonic() + timeout
+        while True:
+            self.listener.settimeout(max(0.1, end - time.monotonic()))
+            try:
+                self.sock, _ = self.listener.accept()
+            except socket.timeout:
+                raise Disconnected(f"{self.name} did not connect within {timeout} s")
+            try:
+                return self.handshake()
+            except Disconnected:
+                # A connection that the switch had given up while nobody took it.
+                self.sock.close()
+                self.sock = None
+                if time.monotonic() > end:
+                    raise
+
+    def handshake(self):
         self.sock.setblocking(False)
         self.buf.clear()
         self.inbox.clear()
