@@ -121,3 +121,31 @@ fn deep_nesting_is_refused_not_followed() {
     let deep = format!("actions={}1{}", "clone(".repeat(5000), ")".repeat(5000));
     assert!(text::parse_flow(&deep, FlowModCommand::ADD, &NoNames).unwrap_err().expected.contains("nested"));
 }
+
+#[test]
+fn messages_are_printed_as_the_table_says() {
+    let table = include_str!("cases/messages.txt");
+    let mut wrong = Vec::new();
+    let mut n = 0;
+    for case in table.split("\n== ").skip(1) {
+        let (title, rest) = case.split_once('\n').expect("a title");
+        let (hex, want) = rest.split_once("----\n").expect("bytes and words");
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let bytes: Vec<u8> = digits
+            .chunks(2)
+            .map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap())
+            .collect();
+        let got = text::print::bytes(&bytes, 2, &NoNames);
+        n += 1;
+        if got.trim_end() != want.trim_end() {
+            wrong.push(format!("{title}\n--- want\n{want}--- got\n{got}"));
+        }
+        // Whatever is cut short is said to be, never a panic.
+        for end in 1..bytes.len() {
+            let cut = text::print::bytes(&bytes[..end], 3, &NoNames);
+            assert!(cut.contains("too short") || cut.contains("***truncated"), "{title} cut at {end}: {cut}");
+        }
+    }
+    assert!(n > 100, "only {n} cases");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1119,7 +1119,7 @@ fn encap<'a>(p: &Pair<'a>) -> Res<'a, Action> {
                 props.extend(class.to_be_bytes());
                 props.extend([kind, data.len() as u8]);
                 props.extend(data);
-                while (props.len() - start) % 8 != 0 {
+                while !(props.len() - start).is_multiple_of(8) {
                     props.push(0);
                 }
             }

@@ -22,6 +22,7 @@ pub mod group;
 pub mod lex;
 pub mod matching;
 pub mod meter;
+pub mod packet;
 pub mod print;
 pub mod value;
 
