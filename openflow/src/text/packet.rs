@@ -113,11 +113,15 @@ fn ipv4(out: &mut String, tail: &mut String, bytes: &[u8]) -> Option<&'static st
 
 fn ipv6(out: &mut String, tail: &mut String, bytes: &[u8]) -> Option<&'static str> {
     if bytes.len() < 40 {
-        out.push_str("ipv6_src=::,ipv6_dst=::,ipv6_label=0x00000,nw_proto=0,nw_tos=0,nw_ecn=0,nw_ttl=0,nw_frag=no,");
+        out.push_str(
+            "ipv6_src=::,ipv6_dst=::,ipv6_label=0x00000,nw_proto=0,nw_tos=0,nw_ecn=0,nw_ttl=0,nw_frag=no,",
+        );
         return Some("ipv6");
     }
     let word = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let addr = |i: usize| <[u8; 16]>::try_from(&bytes[i..i + 16]).map(Ipv6Addr::from).unwrap_or(Ipv6Addr::UNSPECIFIED);
+    let addr = |i: usize| {
+        <[u8; 16]>::try_from(&bytes[i..i + 16]).map(Ipv6Addr::from).unwrap_or(Ipv6Addr::UNSPECIFIED)
+    };
     let _ = write!(out, "ipv6_src={},ipv6_dst={},ipv6_label=0x{:05x},", addr(8), addr(24), word & 0xf_ffff);
     let (mut proto, mut rest, mut frag) = (bytes[6], &bytes[40..], "no");
     loop {

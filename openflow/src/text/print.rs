@@ -24,14 +24,14 @@ use crate::msg::flow_mod::{FlowMod, FlowModCommand};
 use crate::msg::group_mod::{GroupMod, GroupModCommand};
 use crate::msg::meter_mod::{MeterMod, MeterModCommand};
 use crate::msg::multipart::{
-    FlowMonitorRequest, FlowStatsRequest, FlowUpdate, FlowUpdateEvent, GroupFeatures, MeterFeatures, MultipartFlags,
-    MultipartReply, MultipartRequest, PortStats, PropBody, ReplyBody, RequestBody, TableFeatures, TablePropType,
-    TableStats,
+    FlowMonitorRequest, FlowStatsRequest, FlowUpdate, FlowUpdateEvent, GroupFeatures, MeterFeatures,
+    MultipartFlags, MultipartReply, MultipartRequest, PortStats, PropBody, ReplyBody, RequestBody,
+    TableFeatures, TablePropType, TableStats,
 };
 use crate::msg::{
-    AsyncConfig, BundleFlags, ConfigFlags, ControllerRole, ErrorMsg, FlowRemoved, FlowRemovedReason, HelloElement,
-    Message, NxMessage, NxPacketIn2, NxPacketInProp, OfMessage, PacketIn, PacketInFormat, PacketOut, PortMod,
-    PortReason, QueueProp, Role, SwitchConfig, TlvMap,
+    AsyncConfig, BundleFlags, ConfigFlags, ControllerRole, ErrorMsg, FlowRemoved, FlowRemovedReason,
+    HelloElement, Message, NxMessage, NxPacketIn2, NxPacketInProp, OfMessage, PacketIn, PacketInFormat,
+    PacketOut, PortMod, PortReason, QueueProp, Role, SwitchConfig, TlvMap,
 };
 use crate::port::{Port, PortConfig, PortFeatures, PortState};
 use std::fmt::Write;
@@ -252,7 +252,11 @@ fn body(out: &mut String, m: &Message, verbosity: u8, names: &dyn PortNames) {
         | Message::FlowMonitorPaused
         | Message::FlowMonitorResumed => {}
         Message::FeaturesReply(f) => {
-            let _ = write!(out, " dpid:{:016x}\nn_tables:{}, n_buffers:{}", f.datapath_id, f.n_tables, f.n_buffers);
+            let _ = write!(
+                out,
+                " dpid:{:016x}\nn_tables:{}, n_buffers:{}",
+                f.datapath_id, f.n_tables, f.n_buffers
+            );
             if f.auxiliary_id != 0 {
                 let _ = write!(out, ", auxiliary_id:{}", f.auxiliary_id);
             }
@@ -759,10 +763,7 @@ fn request(out: &mut String, r: &MultipartRequest, names: &dyn PortNames) {
     // Big table features come in parts, so for them MORE is as it should be.
     more(out, r.flags, matches!(r.body, RequestBody::TableFeatures(_)));
     match &r.body {
-        RequestBody::Desc
-        | RequestBody::Table
-        | RequestBody::GroupFeatures
-        | RequestBody::MeterFeatures => {}
+        RequestBody::Desc | RequestBody::Table | RequestBody::GroupFeatures | RequestBody::MeterFeatures => {}
         RequestBody::PortDesc => out.push_str(" port=ANY"),
         RequestBody::GroupDesc => out.push_str(" group_id=ALL"),
         RequestBody::Flow(f) | RequestBody::Aggregate(f) => flow_request(out, f, names),
@@ -887,7 +888,8 @@ fn reply(out: &mut String, r: &MultipartReply, verbosity: u8, names: &dyn PortNa
                 let (p, b) = (g.packet_count, g.byte_count);
                 let _ = write!(out, ",ref_count={},packet_count={p},byte_count={b}", g.ref_count);
                 for (i, b) in g.buckets.iter().enumerate() {
-                    let _ = write!(out, ",bucket{i}:packet_count={},byte_count={}", b.packet_count, b.byte_count);
+                    let _ =
+                        write!(out, ",bucket{i}:packet_count={},byte_count={}", b.packet_count, b.byte_count);
                 }
             }
         }
@@ -907,7 +909,11 @@ fn reply(out: &mut String, r: &MultipartReply, verbosity: u8, names: &dyn PortNa
                 push_duration(out, m.duration_sec, m.duration_nsec);
                 out.push_str(" bands:");
                 for (i, b) in m.bands.iter().enumerate() {
-                    let _ = write!(out, "\n{i}: packet_count:{} byte_count:{}", b.packet_band_count, b.byte_band_count);
+                    let _ = write!(
+                        out,
+                        "\n{i}: packet_count:{} byte_count:{}",
+                        b.packet_band_count, b.byte_band_count
+                    );
                 }
             }
         }
@@ -925,7 +931,9 @@ fn reply(out: &mut String, r: &MultipartReply, verbosity: u8, names: &dyn PortNa
             sorted.sort_by_key(|p| p.port_no);
             sorted.iter().for_each(|p| port(out, p, names));
         }
-        ReplyBody::FlowMonitor(l) | ReplyBody::NxFlowMonitor(l) => l.iter().for_each(|u| flow_update(out, u, names)),
+        ReplyBody::FlowMonitor(l) | ReplyBody::NxFlowMonitor(l) => {
+            l.iter().for_each(|u| flow_update(out, u, names))
+        }
         ReplyBody::Experimenter { experimenter, exp_type, data } => {
             let _ = writeln!(out, " experimenter={experimenter:#x} exp_type={exp_type}");
             hex_dump(out, data, true);
@@ -1114,14 +1122,19 @@ impl Features {
                     to.apply.actions = kinds(l.iter().map(|i| (i.kind, i.data.len())), ACTIONS);
                 }
                 (PropBody::Oxms(l), base) => {
-                    let mut known: Vec<_> = l.iter().filter_map(|o| o.field().map(|f| (f, o.has_mask()))).collect();
+                    let mut known: Vec<_> =
+                        l.iter().filter_map(|o| o.field().map(|f| (f, o.has_mask()))).collect();
                     known.sort_unstable();
                     known.dedup();
                     let mut list: Vec<String> = known.iter().map(|(f, _)| set_name(*f).to_owned()).collect();
                     list.extend(l.iter().filter(|o| o.field().is_none()).map(|o| format!("{:#x}", o.header)));
                     match (kind, base) {
                         (TablePropType::MATCH, _) => {
-                            f.masked = known.iter().filter(|(_, m)| *m).map(|(f, _)| set_name(*f).to_owned()).collect();
+                            f.masked = known
+                                .iter()
+                                .filter(|(_, m)| *m)
+                                .map(|(f, _)| set_name(*f).to_owned())
+                                .collect();
                             f.matches = list;
                         }
                         (TablePropType::WILDCARDS, _) => f.wildcards = list,
@@ -1130,9 +1143,14 @@ impl Features {
                     }
                 }
                 (PropBody::Experimenter { experimenter, exp_type, data }, _) => {
-                    f.other.push(format!("experimenter {experimenter:#x} type {exp_type}, {} bytes", data.len()));
+                    f.other.push(format!(
+                        "experimenter {experimenter:#x} type {exp_type}, {} bytes",
+                        data.len()
+                    ));
                 }
-                (PropBody::Unknown(d), _) => f.other.push(format!("property {:#x}, {} bytes", kind.0, d.len())),
+                (PropBody::Unknown(d), _) => {
+                    f.other.push(format!("property {:#x}, {} bytes", kind.0, d.len()))
+                }
             }
         }
         // What is not said of the table-miss entry holds as for other entries.
@@ -1243,7 +1261,8 @@ fn tables(out: &mut String, l: &[TableFeatures]) {
             continue;
         }
         let (m, w) = f.metadata;
-        let _ = writeln!(out, ":\n    metadata: match={m:#x} write={w:#x}\n    max_entries={}", f.max_entries);
+        let _ =
+            writeln!(out, ":\n    metadata: match={m:#x} write={w:#x}\n    max_entries={}", f.max_entries);
         for o in &f.other {
             let _ = writeln!(out, "    {o}");
         }
@@ -1283,7 +1302,11 @@ fn tables(out: &mut String, l: &[TableFeatures]) {
 }
 
 fn group_features(out: &mut String, f: &GroupFeatures) {
-    let _ = writeln!(out, "\n Group table:\n    Types:  {:#x}\n    Capabilities:  {:#x}", f.types, f.capabilities.0);
+    let _ = writeln!(
+        out,
+        "\n Group table:\n    Types:  {:#x}\n    Capabilities:  {:#x}",
+        f.types, f.capabilities.0
+    );
     for (i, title) in ["all", "select", "indirect", "fast failover"].iter().enumerate() {
         if f.types >> i & 1 == 0 {
             continue;
@@ -1292,7 +1315,11 @@ fn group_features(out: &mut String, f: &GroupFeatures) {
         let ids = (0u16..32).filter(|k| on >> k & 1 == 1).map(|k| (k, 0));
         let l = kinds(ids, ACTIONS).join(" ");
         let l = if l.is_empty() { "<none>".into() } else { l };
-        let _ = write!(out, "    {title} group:\n       max_groups={:#x}\n       actions: {l}\n", f.max_groups[i]);
+        let _ = write!(
+            out,
+            "    {title} group:\n       max_groups={:#x}\n       actions: {l}\n",
+            f.max_groups[i]
+        );
     }
 }
 
@@ -1315,7 +1342,11 @@ fn meter_mod(out: &mut String, m: &MeterMod) {
 }
 
 fn meter_features(out: &mut String, f: &MeterFeatures) {
-    let _ = write!(out, "\nmax_meter:{} max_bands:{} max_color:{}\nband_types: ", f.max_meter, f.max_bands, f.max_color);
+    let _ = write!(
+        out,
+        "\nmax_meter:{} max_bands:{} max_color:{}\nband_types: ",
+        f.max_meter, f.max_bands, f.max_color
+    );
     bits(out, f.band_types, [(2, "drop"), (4, "dscp_remark")].into_iter());
     out.push_str("\ncapabilities: ");
     bits(out, f.capabilities.0, [(1, "kbps"), (2, "pktps"), (4, "burst"), (8, "stats")].into_iter());
@@ -1366,7 +1397,9 @@ fn async_config(out: &mut String, a: &AsyncConfig) {
 }
 
 fn tlv_maps(out: &mut String, maps: &[TlvMap]) {
-    out.push_str(" mapping table:\n  class  type  length  match field\n ------  ----  ------  --------------");
+    out.push_str(
+        " mapping table:\n  class  type  length  match field\n ------  ----  ------  --------------",
+    );
     for m in maps {
         let (c, t, l, i) = (m.option_class, m.option_type, m.option_len, m.index);
         let kind = if t == 0 { "0".to_owned() } else { format!("{t:#x}") };
