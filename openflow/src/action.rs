@@ -627,7 +627,6 @@ impl Action {
                 Self::RegLoad { dst, value }
             }
             nxast::REG_LOAD2 => {
-                a.pad::<6>()?;
                 *a = a.with_bad_len(OfpError::OFPBAC_BAD_SET_LEN);
                 let oxm = Oxm::parse(a)?;
                 set_field_padding(a)?;
@@ -876,10 +875,7 @@ impl Action {
             Self::PushPbb(t) => short(w, OFPAT_PUSH_PBB, (*t as u32) << 16),
             Self::PopPbb => short(w, OFPAT_POP_PBB, 0),
             Self::SetField(oxm @ Oxm::Known(OxmField { mask: Some(_), .. })) | Self::RegLoad2(oxm) => {
-                nicira(w, nxast::REG_LOAD2, |w| {
-                    w.zeros(6);
-                    oxm.emit(w);
-                })
+                nicira(w, nxast::REG_LOAD2, |w| oxm.emit(w))
             }
             Self::SetField(oxm) => {
                 w.u16(OFPAT_SET_FIELD);
@@ -927,10 +923,7 @@ impl Action {
                 let shift = dst.offset as u32;
                 let mask = (u128::MAX >> (128 - dst.n_bits.clamp(1, 128) as u32)) << shift;
                 let load = OxmField::masked(dst.field, (*value as u128) << shift, mask);
-                nicira(w, nxast::REG_LOAD2, |w| {
-                    w.zeros(6);
-                    load.emit(w);
-                })
+                nicira(w, nxast::REG_LOAD2, |w| load.emit(w))
             }
             Self::RegLoad { dst, value } => nicira(w, nxast::REG_LOAD, |w| {
                 w.u16(dst.ofs_nbits());

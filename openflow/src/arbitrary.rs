@@ -592,6 +592,14 @@ impl Arbitrary for OxmId {
         id
     }
 }
+/// An instruction's or action's type alone; experimenters' carry their id.
+fn type_id(g: &mut Gen) -> (u16, Vec<u8>) {
+    if below(g, 4) == 0 {
+        (0xffff, vec![0, 0xab, 0xcd, 0xef])
+    } else {
+        (u16::arbitrary(g) & 0x1f, vec![])
+    }
+}
 impl Arbitrary for TableFeatureProp {
     fn arbitrary(g: &mut Gen) -> Self {
         let kind = match below(g, 8) {
@@ -599,14 +607,16 @@ impl Arbitrary for TableFeatureProp {
             _ => g.choose(TablePropType::ALL_NAMED).unwrap().0,
         };
         let body = match kind.0 {
-            0 | 1 => PropBody::Instructions(list(g, 6, |g| InstructionId {
-                kind: u16::arbitrary(g),
-                data: bytes(g, 8),
+            0 | 1 => PropBody::Instructions(list(g, 6, |g| {
+                let (kind, data) = type_id(g);
+                InstructionId { kind, data }
             })),
             2 | 3 => PropBody::NextTables(list(g, 20, TableId::arbitrary)),
-            4..=7 => {
-                PropBody::Actions(list(g, 6, |g| ActionId { kind: u16::arbitrary(g), data: bytes(g, 8) }))
-            }
+            4..=7 => PropBody::Actions(list(g, 6, |g| {
+                let (kind, data) = type_id(g);
+                ActionId { kind, data }
+            })),
+
             8 | 10 | 12..=15 => PropBody::Oxms(list(g, 20, OxmId::arbitrary)),
             0xfffe | 0xffff => PropBody::Experimenter {
                 experimenter: u32::arbitrary(g),

@@ -126,9 +126,14 @@ pub struct FieldDef {
 }
 
 impl FieldDef {
-    /// Bytes of the value on the wire.
+    /// Bytes of the value on the wire: 20-bit fields take 4, `nsh_spi` takes 4 for its 24 bits, all others as few as hold
+    /// their bits.
+    #[inline]
     pub const fn bytes(&self) -> usize {
-        (self.bits as usize).div_ceil(8)
+        match (self.bits, self.class) {
+            (20, _) | (24, CLASS_EXPERIMENTER) => 4,
+            (bits, _) => (bits as usize).div_ceil(8),
+        }
     }
     /// The OXM header of the field's preferred id, with the length of an exact or masked value.
     #[inline]

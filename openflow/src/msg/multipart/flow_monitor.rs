@@ -1,5 +1,6 @@
 //! Flow monitors on 1.3: ONF extension 187 (experimenter ONF, 1870) and Nicira's `NXST_FLOW_MONITOR` (2).
-//! ONF request: `id:4 | flags:2 | match_len:2 | out_port:4 | table_id:1 | zeros:3 | match`.
+//! ONF request: `id:4 | flags:2 | match_len:2 | out_port:4 | table_id:1 | zeros:3 | match`. The match is a whole
+//! `ofp_match` as Open vSwitch writes it, or the bare fields as os-ken does: both are read, the first is written.
 //! Nicira request: `id:4 | flags:2 | out_port:2 | match_len:2 | table_id:1 | zeros:5 | match`.
 //! Update: `length:2 | event:2 | ...`.
 
@@ -7,7 +8,7 @@ use crate::action::Action;
 use crate::error::{DecodeError, OfpError};
 use crate::ids::{PortNo, TableId, Xid};
 use crate::instruction::{Instruction, Instructions};
-use crate::matching::Match;
+use crate::matching::{Match, OFPMT_OXM};
 use crate::msg::flow_removed::FlowRemovedReason;
 use crate::num::{wire_enum, wire_flags};
 use crate::wire::{Reader, Writer};
@@ -79,8 +80,7 @@ impl FlowMonitorRequest {
             table_id = TableId(r.u8("table_id")?);
             r.pad::<3>()?;
         }
-        let matching = Match::parse_fields(r.sub(match_len, "match")?)?;
-        r.pad8(match_len)?;
+        let matching = parse_match(r, match_len, nx)?;
         Ok(Self { id, flags, out_port, table_id, matching })
     }
     /// Writes one request.
@@ -100,10 +100,30 @@ impl FlowMonitorRequest {
             w.u8(table_id.0);
             w.zeros(3);
         }
-        let start = w.pos();
+        emit_match(matching, w, at, nx);
+    }
+}
+
+/// The match after a `match_len`; bare fields, or for the ONF's form an `ofp_match` (which starts with its type, 1, where
+/// bare fields start with a class).
+fn parse_match(r: &mut Reader<'_>, match_len: usize, nx: bool) -> Result<Match, DecodeError> {
+    if !nx && { *r }.u16("match_type") == Ok(OFPMT_OXM) {
+        return Match::parse(r);
+    }
+    let matching = Match::parse_fields(r.sub(match_len, "match")?)?;
+    r.pad8(match_len)?;
+    Ok(matching)
+}
+
+fn emit_match(matching: &Match, w: &mut Writer<'_>, len_at: usize, nx: bool) {
+    let start = w.pos();
+    if nx {
         matching.emit_fields(w);
-        w.set_len(at, start);
+        w.set_len(len_at, start);
         w.pad8(start);
+    } else {
+        matching.emit(w);
+        w.set_len(len_at, start);
     }
 }
 
@@ -133,8 +153,7 @@ impl FlowUpdate {
                 let table_id = TableId(r.u8("table_id")?);
                 r.pad::<1>()?;
                 let cookie = r.u64("cookie")?;
-                let matching = Match::parse_fields(r.sub(match_len, "match")?)?;
-                r.pad8(match_len)?;
+                let matching = parse_match(&mut r, match_len, nx)?;
                 let instructions = if !nx {
                     Instruction::parse_list(&mut r)?
                 } else if r.is_empty() {
@@ -185,10 +204,7 @@ impl FlowUpdate {
                 w.u8(table_id.0);
                 w.zeros(1);
                 w.u64(*cookie);
-                let match_start = w.pos();
-                matching.emit_fields(w);
-                w.set_len(match_at, match_start);
-                w.pad8(match_start);
+                emit_match(matching, w, match_at, nx);
                 for i in instructions {
                     match i {
                         Instruction::ApplyActions(actions) if nx => Action::emit_list(actions, w),
