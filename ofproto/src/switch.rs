@@ -79,7 +79,12 @@ impl Switch {
         unimplemented!()
     }
     /// Adds a port; the error is one clear line, and nothing has changed then.
-    pub fn add_port(&mut self, now: Instant, bridge: BridgeId, spec: PortSpec) -> Result<PortNo, ConfigError> {
+    pub fn add_port(
+        &mut self,
+        now: Instant,
+        bridge: BridgeId,
+        spec: PortSpec,
+    ) -> Result<PortNo, ConfigError> {
         unimplemented!()
     }
     /// Removes a port.
