@@ -98,7 +98,8 @@ pub fn to_json(m: &OfMessage) -> Value {
     let mut out = json!({ "type": print::name(&m.body), "version": m.version, "xid": m.xid.0 });
     if matches!(m.body, Message::MultipartRequest(_) | Message::MultipartReply(_)) {
         if let Some(b) = body.as_object_mut() {
-            let more = b.get("flags").and_then(Value::as_array).is_some_and(|f| f.iter().any(|f| f == "MORE"));
+            let more =
+                b.get("flags").and_then(Value::as_array).is_some_and(|f| f.iter().any(|f| f == "MORE"));
             out["more"] = more.into();
             let b = b.remove("body").unwrap_or(Value::Null);
             body = inner(b);
@@ -169,6 +170,9 @@ mod tests {
         assert_eq!(to_json(&OfMessage::new(1u32, Message::BarrierRequest))["body"], json!({}));
         let r = MultipartRequest { flags: MultipartFlags(1), body: RequestBody::Desc };
         let j = to_json(&OfMessage::new(1u32, r));
-        assert_eq!((&j["type"], &j["more"], &j["body"]), (&json!("OFPST_DESC request"), &json!(true), &json!({})));
+        assert_eq!(
+            (&j["type"], &j["more"], &j["body"]),
+            (&json!("OFPST_DESC request"), &json!(true), &json!({}))
+        );
     }
 }
