@@ -50,9 +50,20 @@ impl Config {
         for (k, v) in &c.options {
             let kib = || v.parse::<i32>().ok().filter(|n| (64..=1 << 20).contains(n)).map(|n| n << 10);
             match k.as_str() {
-                "rcvbuf_kib" => out.rcvbuf_bytes = kib().ok_or_else(|| PortError::config(&c.name, format!("{k}={v}: write 64 to 1048576")))?,
-                "sndbuf_kib" => out.sndbuf_bytes = kib().ok_or_else(|| PortError::config(&c.name, format!("{k}={v}: write 64 to 1048576")))?,
-                _ => return Err(PortError::config(&c.name, format!("a system port has no option {k}; it has rcvbuf_kib and sndbuf_kib"))),
+                "rcvbuf_kib" => {
+                    out.rcvbuf_bytes = kib()
+                        .ok_or_else(|| PortError::config(&c.name, format!("{k}={v}: write 64 to 1048576")))?
+                }
+                "sndbuf_kib" => {
+                    out.sndbuf_bytes = kib()
+                        .ok_or_else(|| PortError::config(&c.name, format!("{k}={v}: write 64 to 1048576")))?
+                }
+                _ => {
+                    return Err(PortError::config(
+                        &c.name,
+                        format!("a system port has no option {k}; it has rcvbuf_kib and sndbuf_kib"),
+                    ))
+                }
             }
         }
         Ok(out)
@@ -79,7 +90,8 @@ struct Shared {
 impl Shared {
     fn attach(&self, link: &LinkInfo) -> Result<(), PortError> {
         let name = &self.name;
-        sys::packet_bind(self.fd.as_fd(), link.ifindex).map_err(|e| PortError::system(name, "binding to the interface", e))?;
+        sys::packet_bind(self.fd.as_fd(), link.ifindex)
+            .map_err(|e| PortError::system(name, "binding to the interface", e))?;
         // An interface that is down says so once; frames flow when it comes up.
         let _ = sys::take_socket_error(self.fd.as_fd());
         let lro = match sys::disable_lro(self.ctl.as_fd(), name) {
@@ -127,15 +139,29 @@ impl SystemPort {
         let name = config.name;
         let err = |what: &str, e: std::io::Error| {
             if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)) {
-                PortError::system(&name, what, "not permitted: run as root or give CAP_NET_RAW and CAP_NET_ADMIN")
+                PortError::system(
+                    &name,
+                    what,
+                    "not permitted: run as root or give CAP_NET_RAW and CAP_NET_ADMIN",
+                )
             } else {
                 PortError::system(&name, what, e)
             }
         };
-        let fd = sys::packet_socket(config.rcvbuf_bytes, config.sndbuf_bytes).map_err(|e| err("opening a packet socket", e))?;
+        let fd = sys::packet_socket(config.rcvbuf_bytes, config.sndbuf_bytes)
+            .map_err(|e| err("opening a packet socket", e))?;
         let ctl = sys::ioctl_socket().map_err(|e| err("opening a socket", e))?;
-        let link = LinkSocket::find(&name).map_err(|e| err("reading interfaces", e))?.ok_or_else(|| no_interface(&name))?;
-        let shared = Shared { name, fd, ctl, link: Mutex::new(None), mtu: AtomicU32::new(0), counters: PortCounters::default() };
+        let link = LinkSocket::find(&name)
+            .map_err(|e| err("reading interfaces", e))?
+            .ok_or_else(|| no_interface(&name))?;
+        let shared = Shared {
+            name,
+            fd,
+            ctl,
+            link: Mutex::new(None),
+            mtu: AtomicU32::new(0),
+            counters: PortCounters::default(),
+        };
         shared.attach(&link)?;
         shared.set_link(Some(link));
         Ok(Self { shared: Arc::new(shared), kernel_drops: AtomicU64::new(0), rxq_taken: false })
@@ -149,7 +175,15 @@ pub(super) fn no_interface(name: &str) -> PortError {
 
 /// What is said of an interface.
 pub(super) fn link_info(name: &str, kind: &str, link: Option<&LinkInfo>) -> PortInfo {
-    let mut info = PortInfo { name: name.into(), kind: kind.into(), full_duplex: true, copper: true, n_rxq: 1, n_txq: 1, ..PortInfo::default() };
+    let mut info = PortInfo {
+        name: name.into(),
+        kind: kind.into(),
+        full_duplex: true,
+        copper: true,
+        n_rxq: 1,
+        n_txq: 1,
+        ..PortInfo::default()
+    };
     if let Some(l) = link {
         info.mac = l.mac;
         info.mtu = l.mtu;
@@ -185,17 +219,23 @@ impl Port for SystemPort {
     }
 
     fn new_txq(&mut self) -> Result<Box<dyn Txq>, PortError> {
-        Ok(Box::new(SystemTxq { counters: self.shared.counters.new_tx(), shared: Arc::clone(&self.shared), ring: MsgRing::new() }))
+        Ok(Box::new(SystemTxq {
+            counters: self.shared.counters.new_tx(),
+            shared: Arc::clone(&self.shared),
+            ring: MsgRing::new(),
+        }))
     }
 
     fn set_mtu(&mut self, mtu: u32) -> Result<(), PortError> {
         let s = &self.shared;
-        sys::set_mtu(s.ctl.as_fd(), &s.name, mtu).map_err(|e| PortError::system(&s.name, format!("setting MTU {mtu}"), e))
+        sys::set_mtu(s.ctl.as_fd(), &s.name, mtu)
+            .map_err(|e| PortError::system(&s.name, format!("setting MTU {mtu}"), e))
     }
 
     fn set_admin_up(&mut self, up: bool) -> Result<(), PortError> {
         let s = &self.shared;
-        sys::set_up(s.ctl.as_fd(), &s.name, up).map_err(|e| PortError::system(&s.name, if up { "setting it up" } else { "setting it down" }, e))
+        sys::set_up(s.ctl.as_fd(), &s.name, up)
+            .map_err(|e| PortError::system(&s.name, if up { "setting it up" } else { "setting it down" }, e))
     }
 
     fn watch(&mut self, monitor: &LinkMonitor) {
@@ -255,7 +295,11 @@ pub(super) fn vnet_of(p: &Packet) -> VnetHdr {
         // What stands before the payload may have changed since reception; the kernel pulls so much into the linear part.
         let d = p.data();
         let l4 = usize::from(o.csum_start);
-        let l4_len = if o.gso_type == GsoType::UdpL4 { 8 } else { d.get(l4 + 12).map_or(20, |b| usize::from(b >> 4) * 4) };
+        let l4_len = if o.gso_type == GsoType::UdpL4 {
+            8
+        } else {
+            d.get(l4 + 12).map_or(20, |b| usize::from(b >> 4) * 4)
+        };
         v.hdr_len = if o.needs_csum() { (l4 + l4_len).min(d.len()) as u16 } else { o.hdr_len };
     }
     v
@@ -273,7 +317,13 @@ struct SystemRxq {
 impl SystemRxq {
     fn new(shared: Arc<Shared>) -> Self {
         let overflow = (0..BURST).map(|_| vec![0u8; MAX_FRAME - SMALL].into_boxed_slice()).collect();
-        Self { counters: shared.counters.new_rx(), shared, ring: MsgRing::new(), slots: Vec::with_capacity(BURST), overflow }
+        Self {
+            counters: shared.counters.new_rx(),
+            shared,
+            ring: MsgRing::new(),
+            slots: Vec::with_capacity(BURST),
+            overflow,
+        }
     }
 }
 
@@ -305,7 +355,10 @@ impl Rxq for SystemRxq {
             Ok(n) => n,
             Err(e) => {
                 // Nothing there, or the interface went down or away (said once).
-                if !matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ENETDOWN | libc::ENODEV | libc::ENXIO)) {
+                if !matches!(
+                    e.raw_os_error(),
+                    Some(libc::EAGAIN | libc::EINTR | libc::ENETDOWN | libc::ENODEV | libc::ENXIO)
+                ) {
                     add(&self.counters.errors, 1);
                 }
                 return 0;
@@ -358,7 +411,9 @@ impl Txq for SystemTxq {
         let mut frames: [(&[u8], VnetHdr); BURST] = [(&[], VnetHdr::default()); BURST];
         let mut n = 0;
         for p in packets.iter() {
-            if p.offload.gso_type != GsoType::None && usize::from(p.offload.hdr_len) + usize::from(p.offload.gso_size) > segment_limit {
+            if p.offload.gso_type != GsoType::None
+                && usize::from(p.offload.hdr_len) + usize::from(p.offload.gso_size) > segment_limit
+            {
                 // The kernel would pass segments longer than the interface's MTU: nobody could receive them.
                 add(&self.counters.too_long, 1);
                 continue;
@@ -380,7 +435,9 @@ impl Txq for SystemTxq {
                         add(&self.counters.full, frames.len() as u64);
                         break;
                     }
-                    Some(libc::ENETDOWN | libc::ENODEV | libc::ENXIO | libc::ENOTCONN | libc::EDESTADDRREQ) => {
+                    Some(
+                        libc::ENETDOWN | libc::ENODEV | libc::ENXIO | libc::ENOTCONN | libc::EDESTADDRREQ,
+                    ) => {
                         add(&self.counters.down, frames.len() as u64);
                         break;
                     }

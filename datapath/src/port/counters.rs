@@ -67,7 +67,13 @@ pub struct Totals {
 impl Totals {
     /// By name, with a sentence's worth of words each.
     fn named(&self, direction: &str) -> Vec<(String, u64)> {
-        let all = [("full", self.full), ("too_long", self.too_long), ("down", self.down), ("errors", self.errors), ("no_memory", self.no_memory)];
+        let all = [
+            ("full", self.full),
+            ("too_long", self.too_long),
+            ("down", self.down),
+            ("errors", self.errors),
+            ("no_memory", self.no_memory),
+        ];
         all.iter().map(|(n, v)| (format!("{direction}_{n}"), *v)).collect()
     }
 }

@@ -55,10 +55,24 @@ impl Config {
         for (k, v) in &c.options {
             let bad = |right: &str| PortError::config(&c.name, format!("{k}={v}: write {right}"));
             match k.as_str() {
-                "mac" => out.mac = Some(parse_mac(v).ok_or_else(|| bad("a unicast address as 02:00:00:00:00:01"))?),
-                "mtu" | "mtu_request" => out.mtu = Some(v.parse().ok().filter(|n| (68..=65521).contains(n)).ok_or_else(|| bad("68 to 65521"))?),
+                "mac" => {
+                    out.mac = Some(parse_mac(v).ok_or_else(|| bad("a unicast address as 02:00:00:00:00:01"))?)
+                }
+                "mtu" | "mtu_request" => {
+                    out.mtu = Some(
+                        v.parse()
+                            .ok()
+                            .filter(|n| (68..=65521).contains(n))
+                            .ok_or_else(|| bad("68 to 65521"))?,
+                    )
+                }
                 "up" => out.up = v.parse().map_err(|_| bad("true or false"))?,
-                _ => return Err(PortError::config(&c.name, format!("an internal port has no option {k}; it has mac, mtu and up"))),
+                _ => {
+                    return Err(PortError::config(
+                        &c.name,
+                        format!("an internal port has no option {k}; it has mac, mtu and up"),
+                    ))
+                }
             }
         }
         Ok(out)
@@ -94,24 +108,48 @@ impl TapPort {
     pub fn open(config: Config) -> Result<Self, PortError> {
         let name = config.name;
         let (fd, offloads) = sys::tap_open(&name).map_err(|e| match e.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => PortError::system(&name, "making a tap device", "not permitted: run as root or give CAP_NET_ADMIN"),
-            Some(libc::EBUSY | libc::EINVAL) => PortError::system(&name, "making a tap device", "an interface of this name exists already"),
-            Some(libc::ENOENT | libc::ENODEV) => PortError::system(&name, "opening /dev/net/tun", "not there: `modprobe tun`, or make it available in the container"),
+            Some(libc::EPERM | libc::EACCES) => PortError::system(
+                &name,
+                "making a tap device",
+                "not permitted: run as root or give CAP_NET_ADMIN",
+            ),
+            Some(libc::EBUSY | libc::EINVAL) => {
+                PortError::system(&name, "making a tap device", "an interface of this name exists already")
+            }
+            Some(libc::ENOENT | libc::ENODEV) => PortError::system(
+                &name,
+                "opening /dev/net/tun",
+                "not there: `modprobe tun`, or make it available in the container",
+            ),
             _ => PortError::system(&name, "making a tap device", e),
         })?;
         let ctl = sys::ioctl_socket().map_err(|e| PortError::system(&name, "opening a socket", e))?;
         if let Some(mac) = config.mac {
-            sys::set_mac(ctl.as_fd(), &name, mac).map_err(|e| PortError::system(&name, "setting its address", e))?;
+            sys::set_mac(ctl.as_fd(), &name, mac)
+                .map_err(|e| PortError::system(&name, "setting its address", e))?;
         }
         if let Some(mtu) = config.mtu {
-            sys::set_mtu(ctl.as_fd(), &name, mtu).map_err(|e| PortError::system(&name, format!("setting MTU {mtu}"), e))?;
+            sys::set_mtu(ctl.as_fd(), &name, mtu)
+                .map_err(|e| PortError::system(&name, format!("setting MTU {mtu}"), e))?;
         }
         if config.up {
-            sys::set_up(ctl.as_fd(), &name, true).map_err(|e| PortError::system(&name, "setting it up", e))?;
+            sys::set_up(ctl.as_fd(), &name, true)
+                .map_err(|e| PortError::system(&name, "setting it up", e))?;
         }
         let link = LinkSocket::find(&name).map_err(|e| PortError::system(&name, "reading interfaces", e))?;
-        tracing::info!("port {name}: tap device made; {offloads} are left to us, frames up to 64 KiB pass whole");
-        Ok(Self { shared: Arc::new(Shared { name, fd, ctl, link: Mutex::new(link), counters: PortCounters::default() }), rxq_taken: false })
+        tracing::info!(
+            "port {name}: tap device made; {offloads} are left to us, frames up to 64 KiB pass whole"
+        );
+        Ok(Self {
+            shared: Arc::new(Shared {
+                name,
+                fd,
+                ctl,
+                link: Mutex::new(link),
+                counters: PortCounters::default(),
+            }),
+            rxq_taken: false,
+        })
     }
 }
 
@@ -142,12 +180,14 @@ impl Port for TapPort {
 
     fn set_mtu(&mut self, mtu: u32) -> Result<(), PortError> {
         let s = &self.shared;
-        sys::set_mtu(s.ctl.as_fd(), &s.name, mtu).map_err(|e| PortError::system(&s.name, format!("setting MTU {mtu}"), e))
+        sys::set_mtu(s.ctl.as_fd(), &s.name, mtu)
+            .map_err(|e| PortError::system(&s.name, format!("setting MTU {mtu}"), e))
     }
 
     fn set_admin_up(&mut self, up: bool) -> Result<(), PortError> {
         let s = &self.shared;
-        sys::set_up(s.ctl.as_fd(), &s.name, up).map_err(|e| PortError::system(&s.name, if up { "setting it up" } else { "setting it down" }, e))
+        sys::set_up(s.ctl.as_fd(), &s.name, up)
+            .map_err(|e| PortError::system(&s.name, if up { "setting it up" } else { "setting it down" }, e))
     }
 
     fn watch(&mut self, monitor: &LinkMonitor) {
@@ -247,7 +287,13 @@ mod tests {
     fn options_are_checked_before_anything_is_made() {
         let c = config(&[("mac", "02:00:00:00:00:0a"), ("mtu", "9000"), ("up", "false")]).unwrap();
         assert_eq!((c.mac, c.mtu, c.up), (Some([2, 0, 0, 0, 0, 10]), Some(9000), false));
-        for bad in [("mac", "01:00:00:00:00:0a"), ("mac", "02:00:00:00:00"), ("mtu", "67"), ("up", "maybe"), ("color", "red")] {
+        for bad in [
+            ("mac", "01:00:00:00:00:0a"),
+            ("mac", "02:00:00:00:00"),
+            ("mtu", "67"),
+            ("up", "maybe"),
+            ("color", "red"),
+        ] {
             let e = config(&[bad]).unwrap_err().to_string();
             assert!(e.starts_with("port i0: ") && e.contains(bad.0), "{e}");
         }

@@ -23,7 +23,8 @@ fn in_namespace(f: impl FnOnce() + Send + 'static) {
 }
 
 fn ip(args: &str) {
-    let ok = Command::new("ip").args(args.split_whitespace()).status().expect("iproute2 is installed").success();
+    let ok =
+        Command::new("ip").args(args.split_whitespace()).status().expect("iproute2 is installed").success();
     assert!(ok, "ip {args}");
 }
 
@@ -96,7 +97,8 @@ fn frames_partial_checksums_super_frames_and_tags_pass_a_veth_whole() {
         let (pb, mut rx_b, _tx_b) = port("b0");
         assert!(pa.info().present && pa.info().mtu == 1500 && pa.info().mac != [0; 6]);
 
-        let plain = Packet::from_bytes(&[&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5][..], &[7; 46]].concat());
+        let plain =
+            Packet::from_bytes(&[&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5][..], &[7; 46]].concat());
         let mut tagged = plain.copy();
         assert!(push_tag(&mut tagged, 0x8100, 0x2005));
         let mut twice = tagged.copy();
@@ -113,12 +115,22 @@ fn frames_partial_checksums_super_frames_and_tags_pass_a_veth_whole() {
         let got = receive(rx_b.as_mut(), want.len());
         for (i, (g, (data, o))) in got.iter().zip(&want).enumerate() {
             assert_eq!(g.data(), &data[..], "frame {i}");
-            assert_eq!((g.offload.csum_start, g.offload.csum_offset, g.offload.gso_type, g.offload.gso_size), (o.csum_start, o.csum_offset, o.gso_type, o.gso_size), "frame {i}");
+            assert_eq!(
+                (g.offload.csum_start, g.offload.csum_offset, g.offload.gso_type, g.offload.gso_size),
+                (o.csum_start, o.csum_offset, o.gso_type, o.gso_size),
+                "frame {i}"
+            );
         }
         assert!(!wait(rx_a.as_ref(), 0), "own transmissions are not received");
         let (sa, sb) = (pa.stats(), pb.stats());
-        assert_eq!((sa.tx_packets, sa.tx_bytes, sb.rx_packets, sb.rx_bytes), (6, bytes as u64, 6, bytes as u64));
-        assert_eq!((sa.tx_dropped, sa.tx_errors, sb.rx_dropped, sb.rx_errors, sa.rx_packets), (0, 0, 0, 0, 0));
+        assert_eq!(
+            (sa.tx_packets, sa.tx_bytes, sb.rx_packets, sb.rx_bytes),
+            (6, bytes as u64, 6, bytes as u64)
+        );
+        assert_eq!(
+            (sa.tx_dropped, sa.tx_errors, sb.rx_dropped, sb.rx_errors, sa.rx_packets),
+            (0, 0, 0, 0, 0)
+        );
 
         // Too long for the interface: counted, and those behind it go on.
         send(tx_a.as_mut(), [Packet::from_bytes(&[1; 3000]), tcp(10)]);
@@ -143,7 +155,9 @@ fn an_interface_that_vanishes_and_comes_back_is_picked_up_again() {
         .expect("netlink");
         pa.watch(&monitor);
         let until = |what: &str, want: &dyn Fn(Option<&LinkInfo>) -> bool| loop {
-            let e: PortEvent = events.recv_timeout(Duration::from_secs(5)).unwrap_or_else(|_| panic!("not reported: {what}"));
+            let e: PortEvent = events
+                .recv_timeout(Duration::from_secs(5))
+                .unwrap_or_else(|_| panic!("not reported: {what}"));
             if e.port == "a0" && want(e.link.as_ref()) {
                 break;
             }
@@ -190,10 +204,18 @@ fn a_missing_interface_is_one_clear_line() {
 #[test]
 fn a_tap_carries_frames_to_and_from_the_host() {
     in_namespace(|| {
-        let config = crate::port::tap::Config { name: "i0".into(), mac: Some([2, 0, 0, 0, 0, 0x77]), mtu: Some(1400), up: true };
+        let config = crate::port::tap::Config {
+            name: "i0".into(),
+            mac: Some([2, 0, 0, 0, 0, 0x77]),
+            mtu: Some(1400),
+            up: true,
+        };
         let mut tap = crate::port::tap::TapPort::open(config).expect("a tap");
         let info = tap.info();
-        assert_eq!((info.mac, info.mtu, info.admin_up, info.present), ([2, 0, 0, 0, 0, 0x77], 1400, true, true));
+        assert_eq!(
+            (info.mac, info.mtu, info.admin_up, info.present),
+            ([2, 0, 0, 0, 0, 0x77], 1400, true, true)
+        );
         let mut rx = tap.take_rxqs().remove(0);
         let mut tx = tap.new_txq().expect("a queue");
         ip("addr add 10.1.0.1/24 dev i0");
