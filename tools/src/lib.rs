@@ -1,1 +1,3 @@
 //! (code map follows)
+
+pub mod offline;
