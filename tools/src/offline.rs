@@ -33,7 +33,8 @@ pub fn message_json(bytes: &[u8]) -> Value {
         Ok(m) => json::to_json(&m),
         Err(e) => {
             let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-            let mut v = json!({ "decode_error": print::error_name(e.code), "where": e.to_string(), "hex": hex });
+            let mut v =
+                json!({ "decode_error": print::error_name(e.code), "where": e.to_string(), "hex": hex });
             if let Some(h) = Header::peek(bytes) {
                 v["type"] = format!("OFPT_{}", h.msg_type).into();
                 v["version"] = h.version.into();
@@ -49,7 +50,12 @@ pub fn message_json(bytes: &[u8]) -> Value {
 ///
 /// # Errors
 /// Output that cannot be written.
-pub fn ofp_print(input: &[u8], verbosity: u8, as_json: bool, out: &mut dyn Write) -> Result<(), OfflineError> {
+pub fn ofp_print(
+    input: &[u8],
+    verbosity: u8,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), OfflineError> {
     let bytes = std::str::from_utf8(input).ok().and_then(hex_text).unwrap_or_else(|| input.to_vec());
     ofp_parse(&bytes, verbosity, as_json, out)
 }
@@ -61,7 +67,11 @@ fn hex_text(s: &str) -> Option<Vec<u8>> {
         // `00000010  00 11 22-33 44 |..."3D|`: an offset, then bytes, then what they look like.
         let line = line.split('|').next().unwrap_or("");
         let line = match line.split_once("  ") {
-            Some((offset, rest)) if offset.len() >= 4 && offset.bytes().all(|b| b.is_ascii_hexdigit()) && line.len() > 10 => rest,
+            Some((offset, rest))
+                if offset.len() >= 4 && offset.bytes().all(|b| b.is_ascii_hexdigit()) && line.len() > 10 =>
+            {
+                rest
+            }
             _ => line,
         };
         let line = line.trim().strip_prefix("0x").unwrap_or(line);
@@ -77,7 +87,12 @@ fn hex_text(s: &str) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// Output that cannot be written.
-pub fn ofp_parse(bytes: &[u8], verbosity: u8, as_json: bool, out: &mut dyn Write) -> Result<(), OfflineError> {
+pub fn ofp_parse(
+    bytes: &[u8],
+    verbosity: u8,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), OfflineError> {
     let mut rest = bytes;
     let mut list = Vec::new();
     while !rest.is_empty() {
@@ -199,7 +214,9 @@ mod tests {
     fn files_hold_several_messages_and_broken_ones_are_told() {
         let bytes = [4, 20, 0, 8, 0, 0, 0, 5, 4, 2, 0, 9, 0, 0, 0, 6, 1, 4, 99, 0, 8, 0, 0, 0, 7];
         let s = text_of(|o| ofp_parse(&bytes, 1, false, o));
-        assert!(s.starts_with("OFPT_BARRIER_REQUEST (OF1.3) (xid=0x5):\nOFPT_ECHO_REQUEST (OF1.3) (xid=0x6): 1 bytes"));
+        assert!(s.starts_with(
+            "OFPT_BARRIER_REQUEST (OF1.3) (xid=0x5):\nOFPT_ECHO_REQUEST (OF1.3) (xid=0x6): 1 bytes"
+        ));
         assert!(s.contains("OFPBRC_BAD_TYPE"), "{s}");
         let v: Value = serde_json::from_str(&text_of(|o| ofp_parse(&bytes, 1, true, o))).unwrap();
         assert_eq!(v[1]["type"], "OFPT_ECHO_REQUEST");

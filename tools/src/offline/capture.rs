@@ -88,14 +88,19 @@ fn packets(file: &[u8], sink: &mut PacketSink<'_>) -> Result<(), String> {
         [0xa1, 0xb2, 0x3c, 0x4d] => pcap(file, Order { big: true }, 1e-9, sink),
         [0x4d, 0x3c, 0xb2, 0xa1] => pcap(file, Order { big: false }, 1e-9, sink),
         [0x0a, 0x0d, 0x0d, 0x0a] => pcapng(file, sink),
-        m => Err(format!("neither pcap nor pcapng: the file begins with {:02x}{:02x}{:02x}{:02x}", m[0], m[1], m[2], m[3])),
+        m => Err(format!(
+            "neither pcap nor pcapng: the file begins with {:02x}{:02x}{:02x}{:02x}",
+            m[0], m[1], m[2], m[3]
+        )),
     }
 }
 
 fn pcap(file: &[u8], order: Order, unit: f64, sink: &mut PacketSink<'_>) -> Result<(), String> {
     let link = order.u32(file, 20).ok_or("a pcap file ends within its header")? & 0xffff;
     let mut at = 24;
-    while let (Some(sec), Some(frac), Some(len)) = (order.u32(file, at), order.u32(file, at + 4), order.u32(file, at + 8)) {
+    while let (Some(sec), Some(frac), Some(len)) =
+        (order.u32(file, at), order.u32(file, at + 4), order.u32(file, at + 8))
+    {
         let Some(data) = file.get(at + 16..).and_then(|r| r.get(..len as usize)) else { break };
         sink(f64::from(sec) + f64::from(frac) * unit, link, data);
         at += 16 + len as usize;
@@ -116,7 +121,9 @@ fn pcapng(file: &[u8], sink: &mut PacketSink<'_>) -> Result<(), String> {
         }
         let (Some(kind), Some(len)) = (order.u32(file, at), order.u32(file, at + 4)) else { return Ok(()) };
         let len = len as usize;
-        let Some(block) = file.get(at..at.saturating_add(len)).filter(|b| b.len() >= 12) else { return Ok(()) };
+        let Some(block) = file.get(at..at.saturating_add(len)).filter(|b| b.len() >= 12) else {
+            return Ok(());
+        };
         let body = &block[8..len - 4];
         match kind {
             1 => {
@@ -366,7 +373,10 @@ impl Stream {
                 sink(Found { time, from, to, what: What::Lost(std::mem::take(&mut self.lost)) });
             }
             let rest = &self.ready[at..];
-            let Some(len) = Header::peek(rest).map(|h| usize::from(h.length)).filter(|l| *l <= rest.len()) else { break };
+            let Some(len) = Header::peek(rest).map(|h| usize::from(h.length)).filter(|l| *l <= rest.len())
+            else {
+                break;
+            };
             sink(Found { time, from, to, what: What::Message(rest[..len].to_vec()) });
             at += len;
         }
@@ -408,7 +418,9 @@ mod tests {
         let mut out = Vec::new();
         messages(file, PORTS, &mut |f| {
             out.push(match f.what {
-                What::Message(m) => format!("{} {}>{} type {} len {}", f.time, f.from.port(), f.to.port(), m[1], m.len()),
+                What::Message(m) => {
+                    format!("{} {}>{} type {} len {}", f.time, f.from.port(), f.to.port(), m[1], m.len())
+                }
                 What::Lost(n) => format!("lost {n}"),
             });
         })
@@ -458,7 +470,8 @@ mod tests {
 
     #[test]
     fn other_ports_count_if_they_begin_with_a_hello() {
-        let got = found(&pcap_of(&[(1, 5000, 5001, 1, 0x18, HELLO), (1, 80, 5002, 1, 0x18, b"HTTP/1.1 200 OK")]));
+        let got =
+            found(&pcap_of(&[(1, 5000, 5001, 1, 0x18, HELLO), (1, 80, 5002, 1, 0x18, b"HTTP/1.1 200 OK")]));
         assert_eq!(got, ["1.25 5000>5001 type 0 len 8"]);
     }
 
@@ -474,7 +487,11 @@ mod tests {
             f.resize(f.len().next_multiple_of(4), 0);
             f.extend(len.to_le_bytes());
         };
-        block(&mut f, 0x0a0d_0d0a, &[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+        block(
+            &mut f,
+            0x0a0d_0d0a,
+            &[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255],
+        );
         block(&mut f, 1, &[1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
         let t = 2_500_000_000u64;
         let mut body = vec![0, 0, 0, 0];
@@ -488,7 +505,9 @@ mod tests {
 
     #[test]
     fn files_that_are_no_captures_are_refused() {
-        assert!(messages(b"PK\x03\x04...", PORTS, &mut |_| {}).unwrap_err().contains("neither pcap nor pcapng"));
+        assert!(messages(b"PK\x03\x04...", PORTS, &mut |_| {})
+            .unwrap_err()
+            .contains("neither pcap nor pcapng"));
         assert!(messages(b"", PORTS, &mut |_| {}).unwrap_err().contains("too short"));
         // Cut anywhere, a capture gives what it still has.
         let whole = pcap_of(&[(1, 1, 6653, 1, 0x18, HELLO), (2, 1, 6653, 9, 0x18, BARRIER)]);
