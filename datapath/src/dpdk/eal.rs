@@ -241,6 +241,19 @@ pub fn register_thread() -> Option<ThreadGuard> {
     (unsafe { sys::rte_thread_register() } == 0).then_some(ThreadGuard(std::marker::PhantomData))
 }
 
+thread_local! {
+    static REGISTERED: std::cell::OnceCell<Option<ThreadGuard>> = const { std::cell::OnceCell::new() };
+}
+
+/// Registers the calling thread, once, until it ends. Cheap to call for every burst.
+#[inline]
+pub fn ensure_registered() {
+    // Fails only while the thread ends: then it needs no cache.
+    let _ = REGISTERED.try_with(|r| {
+        r.get_or_init(register_thread);
+    });
+}
+
 impl Drop for ThreadGuard {
     fn drop(&mut self) {
         // SAFETY: this thread registered itself; the guard is not Send.
@@ -294,7 +307,7 @@ mod tests {
         let (a, huge) = complete(s(""), 3, 0, 8 << 30);
         assert_eq!(
             a,
-            ["ofswitchd", "--lcores", "0@3", "--no-telemetry", "--no-huge", "-m", "1024", "--in-memory"]
+            ["ofswitchd", "--lcores", "0@3", "--no-telemetry", "--no-huge", "-m", "1024", "--no-shconf"]
         );
         assert!(!huge);
         let (a, huge) = complete(s("-l 1 --socket-mem=512 --no-pci"), 3, 0, 8 << 30);

@@ -5,6 +5,8 @@
 
 pub mod af_packet;
 pub mod counters;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod dummy;
 pub mod monitor;
 pub mod netlink;
@@ -176,6 +178,12 @@ pub fn open(config: &PortConfig) -> Result<Box<dyn Port>, PortError> {
     match config.kind.as_str() {
         "system" | "" => Ok(Box::new(af_packet::SystemPort::open(af_packet::Config::new(config)?)?)),
         "internal" | "tap" => Ok(Box::new(tap::TapPort::open(tap::Config::new(config)?)?)),
+        #[cfg(feature = "dpdk")]
+        k if dpdk::KINDS.contains(&k) => Ok(Box::new(dpdk::DpdkPort::open(dpdk::Config::new(config)?)?)),
+        #[cfg(not(feature = "dpdk"))]
+        k @ ("dpdk" | "dpdkvhostuser" | "dpdkvhostuserclient" | "dpdkr" | "memif") => {
+            Err(PortError::config(&config.name, format!("type {k} needs DPDK, which this build has not: build with --features dpdk")))
+        }
         "dummy" => Ok(Box::new(dummy::DummyPort::new(&config.name))),
         other => Err(PortError::config(&config.name, format!("unknown type {other:?}; there are system, internal, afxdp, patch, dpdk, dpdkvhostuser, dpdkvhostuserclient, dpdkr and memif"))),
     }
