@@ -139,13 +139,26 @@ impl EthDev {
             return Err(DpdkError::new(what(), "DPDK is not started", "start ofswitchd with --dpdk \"\""));
         }
         let ring = |suffix: &str| {
-            let c = CString::new(format!("{name}_{suffix}")).map_err(|_| DpdkError::new(what(), "holds a zero byte", ""))?;
+            let c = CString::new(format!("{name}_{suffix}"))
+                .map_err(|_| DpdkError::new(what(), "holds a zero byte", ""))?;
             // SAFETY: a valid C string; the EAL runs. Flags 0: many producers, many consumers.
             let r = unsafe {
                 let old = sys::rte_ring_lookup(c.as_ptr());
-                if old.is_null() { sys::rte_ring_create(c.as_ptr(), 2048, 0, 0) } else { old }
+                if old.is_null() {
+                    sys::rte_ring_create(c.as_ptr(), 2048, 0, 0)
+                } else {
+                    old
+                }
             };
-            if r.is_null() { Err(DpdkError::from_errno(what(), eal::last_errno(), "a shorter name, or more memory for DPDK")) } else { Ok(r) }
+            if r.is_null() {
+                Err(DpdkError::from_errno(
+                    what(),
+                    eal::last_errno(),
+                    "a shorter name, or more memory for DPDK",
+                ))
+            } else {
+                Ok(r)
+            }
         };
         let (rx, tx) = (ring("rx")?, ring("tx")?);
         let c = CString::new(name).map_err(|_| DpdkError::new(what(), "holds a zero byte", ""))?;
@@ -177,7 +190,11 @@ impl EthDev {
                 self.setup.mtu = mtu;
                 Ok(())
             }
-            e => Err(self.error(&format!("mtu={mtu} refused"), e, "take the port away and add it again with this mtu")),
+            e => Err(self.error(
+                &format!("mtu={mtu} refused"),
+                e,
+                "take the port away and add it again with this mtu",
+            )),
         }
     }
 

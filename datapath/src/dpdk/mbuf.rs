@@ -41,7 +41,10 @@ pub unsafe fn from_mbuf(m: NonNull<rte_mbuf>) -> Packet {
             len: u32::from(mb.data_len),
             headroom: data_off,
             tailroom: u32::from(mb.buf_len) - u32::from(data_off) - u32::from(mb.data_len),
-            offload: Offload { csum_valid: mb.ol_flags & RX_L4_CKSUM_MASK == RX_L4_CKSUM_GOOD, ..Offload::default() },
+            offload: Offload {
+                csum_valid: mb.ol_flags & RX_L4_CKSUM_MASK == RX_L4_CKSUM_GOOD,
+                ..Offload::default()
+            },
         })
     }
 }
@@ -66,7 +69,10 @@ pub unsafe fn from_chain(m: NonNull<rte_mbuf>) -> Option<Packet> {
             let mut seg = m.as_ptr();
             while !seg.is_null() && !rest.is_empty() {
                 let s = &*seg;
-                let bytes = std::slice::from_raw_parts(s.buf_addr.add(usize::from(s.data_off)), usize::from(s.data_len));
+                let bytes = std::slice::from_raw_parts(
+                    s.buf_addr.add(usize::from(s.data_off)),
+                    usize::from(s.data_len),
+                );
                 let n = bytes.len().min(rest.len());
                 rest[..n].copy_from_slice(&bytes[..n]);
                 rest = &mut rest[n..];

@@ -54,7 +54,8 @@ impl Config {
     /// An unknown option, a value out of range, or a missing one.
     pub fn new(c: &PortConfig) -> Result<Self, PortError> {
         let mut o = c.options.clone();
-        let bad = |k: &str, v: &str, right: &str| PortError::config(&c.name, format!("{k}={v}: write {right}"));
+        let bad =
+            |k: &str, v: &str, right: &str| PortError::config(&c.name, format!("{k}={v}: write {right}"));
         // By default a transmit queue for each core and one for the epoll worker; the device may have fewer.
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as u16;
         let mut eth = EthConfig { n_txq: cores + 1, ..EthConfig::default() };
@@ -110,18 +111,31 @@ fn own_options(kind: &str) -> &'static str {
     }
 }
 
-fn devargs(c: &PortConfig, o: &mut BTreeMap<String, String>, eth: &mut EthConfig) -> Result<String, PortError> {
-    let missing = |k: &str, example: &str| PortError::config(&c.name, format!("a {} port needs {k}=, for instance {example}", c.kind));
+fn devargs(
+    c: &PortConfig,
+    o: &mut BTreeMap<String, String>,
+    eth: &mut EthConfig,
+) -> Result<String, PortError> {
+    let missing = |k: &str, example: &str| {
+        PortError::config(&c.name, format!("a {} port needs {k}=, for instance {example}", c.kind))
+    };
     let mut path = |required: &str| {
         let p = o.remove("path").or_else(|| o.remove("vhost-server-path")).or_else(|| o.remove("socket"));
         match p {
-            Some(p) if p.contains(',') || p.len() > 107 => Err(PortError::config(&c.name, format!("path {p}: a socket's path has at most 107 bytes and no comma"))),
+            Some(p) if p.contains(',') || p.len() > 107 => Err(PortError::config(
+                &c.name,
+                format!("path {p}: a socket's path has at most 107 bytes and no comma"),
+            )),
             Some(p) => Ok(p),
             None => Err(missing("path", required)),
         }
     };
     match c.kind.as_str() {
-        "dpdk" => o.remove("devargs").or_else(|| o.remove("dpdk-devargs")).filter(|d| !d.is_empty()).ok_or_else(|| missing("devargs", "devargs=0000:01:00.0 or devargs=net_null0")),
+        "dpdk" => o
+            .remove("devargs")
+            .or_else(|| o.remove("dpdk-devargs"))
+            .filter(|d| !d.is_empty())
+            .ok_or_else(|| missing("devargs", "devargs=0000:01:00.0 or devargs=net_null0")),
         "dpdkvhostuser" | "dpdkvhostuserclient" => {
             let p = path("path=/run/vm1.sock")?;
             let client = u8::from(c.kind == "dpdkvhostuserclient");
@@ -136,9 +150,14 @@ fn devargs(c: &PortConfig, o: &mut BTreeMap<String, String>, eth: &mut EthConfig
             if !matches!(role.as_str(), "server" | "client") {
                 return Err(PortError::config(&c.name, format!("role={role}: write server or client")));
             }
-            let number = |o: &mut BTreeMap<String, String>, k: &str, max: u32, default: u32| match o.remove(k) {
+            let number = |o: &mut BTreeMap<String, String>, k: &str, max: u32, default: u32| match o.remove(k)
+            {
                 None => Ok(default),
-                Some(v) => v.parse().ok().filter(|n| *n <= max).ok_or_else(|| PortError::config(&c.name, format!("{k}={v}: write 0 to {max}"))),
+                Some(v) => v
+                    .parse()
+                    .ok()
+                    .filter(|n| *n <= max)
+                    .ok_or_else(|| PortError::config(&c.name, format!("{k}={v}: write 0 to {max}"))),
             };
             let id = number(o, "id", u32::MAX, 0)?;
             let rsize = number(o, "ring_size_log2", 14, 10)?;
@@ -212,7 +231,9 @@ impl DpdkPort {
         }
         .map_err(err)?;
         let setup = dev.start(&config.eth).map_err(err)?;
-        let pool = Arc::clone(dev.pool().ok_or_else(|| PortError::config(&config.name, "the device has no buffers"))?);
+        let pool = Arc::clone(
+            dev.pool().ok_or_else(|| PortError::config(&config.name, "the device has no buffers"))?,
+        );
         tracing::info!(
             "port {}: DPDK device {} (driver {}), {} receive queues of {}, {} transmit queues of {}, MTU {}, pool {}",
             config.name,
@@ -277,7 +298,14 @@ impl Port for DpdkPort {
         }
         let n = self.shared.dev.lock().setup().n_rxq;
         (0..n)
-            .map(|queue| -> Box<dyn Rxq> { Box::new(DpdkRxq { port: self.shared.id, queue, counters: self.shared.counters.new_rx(), _shared: Arc::clone(&self.shared) }) })
+            .map(|queue| -> Box<dyn Rxq> {
+                Box::new(DpdkRxq {
+                    port: self.shared.id,
+                    queue,
+                    counters: self.shared.counters.new_rx(),
+                    _shared: Arc::clone(&self.shared),
+                })
+            })
             .collect()
     }
 
@@ -303,7 +331,11 @@ impl Port for DpdkPort {
     }
 
     fn set_admin_up(&mut self, up: bool) -> Result<(), PortError> {
-        self.shared.dev.lock().set_link(up).map_err(|e| PortError::config(&self.shared.name, e.to_string()))?;
+        self.shared
+            .dev
+            .lock()
+            .set_link(up)
+            .map_err(|e| PortError::config(&self.shared.name, e.to_string()))?;
         self.shared.admin_up.store(up, Relaxed);
         Ok(())
     }
@@ -335,7 +367,9 @@ impl Rxq for DpdkRxq {
         let room = BATCH_SIZE - batch.len();
         let mut bufs = [std::ptr::null_mut::<sys::rte_mbuf>(); BATCH_SIZE];
         // SAFETY: the device is started as long as `_shared` lives and this queue is polled by its one owner; `bufs` has the room.
-        let got = usize::from(unsafe { sys::rx_burst(self.port, self.queue, bufs.as_mut_ptr(), room as u16) }).min(room);
+        let got =
+            usize::from(unsafe { sys::rx_burst(self.port, self.queue, bufs.as_mut_ptr(), room as u16) })
+                .min(room);
         let (mut n, mut bytes) = (0u64, 0u64);
         for m in &bufs[..got] {
             // SAFETY: the driver returned `got` live mbufs, now ours.
@@ -399,7 +433,9 @@ impl DpdkTxq {
             let _alone = self.shared.tx_locks[usize::from(self.queue)].lock();
             while sent < total {
                 // SAFETY: the device is started while `shared` lives; the lock makes us the queue's only user; the rest of `bufs` are ours.
-                let k = unsafe { sys::tx_burst(self.port, self.queue, bufs.as_mut_ptr().add(sent), (total - sent) as u16) };
+                let k = unsafe {
+                    sys::tx_burst(self.port, self.queue, bufs.as_mut_ptr().add(sent), (total - sent) as u16)
+                };
                 if k == 0 {
                     break;
                 }
@@ -460,7 +496,11 @@ impl DpdkTxq {
         while !rest.is_empty() {
             let (now, later) = rest.split_at_mut(rest.len().min(BATCH_SIZE));
             // SAFETY: each is a live mbuf of ours.
-            let b = if later.is_empty() { bytes } else { now.iter().map(|m| u64::from(unsafe { (**m).pkt_len })).sum() };
+            let b = if later.is_empty() {
+                bytes
+            } else {
+                now.iter().map(|m| u64::from(unsafe { (**m).pkt_len })).sum()
+            };
             bytes -= b;
             self.burst(now, b);
             rest = later;

@@ -17,7 +17,11 @@ fn eal() -> Option<parking_lot::MutexGuard<'static, ()>> {
 }
 
 fn config(name: &str, kind: &str, options: &[(&str, &str)]) -> PortConfig {
-    PortConfig { name: name.into(), kind: kind.into(), options: options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect() }
+    PortConfig {
+        name: name.into(),
+        kind: kind.into(),
+        options: options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+    }
 }
 
 fn open(name: &str, devargs: &str) -> Box<dyn Port> {
@@ -32,7 +36,12 @@ fn refused(c: &PortConfig) -> String {
 
 #[test]
 fn options_are_checked_and_explained() {
-    let ok = Config::new(&config("p", "dpdk", &[("devargs", "net_null0,size=64"), ("n_rxq", "2"), ("mtu", "9000")])).expect("valid");
+    let ok = Config::new(&config(
+        "p",
+        "dpdk",
+        &[("devargs", "net_null0,size=64"), ("n_rxq", "2"), ("mtu", "9000")],
+    ))
+    .expect("valid");
     assert_eq!((ok.devargs.as_str(), ok.eth.n_rxq, ok.eth.mtu), ("net_null0,size=64", 2, 9000));
     for (kind, bad, says) in [
         ("dpdk", vec![], "needs devargs="),
@@ -44,8 +53,13 @@ fn options_are_checked_and_explained() {
         let e = Config::new(&config("p", kind, &bad)).expect_err("refused").to_string();
         assert!(e.contains(says), "{e}");
     }
-    let v = Config::new(&config("v", "dpdkvhostuserclient", &[("path", "/run/v.sock"), ("n_rxq", "2")])).expect("valid");
-    assert!(v.devargs.starts_with("net_vhost") && v.devargs.ends_with(",iface=/run/v.sock,queues=2,client=1"), "{}", v.devargs);
+    let v = Config::new(&config("v", "dpdkvhostuserclient", &[("path", "/run/v.sock"), ("n_rxq", "2")]))
+        .expect("valid");
+    assert!(
+        v.devargs.starts_with("net_vhost") && v.devargs.ends_with(",iface=/run/v.sock,queues=2,client=1"),
+        "{}",
+        v.devargs
+    );
 }
 
 #[test]
@@ -64,7 +78,11 @@ fn frames_pass_from_device_to_device_without_a_copy() {
     assert!(batch.is_empty());
     let (s, t) = (a.stats(), b.stats());
     assert_eq!((s.rx_packets, s.rx_bytes, t.tx_packets, t.tx_bytes, t.tx_dropped), (32, 1920, 32, 1924, 0));
-    assert!(a.info().link_up && a.xstats().iter().any(|(n, v)| n == "rx_good_packets" && *v == 32), "{:?}", a.xstats());
+    assert!(
+        a.info().link_up && a.xstats().iter().any(|(n, v)| n == "rx_good_packets" && *v == 32),
+        "{:?}",
+        a.xstats()
+    );
     // Gone with its port, and there again.
     drop((rx, a));
     let a = open("a", "net_null_a,size=100");
@@ -78,12 +96,16 @@ fn frames_of_linux_ports_are_copied_completed_and_cut() {
     let mut p = open("r", "net_ring_loop");
     let (mut rx, mut tx) = (p.take_rxqs().remove(0), p.new_txq().expect("a queue"));
     let mut batch = Batch::new();
-    let mut tcp = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let mut tcp = vec![
+        2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10,
+        0, 0, 2,
+    ];
     tcp.extend_from_slice(&[0x12, 0x34, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
     tcp.extend((0..3000).map(|i| i as u8));
     tcp[16..18].copy_from_slice(&3040u16.to_be_bytes());
     let mut big = Packet::from_bytes(&tcp);
-    (big.offload.gso_type, big.offload.gso_size, big.offload.csum_start, big.offload.csum_offset) = (GsoType::TcpV4, 1000, 34, 16);
+    (big.offload.gso_type, big.offload.gso_size, big.offload.csum_start, big.offload.csum_offset) =
+        (GsoType::TcpV4, 1000, 34, 16);
     let mut udp = Packet::from_bytes(&[0u8; 60]);
     (udp.offload.csum_start, udp.offload.csum_offset) = (34, 6);
     let mbuf = to_mbuf_packet(&shared_pool(), &[7; 80]).expect("an mbuf");
@@ -97,7 +119,10 @@ fn frames_of_linux_ports_are_copied_completed_and_cut() {
     assert_eq!(lens, [80, 1054, 1054, 1054, 60]);
     assert_eq!(batch.as_slice()[4].data()[40..42], [0xff, 0xff], "an all-zero sum is sent as ffff");
     let s = p.stats();
-    assert_eq!((s.tx_packets, s.tx_bytes, s.tx_errors, s.tx_dropped, s.rx_packets), (5, 80 + 3 * 1054 + 60, 1, 0, 5));
+    assert_eq!(
+        (s.tx_packets, s.tx_bytes, s.tx_errors, s.tx_dropped, s.rx_packets),
+        (5, 80 + 3 * 1054 + 60, 1, 0, 5)
+    );
 }
 
 fn shared_pool() -> Arc<Mempool> {
@@ -121,7 +146,12 @@ fn chains_of_mbufs_become_one_packet() {
     };
     let before = pool.available();
     let short = joined(100, 50);
-    assert!(mbuf::is_mbuf(&short) && short.len() == 150 && short.data()[..100] == [1; 100] && short.data()[100..] == [2; 50]);
+    assert!(
+        mbuf::is_mbuf(&short)
+            && short.len() == 150
+            && short.data()[..100] == [1; 100]
+            && short.data()[100..] == [2; 50]
+    );
     let long = joined(1900, 1900);
     assert!(!mbuf::is_mbuf(&long) && long.len() == 3800 && long.data()[1899..1901] == [1, 2]);
     drop((short, long));
