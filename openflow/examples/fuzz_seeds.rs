@@ -39,8 +39,9 @@ fn main() -> std::io::Result<()> {
     for file in ["os_ken.hex", "python_openflow.hex"] {
         for line in std::fs::read_to_string(crate_dir.join("tests/corpus").join(file))?.lines() {
             let hex = line.split(' ').nth(1).unwrap_or("");
-            let b: Vec<u8> =
-                (0..hex.len() / 2).filter_map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()).collect();
+            let b: Vec<u8> = (0..hex.len() / 2)
+                .filter_map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok())
+                .collect();
             put("message", &b)?;
         }
     }

@@ -40,7 +40,10 @@ fn check(corpus: &str, least: usize) {
         }
         if name.starts_with("nx_") {
             let text = format!("{m:?}");
-            assert!(matches!(m.body, Message::FlowMod(_)) && !text.contains("Experimenter"), "{name} is not typed: {text}");
+            assert!(
+                matches!(m.body, Message::FlowMod(_)) && !text.contains("Experimenter"),
+                "{name} is not typed: {text}"
+            );
         }
     }
     assert!(wrong.is_empty(), "{} of {n} differ:\n{}", wrong.len(), wrong.join("\n"));
