@@ -20,6 +20,8 @@ pub mod bundle;
 pub mod flow;
 pub mod group;
 pub mod json;
+#[cfg(feature = "arbitrary")]
+pub mod laws;
 pub mod lex;
 pub mod matching;
 pub mod meter;
