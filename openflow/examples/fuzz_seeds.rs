@@ -48,6 +48,8 @@ fn main() -> std::io::Result<()> {
     for line in std::fs::read_to_string(crate_dir.join("tests/cases/flows.txt"))?.lines() {
         if line.contains('=') {
             put("flow_text", line.as_bytes())?;
+            let packet = line.split("actions=").next().unwrap_or(line).trim();
+            put("trace_text", packet.as_bytes())?;
         }
     }
     println!("{n} seeds");

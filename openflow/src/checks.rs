@@ -4,7 +4,6 @@
 use crate::action::Action;
 use crate::codec::OfCodec;
 use crate::matching::Match;
-use crate::msg::flow_mod::FlowModCommand;
 use crate::msg::OfMessage;
 use crate::wire::{Reader, Writer};
 use bytes::BytesMut;
@@ -89,15 +88,14 @@ pub fn stream(bytes: &[u8]) {
     assert_eq!(run(bytes.len().max(1)), run(*cut as usize + 1));
 }
 
-/// A flow that can be read is printed in words that are read as the same flow, and goes over the wire.
+/// A flow that can be read is printed in words that are read as the same flow, and goes over the wire; the same for
+/// actions, groups, meters and packet-outs.
 pub fn flow_text(text: &str) {
-    use crate::text::NoNames;
-    let command = match text.len() % 3 {
-        0 => FlowModCommand::DELETE,
-        _ => FlowModCommand::ADD,
-    };
-    let Ok(flow) = crate::text::flow::parse_flow(text, command, &NoNames) else { return };
-    if let Ok(b) = OfMessage::new(1, flow).to_bytes() {
-        message(&b);
-    }
+    crate::text::laws::flow(text);
+    crate::text::laws::others(text);
+}
+
+/// A trace's packet that can be read is printed in words that are read as the same packet.
+pub fn trace_text(text: &str) {
+    crate::text::laws::packet(text);
 }

@@ -27,4 +27,9 @@ fn finds_of_the_fuzz_targets_stay_fixed() {
             checks::flow_text(text)
         }
     });
+    replay("trace_text", |b| {
+        if let Ok(text) = std::str::from_utf8(b) {
+            checks::trace_text(text)
+        }
+    });
 }

@@ -20,7 +20,7 @@ pub mod bundle;
 pub mod flow;
 pub mod group;
 pub mod json;
-#[cfg(feature = "arbitrary")]
+#[cfg(any(test, feature = "arbitrary"))]
 pub mod laws;
 pub mod lex;
 pub mod matching;
