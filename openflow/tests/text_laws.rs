@@ -84,7 +84,9 @@ impl Arbitrary for Sayable {
             let mut value = u128::arbitrary(g) & full;
             match d.field {
                 // Two bits of fragment, one known tunnel flag.
-                Field::IpFrag => (mask, value) = *g.choose(&[(full, 0), (1, 1), (full, 1), (full, 3), (2, 0)]).unwrap(),
+                Field::IpFrag => {
+                    (mask, value) = *g.choose(&[(full, 0), (1, 1), (full, 1), (full, 3), (2, 0)]).unwrap()
+                }
                 Field::TunFlags => (mask, value) = (1, value & 1),
                 // Matches on a tag that is there, or on none at all.
                 Field::VlanVid if masked => {
@@ -136,7 +138,16 @@ fn every_sayable_match_comes_back() {
 
 #[test]
 fn every_sayable_flow_comes_back_and_over_the_wire() {
-    fn law(m: Sayable, table: u8, priority: u16, idle: u16, cookie: u64, bits: u8, list: Vec<Action>, goto: Option<u8>) {
+    fn law(
+        m: Sayable,
+        table: u8,
+        priority: u16,
+        idle: u16,
+        cookie: u64,
+        bits: u8,
+        list: Vec<Action>,
+        goto: Option<u8>,
+    ) {
         // Of random actions, those that can be said: printed, read, and printed the same.
         let apply: Vec<Action> = list
             .iter()
@@ -187,10 +198,16 @@ fn most_random_actions_can_be_said_and_none_changes_its_words() {
 #[test]
 fn every_message_has_words_and_json() {
     let mut g = gen(30);
-    for m in openflow::arbitrary::all_messages().into_iter().chain((0..3000).map(|_| OfMessage::arbitrary(&mut g))) {
+    for m in
+        openflow::arbitrary::all_messages().into_iter().chain((0..3000).map(|_| OfMessage::arbitrary(&mut g)))
+    {
         for verbosity in 0..4 {
             let words = text::print::message(&m, verbosity, &NoNames);
-            assert!(words.ends_with('\n') && (words.starts_with("OFP") || words.starts_with("NX") || words.starts_with("ONF")), "{words}");
+            assert!(
+                words.ends_with('\n')
+                    && (words.starts_with("OFP") || words.starts_with("NX") || words.starts_with("ONF")),
+                "{words}"
+            );
         }
         let j = text::json::to_json(&m);
         assert!(j["type"].is_string() && j["xid"].is_u64() && !j["body"].is_null(), "{j}");
@@ -258,7 +275,18 @@ fn damaged_text_is_read_or_refused_but_never_worse() {
 
 #[test]
 fn time_is_linear_in_the_text() {
-    for unit in ["ip,", "actions=1,", "clone(1),", "a=(((((", "x[y[z", ",,,,", "1.1.1.1/", "\"", "bucket=1,", "note:00"] {
+    for unit in [
+        "ip,",
+        "actions=1,",
+        "clone(1),",
+        "a=(((((",
+        "x[y[z",
+        ",,,,",
+        "1.1.1.1/",
+        "\"",
+        "bucket=1,",
+        "note:00",
+    ] {
         let small = unit.repeat(2_000);
         let large = unit.repeat(40_000);
         let time = |s: &str| {

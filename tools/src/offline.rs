@@ -77,7 +77,8 @@ fn hex_text(s: &str) -> Option<Vec<u8>> {
         let line = line.trim().strip_prefix("0x").unwrap_or(line);
         digits.extend(line.chars().filter(|c| !c.is_whitespace() && !matches!(c, ':' | '-' | '.' | ',')));
     }
-    if digits.is_empty() || !digits.len().is_multiple_of(2) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if digits.is_empty() || !digits.len().is_multiple_of(2) || !digits.bytes().all(|b| b.is_ascii_hexdigit())
+    {
         return None;
     }
     digits.as_bytes().chunks(2).map(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 16).ok()).collect()

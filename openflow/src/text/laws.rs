@@ -2,9 +2,9 @@
 //! Each panics if it does not hold.
 
 use super::{
-    group, json, parse_actions, parse_bundle_line, parse_flow, parse_flow_as_packet, parse_flow_filter, parse_flow_line,
-    parse_group, parse_match, parse_meter, parse_packet_out, print, print_actions, print_flow_mod, print_match,
-    print_meter, print_packet_out, NoNames, TextError,
+    group, json, parse_actions, parse_bundle_line, parse_flow, parse_flow_as_packet, parse_flow_filter,
+    parse_flow_line, parse_group, parse_match, parse_meter, parse_packet_out, print, print_actions,
+    print_flow_mod, print_match, print_meter, print_packet_out, NoNames, TextError,
 };
 use crate::msg::flow_mod::FlowModCommand;
 use crate::msg::group_mod::GroupModCommand;
@@ -103,7 +103,11 @@ pub fn others(text: &str) {
     match parse_packet_out(text, &NoNames) {
         Ok(p) => {
             let words = print_packet_out(&p, &NoNames);
-            assert_eq!(parse_packet_out(&words, &NoNames).as_ref(), Ok(&p), "{text:?} is printed as {words:?}");
+            assert_eq!(
+                parse_packet_out(&words, &NoNames).as_ref(),
+                Ok(&p),
+                "{text:?} is printed as {words:?}"
+            );
         }
         Err(e) => refusal(text, &e),
     }
