@@ -4,8 +4,6 @@
 pub mod action;
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;
-#[cfg(any(test, feature = "arbitrary"))]
-pub mod checks;
 pub mod codec;
 pub mod error;
 pub mod field;

@@ -1,3 +1,15 @@
-//! (code map follows)
+//! What the two binaries are assembled from.
+//!
+//! `ofswitchd`: [`config`] (flags and TOML) · [`logging`] · [`daemon`] (start, loop, stop) · [`control`] (the command socket) ·
+//! [`commands`] (what it understands) · [`metrics`] (OpenMetrics).
+//! `ofctl`: [`ofctl`] (options, connections to switches, commands) · [`pki`] (certificates to try TLS with).
+#![forbid(unsafe_code)]
 
-pub mod offline;
+pub mod commands;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod logging;
+pub mod metrics;
+// pub mod ofctl;
+pub mod pki;

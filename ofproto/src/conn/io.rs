@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -27,7 +28,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// Moves bytes between `stream` and `pipe` until one of them ends; `wake` is told whenever there is something to look at.
-pub async fn serve(stream: impl Stream, pipe: Pipe, wake: Rc<Notify>) {
+pub async fn serve(stream: impl Stream, pipe: Pipe, wake: Arc<Notify>) {
     let (mut rx, mut tx) = tokio::io::split(stream);
     let read = async {
         let mut buf = vec![0u8; READ_SIZE];

@@ -476,6 +476,25 @@ impl<C: Default> Manager<C> {
         })
     }
 
+    /// Drops all connections.
+    pub fn hang_up_all(&mut self, why: &str) {
+        for c in self.conns.values_mut() {
+            c.doom(why);
+        }
+    }
+
+    /// Drops the controllers' connections.
+    pub fn hang_up_controllers(&mut self, why: &str) {
+        for c in self.conns.values_mut().filter(|c| c.options.kind == ConnKind::Controller) {
+            c.doom(why);
+        }
+    }
+
+    /// Whether some connection waits for workers to obey a version.
+    pub fn is_waiting_for_workers(&self) -> bool {
+        self.conns.values().any(|c| matches!(c.wait, Some(Wait::Synced { .. })))
+    }
+
     /// Whether anybody watches flow changes.
     pub fn is_monitored(&self) -> bool {
         self.conns.values().any(|c| !c.monitors.is_empty())

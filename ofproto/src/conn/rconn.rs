@@ -205,12 +205,6 @@ impl Rconn {
 /// # Errors
 /// The text for HELLO_FAILED/INCOMPATIBLE.
 pub fn negotiate(ours: u32, version: u8, bitmap: Option<u32>) -> Result<u8, String> {
-    let theirs = match bitmap {
-        // Bit 0 is no version.
-        Some(b) if b & !1 != 0 => b & !1,
-        // Without a bitmap a peer speaks every version up to its header's.
-        _ => ((1u64 << (u32::from(version).min(31) + 1)) - 2) as u32,
-    };
     let ours_name = names(ours);
     let refuse = || {
         let they = match bitmap {
@@ -220,7 +214,8 @@ pub fn negotiate(ours: u32, version: u8, bitmap: Option<u32>) -> Result<u8, Stri
         Err(format!("we speak {ours_name}, you offered {they}"))
     };
     match bitmap {
-        Some(_) => match theirs & ours {
+        // Bit 0 is no version.
+        Some(theirs) => match theirs & ours & !1 {
             0 => refuse(),
             common => Ok((31 - common.leading_zeros()) as u8),
         },

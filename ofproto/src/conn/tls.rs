@@ -66,6 +66,13 @@ impl TlsStore {
     pub fn connector(&self) -> Result<TlsConnector, String> {
         self.fresh(|l| TlsConnector::from(l.client.clone()))
     }
+    /// For dialling without tokio.
+    ///
+    /// # Errors
+    /// No files, or none that were ever good.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, String> {
+        self.fresh(|l| l.client.clone())
+    }
     /// For accepting.
     ///
     /// # Errors

@@ -98,7 +98,6 @@ pub struct NxPacketIn {
     pub table_id: TableId,
     pub cookie: u64,
     /// NXM fields.
-    #[serde(rename = "match")]
     pub matching: Match,
     #[serde(serialize_with = "hex")]
     pub data: Bytes,

@@ -20,7 +20,6 @@ pub struct FlowStatsRequest {
     pub out_group: GroupId,
     pub cookie: u64,
     pub cookie_mask: u64,
-    #[serde(rename = "match")]
     pub matching: Match,
 }
 
@@ -52,7 +51,6 @@ pub struct FlowStats {
     pub cookie: u64,
     pub packet_count: u64,
     pub byte_count: u64,
-    #[serde(rename = "match")]
     pub matching: Match,
     pub instructions: Instructions,
 }

@@ -32,7 +32,6 @@ pub struct FlowMonitorRequest {
     /// ANY for all. Nicira's form has 16 bits on the wire.
     pub out_port: PortNo,
     pub table_id: TableId,
-    #[serde(rename = "match")]
     pub matching: Match,
 }
 
@@ -49,7 +48,6 @@ pub enum FlowUpdate {
         hard_timeout: u16,
         table_id: TableId,
         cookie: u64,
-        #[serde(rename = "match")]
         matching: Match,
         instructions: Instructions,
     },

@@ -41,7 +41,6 @@ pub struct BucketCounter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct GroupDesc {
-    #[serde(rename = "type")]
     pub kind: GroupType,
     pub group_id: GroupId,
     pub buckets: Vec<Bucket>,

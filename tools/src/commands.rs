@@ -1,0 +1,411 @@
+//! What the command socket understands: the configuration, datapath and debugging commands of `ofctl`, and `ovs-appctl`'s names for
+//! those that Open vSwitch has too.
+//!
+//! A first parameter `--json` asks for JSON. Answers are text with a line end, or one line of refusal.
+
+use crate::config::{self, BridgeSettings, ControllerConfig, FailMode};
+use crate::daemon::Daemon;
+use datapath::datapath::WorkerStats;
+use serde_json::{json, Value};
+use std::fmt::Write;
+use std::time::Instant;
+
+/// Name, `ovs-appctl`'s names, arguments in words.
+const COMMANDS: &[(&str, &[&str], &str)] = &[
+    ("add-br", &[], "BRIDGE [dpid=HEX] [fail-mode=M]"),
+    ("del-br", &[], "BRIDGE"),
+    ("list-br", &["ofproto/list"], ""),
+    ("add-port", &[], "BRIDGE PORT [ofport=N] [type=T] [KEY=VALUE]..."),
+    ("del-port", &[], "[BRIDGE] PORT"),
+    ("list-ports", &[], "BRIDGE"),
+    ("set-port", &[], "PORT KEY=VALUE..."),
+    ("set-controller", &[], "BRIDGE TARGET..."),
+    ("del-controller", &[], "BRIDGE"),
+    ("get-controller", &[], "BRIDGE"),
+    ("set-fail-mode", &[], "BRIDGE secure|standalone"),
+    ("list-connections", &["bridge/connections"], "[BRIDGE]"),
+    ("dump-megaflows", &["dpctl/dump-flows", "dpif/dump-flows", "dpif-netdev/dump-flows"], "[BRIDGE]"),
+    ("pmd-stats-show", &["dpif-netdev/pmd-stats-show"], ""),
+    ("pmd-stats-clear", &["dpif-netdev/pmd-stats-clear"], ""),
+    ("pmd-rxq-show", &["dpif-netdev/pmd-rxq-show"], ""),
+    ("pmd-perf-show", &["dpif-netdev/pmd-perf-show"], ""),
+    ("upcall-show", &["upcall/show"], ""),
+    ("memory-show", &["memory/show"], ""),
+    ("log-level", &["vlog/set"], "[LEVEL]"),
+    ("log-level-show", &["vlog/list"], ""),
+    ("trace", &["ofproto/trace"], "BRIDGE FLOW|in_port=N HEX"),
+    ("drops", &["coverage/show"], ""),
+    ("show-dp", &["dpif/show", "dpctl/show"], ""),
+    ("metrics", &[], ""),
+    ("version", &[], ""),
+    ("list-commands", &["help"], ""),
+    ("exit", &["quit"], ""),
+];
+
+/// Commands that a later step brings.
+const NOT_YET: &[&str] = &["fdb/show", "watch", "dpif-netdev/pmd-rxq-rebalance", "tnl/ports/show", "dpctl/dump-conntrack"];
+
+fn usage(name: &str) -> String {
+    let args = COMMANDS.iter().find(|c| c.0 == name).map_or("", |c| c.2);
+    format!("usage: {name} {args}").trim_end().to_string()
+}
+
+fn lines(list: impl IntoIterator<Item = String>) -> String {
+    list.into_iter().fold(String::new(), |s, l| s + &l + "\n")
+}
+
+/// Does what a request says.
+///
+/// # Errors
+/// One line: what, where, what would be right.
+pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<String, String> {
+    let json = params.iter().any(|p| p == "--json");
+    let params: Vec<&str> = params.iter().map(String::as_str).filter(|p| *p != "--json").collect();
+    let Some((name, ..)) = COMMANDS.iter().find(|(n, other, _)| *n == method || other.contains(&method)) else {
+        if NOT_YET.contains(&method) {
+            return Err(format!("{method}: not yet"));
+        }
+        return Err(format!("\"{method}\" is not a valid command (see list-commands)"));
+    };
+    let now = Instant::now();
+    let answer = match *name {
+        "add-br" => add_br(d, &params, now).await?,
+        "del-br" => {
+            let [name] = params[..] else { return Err(usage(name)) };
+            d.del_bridge(name, now)?;
+            Answer::none()
+        }
+        "list-br" => Answer::list(d.units.keys().cloned().collect()),
+        "add-port" => add_port(d, &params, now)?,
+        "del-port" => del_port(d, &params, now)?,
+        "list-ports" => list_ports(d, &params)?,
+        "set-port" => return Err("set-port: not yet".into()),
+        "set-controller" => {
+            let [bridge, targets @ ..] = &params[..] else { return Err(usage(name)) };
+            let list: Result<Vec<ControllerConfig>, String> = targets.iter().map(|t| t.parse()).collect();
+            d.set_controllers(bridge, list?, now).await?;
+            Answer::none()
+        }
+        "del-controller" => {
+            let [bridge] = params[..] else { return Err(usage(name)) };
+            d.set_controllers(bridge, Vec::new(), now).await?;
+            Answer::none()
+        }
+        "get-controller" => get_controller(d, &params)?,
+        "set-fail-mode" => {
+            let [bridge, mode] = params[..] else { return Err(usage(name)) };
+            let mode: FailMode = mode.parse()?;
+            let u = d.unit(bridge)?;
+            u.settings.fail_mode = mode;
+            let id = u.id;
+            d.switch.set_standalone(now, id, mode == FailMode::Standalone);
+            Answer::none()
+        }
+        "list-connections" => connections(d, &params, now)?,
+        "dump-megaflows" => megaflows(d, &params, now)?,
+        "pmd-stats-show" => pmd_stats(d),
+        "pmd-stats-clear" => {
+            d.switch.datapath().clear_worker_stats();
+            Answer::none()
+        }
+        "pmd-rxq-show" => pmd_rxq(d),
+        "pmd-perf-show" => pmd_perf(d),
+        "upcall-show" => Answer::text(d.switch.upcall_show()),
+        "memory-show" => {
+            let m = d.switch.memory();
+            let text = lines(m.iter().map(|(n, v)| format!("{n}: {v}")));
+            Answer { text, json: m.into_iter().map(|(n, v)| (n, Value::from(v))).collect::<serde_json::Map<_, _>>().into() }
+        }
+        "log-level" => {
+            match params[..] {
+                [] => Answer::text(d.log.name().into()),
+                // `vlog/set` takes MODULE:DESTINATION:LEVEL; the level is what we have.
+                [level] => {
+                    d.log.set(level.rsplit(':').next().unwrap_or(level))?;
+                    Answer::none()
+                }
+                _ => return Err(usage(name)),
+            }
+        }
+        "log-level-show" => Answer::text(d.log.name().into()),
+        "trace" => trace(d, &params, now)?,
+        "drops" => {
+            let drops = d.switch.drops();
+            let width = drops.iter().map(|(n, _)| n.len()).max().unwrap_or(0);
+            let text = lines(drops.iter().filter(|(_, n)| *n > 0).map(|(why, n)| format!("{why:width$} {n}")));
+            let text = if text.is_empty() { "no packet was dropped\n".into() } else { text };
+            Answer { text, json: drops.into_iter().map(|(n, v)| (n, Value::from(v))).collect::<serde_json::Map<_, _>>().into() }
+        }
+        "show-dp" => show_dp(d),
+        "metrics" => Answer::text(crate::metrics::render(d)),
+        "version" => Answer::text(format!("ofswitchd {}", env!("CARGO_PKG_VERSION"))),
+        "list-commands" => Answer::list(
+            COMMANDS
+                .iter()
+                .flat_map(|(n, other, args)| std::iter::once(n).chain(*other).map(move |n| format!("  {n:30} {args}").trim_end().to_string()))
+                .collect(),
+        ),
+        "exit" => {
+            d.stopping = true;
+            Answer::none()
+        }
+        other => return Err(format!("{other}: not yet")),
+    };
+    Ok(if json { format!("{}\n", answer.json) } else { answer.text })
+}
+
+/// An answer in words and as JSON.
+struct Answer {
+    text: String,
+    json: Value,
+}
+
+impl Answer {
+    fn none() -> Self {
+        Self { text: String::new(), json: json!({}) }
+    }
+    fn text(mut text: String) -> Self {
+        let json = json!({"text": text.trim_end()});
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Self { text, json }
+    }
+    fn list(list: Vec<String>) -> Self {
+        Self { json: list.clone().into(), text: lines(list) }
+    }
+}
+
+async fn add_br(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
+    let [name, options @ ..] = params else { return Err(usage("add-br")) };
+    let mut s = BridgeSettings {
+        name: (*name).into(),
+        dpid: None,
+        fail_mode: FailMode::Secure,
+        ports: Vec::new(),
+        controllers: Vec::new(),
+        desc: Default::default(),
+    };
+    for o in options {
+        match o.split_once('=') {
+            Some(("dpid", v)) => s.dpid = Some(config::dpid(v)?),
+            Some(("fail-mode" | "fail_mode", v)) => s.fail_mode = v.parse()?,
+            _ => return Err(format!("{o:?} is unknown; {}", usage("add-br"))),
+        }
+    }
+    d.add_bridge(s, now).await?;
+    Ok(Answer::none())
+}
+
+fn add_port(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
+    let [bridge, words @ ..] = params else { return Err(usage("add-port")) };
+    if words.is_empty() {
+        return Err(usage("add-port"));
+    }
+    let spec = config::port_spec(&words.join(","))?;
+    let name = spec.name.clone();
+    let no = d.add_port(bridge, spec, now)?;
+    Ok(Answer { text: String::new(), json: json!({"port": name, "ofport": no}) })
+}
+
+fn del_port(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
+    let (bridge, port) = match params {
+        [bridge, port] => ((*bridge).to_string(), *port),
+        [port] => {
+            let found = d.units.values().find(|u| u.settings.ports.iter().any(|p| p.name == *port));
+            (found.map(|u| u.settings.name.clone()).ok_or_else(|| format!("no port named {port}"))?, *port)
+        }
+        _ => return Err(usage("del-port")),
+    };
+    d.del_port(&bridge, port, now)?;
+    Ok(Answer::none())
+}
+
+fn list_ports(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
+    let [bridge] = params else { return Err(usage("list-ports")) };
+    let id = d.unit(bridge)?.id;
+    let ports = d.switch.ports(id);
+    let json = ports.iter().map(|(s, p)| json!({"spec": s, "port": p})).collect();
+    let text = lines(ports.into_iter().filter(|(s, _)| s.name != *bridge).map(|(s, _)| s.name));
+    Ok(Answer { text, json })
+}
+
+fn get_controller(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
+    let [bridge] = params else { return Err(usage("get-controller")) };
+    let u = d.unit(bridge)?;
+    let json = u
+        .controllers
+        .iter()
+        .map(|c| {
+            json!({"target": c.config.target.to_string(), "state": c.state(), "is_connected": c.is_open(),
+                   "last_error": c.last_error, "max_backoff": c.config.max_backoff_ms,
+                   "inactivity_probe": c.config.inactivity_probe_ms, "rate": c.config.rate, "burst": c.config.burst})
+        })
+        .collect();
+    Ok(Answer { text: lines(u.controllers.iter().map(|c| c.config.target.to_string())), json })
+}
+
+fn connections(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
+    let mut text = String::new();
+    let mut json = serde_json::Map::new();
+    for (name, u) in &d.units {
+        if params.first().is_some_and(|p| p != name) {
+            continue;
+        }
+        let list = u.manager.list(now);
+        let _ = writeln!(text, "{name}:");
+        for c in &list {
+            let kind = serde_json::to_value(c.kind).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "  {} {} {} role {} for {} s: {} in, {} out, {} errors, {} packet-ins ({} limited, {} dropped)",
+                kind.as_str().unwrap_or(""),
+                c.name,
+                c.state,
+                c.role.name().unwrap_or("?").to_lowercase(),
+                c.connected_seconds,
+                c.stats.messages_in,
+                c.stats.messages_out,
+                c.stats.errors_sent,
+                c.stats.packet_ins,
+                c.stats.packet_ins_limited,
+                c.stats.packet_ins_dropped,
+            );
+        }
+        for c in u.controllers.iter().filter(|c| !c.is_open()) {
+            let why = c.last_error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
+            let _ = writeln!(text, "  controller {} {}{why}", c.config.target, c.state());
+        }
+        json.insert(name.clone(), serde_json::to_value(&list).unwrap_or_default());
+    }
+    Ok(Answer { text, json: json.into() })
+}
+
+fn megaflows(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
+    let bridge = match params.iter().find(|p| !p.starts_with('-') && **p != "netdev@ovs-netdev") {
+        Some(name) => Some(d.unit(name)?.id),
+        None => None,
+    };
+    let list = d.switch.dump_megaflows(now, bridge);
+    let text = lines(list.iter().map(|m| {
+        let used = match m.used_ms {
+            Some(ms) => format!("{}.{:03}s", ms / 1000, ms % 1000),
+            None => "never".into(),
+        };
+        format!("{}, packets:{}, bytes:{}, used:{used}, actions:{}", m.matching, m.packets, m.bytes, m.actions)
+    }));
+    Ok(Answer { text, json: serde_json::to_value(&list).unwrap_or_default() })
+}
+
+fn trace(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
+    let [bridge, words @ ..] = params else { return Err(usage("trace")) };
+    if words.is_empty() {
+        return Err(usage("trace"));
+    }
+    let id = d.unit(bridge)?.id;
+    let text = d.switch.trace(now, id, &words.join(" "))?;
+    let last = |key: &str| text.lines().rev().find_map(|l| l.strip_prefix(key)).map(str::trim).map(String::from);
+    let json = json!({"trace": text.lines().collect::<Vec<_>>(), "megaflow": last("Megaflow:"), "actions": last("Datapath actions:")});
+    Ok(Answer { text: if text.ends_with('\n') { text } else { text + "\n" }, json })
+}
+
+fn worker_title(w: &WorkerStats) -> String {
+    match w.core {
+        Some(core) => format!("pmd thread numa_id 0 core_id {core}:"),
+        None => "main thread:".into(),
+    }
+}
+
+/// A counter of a worker by name.
+pub fn counter(w: &WorkerStats, name: &str) -> u64 {
+    w.counters.iter().find(|(n, _)| *n == name).map_or(0, |(_, v)| *v)
+}
+
+fn pmd_stats(d: &mut Daemon) -> Answer {
+    let stats = d.switch.datapath().worker_stats();
+    let mut t = String::new();
+    for w in &stats {
+        let get = |n| counter(w, n);
+        let (rx, emc, smc, mega) = (get("rx_packets"), get("emc_hits"), get("signature_hits"), get("megaflow_hits"));
+        let ratio = |a: u64, b: u64| if b == 0 { 0.0 } else { a as f64 / b as f64 };
+        let percent = |a: u64, b: u64| 100.0 * ratio(a, b);
+        let (busy, idle) = (get("busy_cycles"), get("idle_cycles"));
+        let _ = writeln!(t, "{}", worker_title(w));
+        let _ = writeln!(t, "  packets received: {rx}");
+        let _ = writeln!(t, "  packet recirculations: {}", get("recirculated"));
+        let _ = writeln!(t, "  avg. datapath passes per packet: {:.2}", 1.0 + ratio(get("recirculated"), rx));
+        let _ = writeln!(t, "  emc hits: {emc}");
+        let _ = writeln!(t, "  smc hits: {smc}");
+        let _ = writeln!(t, "  megaflow hits: {mega}");
+        let _ = writeln!(t, "  avg. subtable lookups per megaflow hit: {:.2}", ratio(get("subtables_probed"), mega));
+        let _ = writeln!(t, "  miss with success upcall: {}", get("upcalls"));
+        let _ = writeln!(t, "  miss with failed upcall: {}", get("misses").saturating_sub(get("upcalls")));
+        let _ = writeln!(t, "  avg. packets per output batch: {:.2}", ratio(get("tx_packets"), get("tx_batches")));
+        let _ = writeln!(t, "  idle cycles: {idle} ({:.2}%)", percent(idle, busy + idle));
+        let _ = writeln!(t, "  processing cycles: {busy} ({:.2}%)", percent(busy, busy + idle));
+        if rx > 0 {
+            let _ = writeln!(t, "  avg cycles per packet: {:.2} ({}/{rx})", ratio(busy + idle, rx), busy + idle);
+            let _ = writeln!(t, "  avg processing cycles per packet: {:.2} ({busy}/{rx})", ratio(busy, rx));
+        }
+    }
+    Answer { text: t, json: workers_json(&stats) }
+}
+
+fn workers_json(stats: &[WorkerStats]) -> Value {
+    stats
+        .iter()
+        .map(|w| {
+            let counters: serde_json::Map<_, _> =
+                w.counters.iter().map(|(n, v)| ((*n).to_string(), Value::from(*v))).collect();
+            json!({"worker": w.worker, "core": w.core, "tsc_hz": w.tsc_hz, "isa": w.isa, "counters": counters})
+        })
+        .collect()
+}
+
+fn pmd_rxq(d: &mut Daemon) -> Answer {
+    let dp = d.switch.datapath();
+    let (stats, queues) = (dp.worker_stats(), dp.rxq_assignment());
+    let mut t = String::new();
+    for w in &stats {
+        let _ = writeln!(t, "{}", worker_title(w));
+        let _ = writeln!(t, "  isolated : false");
+        for q in queues.iter().filter(|q| q.worker == w.worker) {
+            let _ = writeln!(
+                t,
+                "  port: {:16}  queue-id: {:2} (enabled)   pmd usage: {:2.0} %",
+                q.port_name, q.rxq, q.busy_percent
+            );
+        }
+    }
+    Answer { text: t, json: serde_json::to_value(&queues).unwrap_or_default() }
+}
+
+fn pmd_perf(d: &mut Daemon) -> Answer {
+    let stats = d.switch.datapath().worker_stats();
+    let mut t = String::new();
+    for w in &stats {
+        let _ = writeln!(t, "{}", worker_title(w));
+        let _ = writeln!(t, "  TSC frequency: {} Hz, kernels: {}", w.tsc_hz, w.isa);
+        for (name, value) in &w.counters {
+            let _ = writeln!(t, "  {name:20} {value}");
+        }
+    }
+    Answer { text: t, json: workers_json(&stats) }
+}
+
+fn show_dp(d: &mut Daemon) -> Answer {
+    let mut t = String::from("netdev@ofswitch:\n");
+    let mut json = serde_json::Map::new();
+    for (name, u) in &d.units {
+        let _ = writeln!(t, "  {name}:");
+        let ports = d.switch.ports(u.id);
+        for (s, p) in &ports {
+            let options: Vec<String> = s.options.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let options = if options.is_empty() { String::new() } else { format!(": {}", options.join(", ")) };
+            let no = if p.port_no == openflow::PortNo::LOCAL { "65534".into() } else { p.port_no.0.to_string() };
+            let _ = writeln!(t, "    {} {no}/{no}: ({}{options})", s.name, s.kind);
+        }
+        json.insert(name.clone(), ports.iter().map(|(s, p)| json!({"spec": s, "port": p})).collect());
+    }
+    Answer { text: t, json: json.into() }
+}

@@ -1,0 +1,660 @@
+//! What `ofswitchd` is told: flags, and a TOML file that says the same and more. Both become a [`Config`], checked as a whole
+//! before anything happens.
+
+use ofproto::conn::tls::TlsFiles;
+use ofproto::conn::Target;
+use ofproto::PortSpec;
+use openflow::PortNo;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Where sockets are, unless told otherwise.
+pub const DEFAULT_RUN_DIR: &str = "/run/ofswitch";
+
+/// Help text of the daemon.
+pub const USAGE: &str = "\
+ofswitchd - an OpenFlow 1.3 switch in user space
+
+usage: ofswitchd [OPTION]...
+  --config F             TOML file that says the same and more; flags after it win
+  --run-dir D            directory of the sockets (default /run/ofswitch)
+  --state-dir D          keep flows, groups, meters and configuration here over a restart
+  --log LEVEL            error, warn, info (default), debug or trace
+  --metrics ADDR:PORT    serve OpenMetrics over HTTP
+  --dpdk \"EAL ARGS\"      arguments of DPDK's environment (with feature dpdk)
+  --pmd-cores 1,2-3      cores with a busy-polling thread each (also --pmd-cpu-mask HEX)
+  --private-key F --certificate F --ca-cert F    TLS (make some with `ofctl pki DIR`)
+ per bridge, for the last --bridge (default br0):
+  --bridge NAME          another bridge
+  --dpid HEX             datapath id, 16 hexadecimal digits
+  --fail-mode M          secure (default) or standalone
+  --port NAME[,ofport=N][,type=T][,KEY=VALUE]...   types: system (default), internal, patch (peer=NAME), afxdp, dpdk
+                         (devargs=... last), dpdkvhostuser, dpdkvhostuserclient, dpdkr, memif
+  --controller TARGET    tcp:IP:PORT ssl:IP:PORT ptcp:PORT:IP pssl:PORT:IP unix:PATH punix:PATH, then perhaps
+                         ,max_backoff=MS ,inactivity_probe=MS ,rate=PPS ,burst=N
+  --desc KEY=TEXT        answer to DESC requests: mfr, hw, sw, serial or dp
+  -h, --help   -V, --version
+";
+
+/// Fail mode of a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailMode {
+    /// Without a controller, only what is in the tables counts.
+    #[default]
+    Secure,
+    /// Without a controller, a table miss in table 0 means NORMAL.
+    Standalone,
+}
+
+impl std::str::FromStr for FailMode {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "secure" => Ok(Self::Secure),
+            "standalone" => Ok(Self::Standalone),
+            _ => Err(format!("fail mode {s:?} is unknown; write secure or standalone")),
+        }
+    }
+}
+
+/// A controller of a bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControllerConfig {
+    /// Where it is, or where we wait for it.
+    pub target: Target,
+    /// Longest pause between attempts, milliseconds.
+    pub max_backoff_ms: u64,
+    /// Silence before a probe, milliseconds; 0 for none.
+    pub inactivity_probe_ms: u64,
+    /// Packet-ins a second; 0 for no limit.
+    pub rate: u32,
+    /// Packet-ins at once beyond the rate.
+    pub burst: u32,
+    /// Auxiliary connections (active targets).
+    pub auxiliary: u8,
+}
+
+impl std::str::FromStr for ControllerConfig {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split(',');
+        let target = words.next().unwrap_or("").parse::<Target>().map_err(|e| e.to_string())?;
+        let mut c = Self {
+            target,
+            max_backoff_ms: 1000,
+            inactivity_probe_ms: 5000,
+            rate: 0,
+            burst: 0,
+            auxiliary: 0,
+        };
+        for w in words {
+            let (k, v) = w.split_once('=').ok_or_else(|| format!("{w:?} of {text:?} is not KEY=VALUE"))?;
+            let number = |max: u64| match v.parse::<u64>() {
+                Ok(n) if n <= max => Ok(n),
+                _ => Err(format!("{k}={v} of {text:?}: expected a number up to {max}")),
+            };
+            match k {
+                "max_backoff" => c.max_backoff_ms = number(3_600_000)?.max(1),
+                "inactivity_probe" => c.inactivity_probe_ms = number(3_600_000)?,
+                "rate" => c.rate = number(u32::MAX.into())? as u32,
+                "burst" => c.burst = number(u32::MAX.into())? as u32,
+                "aux" => c.auxiliary = number(16)? as u8,
+                _ => {
+                    return Err(format!(
+                        "{k:?} of {text:?} is unknown; controllers take max_backoff, inactivity_probe, rate, burst and aux"
+                    ))
+                }
+            }
+        }
+        Ok(c)
+    }
+}
+
+/// A bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeSettings {
+    /// Its name.
+    pub name: String,
+    /// Datapath id; one is made of the name if not given.
+    pub dpid: Option<u64>,
+    /// What happens without a controller.
+    pub fail_mode: FailMode,
+    /// Ports, in order.
+    pub ports: Vec<PortSpec>,
+    /// Controllers.
+    pub controllers: Vec<ControllerConfig>,
+    /// Answers to DESC: mfr, hw, sw, serial, dp.
+    pub desc: BTreeMap<String, String>,
+}
+
+impl BridgeSettings {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            dpid: None,
+            fail_mode: FailMode::Secure,
+            ports: Vec::new(),
+            controllers: Vec::new(),
+            desc: BTreeMap::new(),
+        }
+    }
+    /// The datapath id in effect: as configured, or made of the name (always the same for the same name).
+    pub fn dpid(&self) -> u64 {
+        self.dpid.unwrap_or_else(|| {
+            // FNV-1a, folded into 48 bits with the "locally administered" bit.
+            let h = self.name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+            (h ^ (h >> 48)) & 0xfcff_ffff_ffff | 0x0200_0000_0000
+        })
+    }
+}
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Directory of the sockets.
+    pub run_dir: PathBuf,
+    /// Where state is kept.
+    pub state_dir: Option<PathBuf>,
+    /// Log level.
+    pub log: String,
+    /// OpenMetrics endpoint.
+    pub metrics: Option<SocketAddr>,
+    /// EAL arguments.
+    pub dpdk: Option<String>,
+    /// Cores of PMD threads.
+    pub pmd_cores: Vec<usize>,
+    /// TLS files.
+    pub tls: Option<TlsFiles>,
+    /// Bridges, in order.
+    pub bridges: Vec<BridgeSettings>,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// `--help`.
+    Help,
+    /// `--version`.
+    Version,
+    /// To run.
+    Run(Box<Config>),
+}
+
+/// `1,2-3` as a list of cores.
+pub fn core_list(text: &str) -> Result<Vec<usize>, String> {
+    let wrong = || format!("{text:?} is not a list of cores such as 1,2-3");
+    let mut out = Vec::new();
+    for part in text.split(',').filter(|p| !p.is_empty()) {
+        let (a, b) = part.split_once('-').unwrap_or((part, part));
+        let (a, b): (usize, usize) = (a.trim().parse().map_err(|_| wrong())?, b.trim().parse().map_err(|_| wrong())?);
+        if a > b || b > 4095 {
+            return Err(wrong());
+        }
+        out.extend(a..=b);
+    }
+    out.sort_unstable();
+    out.dedup();
+    Ok(out)
+}
+
+/// `0x6` as a list of cores.
+pub fn core_mask(text: &str) -> Result<Vec<usize>, String> {
+    let digits = text.trim_start_matches("0x").trim_start_matches("0X");
+    let mask = u128::from_str_radix(digits, 16).map_err(|_| format!("{text:?} is not a hexadecimal mask of cores"))?;
+    Ok((0..128).filter(|i| mask >> i & 1 == 1).collect())
+}
+
+/// A datapath id: up to 16 hexadecimal digits.
+pub fn dpid(text: &str) -> Result<u64, String> {
+    let digits: String = text.trim_start_matches("0x").chars().filter(|c| *c != ':').collect();
+    match u64::from_str_radix(&digits, 16) {
+        Ok(0) => Err("datapath id 0 is not allowed".into()),
+        Ok(n) if digits.len() <= 16 => Ok(n),
+        _ => Err(format!("{text:?} is not a datapath id of up to 16 hexadecimal digits")),
+    }
+}
+
+/// `NAME[,ofport=N][,type=T][,KEY=VALUE]...`; `devargs=` takes the rest, commas and all.
+pub fn port_spec(text: &str) -> Result<PortSpec, String> {
+    let (name, mut rest) = text.split_once(',').unwrap_or((text, ""));
+    let mut spec = PortSpec { name: name.into(), ofport: None, kind: "system".into(), options: BTreeMap::new() };
+    let mut bad_name = name.is_empty() || name.len() > 15;
+    bad_name |= name.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | '=' | ':'));
+    if bad_name {
+        return Err(format!("{name:?} is not a port name (1 to 15 characters without blanks, '/', ':' or '=')"));
+    }
+    while !rest.is_empty() {
+        let (word, tail) = if rest.starts_with("devargs=") {
+            (rest, "")
+        } else {
+            rest.split_once(',').unwrap_or((rest, ""))
+        };
+        rest = tail;
+        let (k, v) = word.split_once('=').ok_or_else(|| format!("{word:?} of port {name} is not KEY=VALUE"))?;
+        port_option(&mut spec, k, v)?;
+    }
+    check_port(&spec)?;
+    Ok(spec)
+}
+
+/// Sets one `KEY=VALUE` of a port.
+pub fn port_option(spec: &mut PortSpec, key: &str, value: &str) -> Result<(), String> {
+    match key.strip_prefix("options:").unwrap_or(key) {
+        "ofport" | "ofport_request" => match value.parse::<u32>() {
+            Ok(n) if (1..PortNo::MAX.0).contains(&n) => spec.ofport = Some(PortNo(n)),
+            _ => {
+                return Err(format!("ofport={value} of port {}: expected a number from 1 to {}", spec.name, PortNo::MAX.0 - 1))
+            }
+        },
+        "type" => spec.kind = if value.is_empty() { "system".into() } else { value.into() },
+        other => {
+            let key = if other == "dpdk-devargs" { "devargs" } else { other };
+            spec.options.insert(key.into(), value.into());
+        }
+    }
+    Ok(())
+}
+
+/// All types of DESIGN section 5.
+const PORT_TYPES: &[&str] =
+    &["system", "internal", "patch", "afxdp", "dpdk", "dpdkvhostuser", "dpdkvhostuserclient", "dpdkr", "memif"];
+
+/// Whether such a port can be had from this build at all.
+pub fn check_port(spec: &PortSpec) -> Result<(), String> {
+    let PortSpec { name, kind, options, .. } = spec;
+    if !PORT_TYPES.contains(&kind.as_str()) {
+        return Err(format!("port {name}: type {kind:?} is unknown; there are {}", PORT_TYPES.join(", ")));
+    }
+    let dpdk = kind.starts_with("dpdk") || kind == "memif";
+    if dpdk && !cfg!(feature = "dpdk") {
+        return Err(format!("port {name}: type {kind} needs DPDK, and this build has no feature dpdk (make build has it)"));
+    }
+    if kind == "patch" && !options.contains_key("peer") {
+        return Err(format!("port {name}: type patch needs peer=NAME"));
+    }
+    if kind == "dpdk" && !options.contains_key("devargs") {
+        return Err(format!("port {name}: type dpdk needs devargs=... (last)"));
+    }
+    Ok(())
+}
+
+// ---- the file ----
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileConfig {
+    run_dir: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    log: Option<String>,
+    metrics: Option<SocketAddr>,
+    dpdk: Option<String>,
+    pmd_cores: Option<String>,
+    pmd_cpu_mask: Option<String>,
+    private_key: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    ca_cert: Option<PathBuf>,
+    #[serde(default)]
+    bridge: Vec<FileBridge>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileBridge {
+    name: String,
+    dpid: Option<String>,
+    #[serde(default)]
+    fail_mode: FailMode,
+    #[serde(default)]
+    desc: BTreeMap<String, String>,
+    #[serde(default)]
+    port: Vec<FilePort>,
+    #[serde(default)]
+    controller: Vec<FileController>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum FilePort {
+    Text(String),
+    Table(BTreeMap<String, toml::Value>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum FileController {
+    Text(String),
+    Table(BTreeMap<String, toml::Value>),
+}
+
+fn plain(v: &toml::Value) -> String {
+    match v {
+        toml::Value::String(s) => s.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn table_port(mut t: BTreeMap<String, toml::Value>) -> Result<PortSpec, String> {
+    let name = t.remove("name").ok_or("a port without name")?;
+    let mut spec = port_spec(&format!("{},type=system", plain(&name)))?;
+    for (k, v) in &t {
+        port_option(&mut spec, k, &plain(v))?;
+    }
+    check_port(&spec)?;
+    Ok(spec)
+}
+
+fn table_controller(mut t: BTreeMap<String, toml::Value>) -> Result<ControllerConfig, String> {
+    let target = t.remove("target").ok_or("a controller without target")?;
+    let words: Vec<String> = t.iter().map(|(k, v)| format!(",{k}={}", plain(v))).collect();
+    format!("{}{}", plain(&target), words.concat()).parse()
+}
+
+const DESC_KEYS: &[&str] = &["mfr", "hw", "sw", "serial", "dp"];
+
+#[derive(Default)]
+struct Tls {
+    private_key: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    ca_cert: Option<PathBuf>,
+}
+
+impl Config {
+    fn new() -> Self {
+        Self {
+            run_dir: DEFAULT_RUN_DIR.into(),
+            state_dir: None,
+            log: "info".into(),
+            metrics: None,
+            dpdk: None,
+            pmd_cores: Vec::new(),
+            tls: None,
+            bridges: Vec::new(),
+        }
+    }
+
+    fn read_file(&mut self, path: &Path, tls: &mut Tls) -> Result<(), String> {
+        let at = |e: String| format!("{}: {e}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|e| at(e.to_string()))?;
+        let f: FileConfig = toml::from_str(&text).map_err(|e| {
+            let line = e.span().map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+            at(format!("line {line}: {}", e.message().replace('\n', " ")))
+        })?;
+        let FileConfig {
+            run_dir,
+            state_dir,
+            log,
+            metrics,
+            dpdk,
+            pmd_cores,
+            pmd_cpu_mask,
+            private_key,
+            certificate,
+            ca_cert,
+            bridge,
+        } = f;
+        if let Some(d) = run_dir {
+            self.run_dir = d;
+        }
+        self.state_dir = state_dir.or(self.state_dir.take());
+        if let Some(l) = log {
+            self.log = l;
+        }
+        self.metrics = metrics.or(self.metrics);
+        self.dpdk = dpdk.or(self.dpdk.take());
+        if let Some(c) = pmd_cores {
+            self.pmd_cores = core_list(&c).map_err(|e| at(format!("pmd_cores: {e}")))?;
+        }
+        if let Some(m) = pmd_cpu_mask {
+            self.pmd_cores = core_mask(&m).map_err(|e| at(format!("pmd_cpu_mask: {e}")))?;
+        }
+        tls.private_key = private_key.or(tls.private_key.take());
+        tls.certificate = certificate.or(tls.certificate.take());
+        tls.ca_cert = ca_cert.or(tls.ca_cert.take());
+        for b in bridge {
+            let at = |e: String| at(format!("bridge {}: {e}", b.name));
+            let mut s = BridgeSettings::new(&b.name);
+            s.dpid = b.dpid.as_deref().map(crate::config::dpid).transpose().map_err(at)?;
+            s.fail_mode = b.fail_mode;
+            s.desc = b.desc;
+            for p in b.port {
+                s.ports.push(
+                    match p {
+                        FilePort::Text(t) => port_spec(&t),
+                        FilePort::Table(t) => table_port(t),
+                    }
+                    .map_err(at)?,
+                );
+            }
+            for c in b.controller {
+                s.controllers.push(
+                    match c {
+                        FileController::Text(t) => t.parse(),
+                        FileController::Table(t) => table_controller(t),
+                    }
+                    .map_err(at)?,
+                );
+            }
+            self.bridges.push(s);
+        }
+        Ok(())
+    }
+
+    fn last_bridge(&mut self) -> &mut BridgeSettings {
+        if self.bridges.is_empty() {
+            self.bridges.push(BridgeSettings::new("br0"));
+        }
+        let last = self.bridges.len() - 1;
+        &mut self.bridges[last]
+    }
+
+    /// Reads the command line (without the program's name) and the file it names, and checks all of it.
+    ///
+    /// # Errors
+    /// One line: what, where, what would be right.
+    pub fn from_args(args: impl IntoIterator<Item = String>) -> Result<Asked, String> {
+        let mut c = Self::new();
+        let mut tls = Tls::default();
+        let mut args = args.into_iter();
+        while let Some(a) = args.next() {
+            let (flag, mut value) = match a.split_once('=') {
+                Some((f, v)) if f.starts_with("--") => (f.to_string(), Some(v.to_string())),
+                _ => (a.clone(), None),
+            };
+            match flag.as_str() {
+                "-h" | "--help" => return Ok(Asked::Help),
+                "-V" | "--version" => return Ok(Asked::Version),
+                _ => {}
+            }
+            let known = [
+                "--config", "--run-dir", "--state-dir", "--log", "--metrics", "--dpdk", "--pmd-cores",
+                "--pmd-cpu-mask", "--bridge", "--dpid", "--fail-mode", "--port", "--controller", "--private-key",
+                "--certificate", "--ca-cert", "--desc",
+            ];
+            if !known.contains(&flag.as_str()) {
+                return Err(format!("unknown argument {a:?} (see ofswitchd --help)"));
+            }
+            if value.is_none() {
+                value = args.next();
+            }
+            let v = value.ok_or_else(|| format!("{flag} needs a value"))?;
+            let in_flag = |e: String| format!("{flag}: {e}");
+            match flag.as_str() {
+                "--config" => c.read_file(Path::new(&v), &mut tls)?,
+                "--run-dir" => c.run_dir = v.into(),
+                "--state-dir" => c.state_dir = Some(v.into()),
+                "--log" => c.log = v,
+                "--metrics" => {
+                    c.metrics =
+                        Some(v.parse().map_err(|_| format!("--metrics: {v:?} is not ADDR:PORT, such as 127.0.0.1:9475"))?);
+                }
+                "--dpdk" => c.dpdk = Some(v),
+                "--pmd-cores" => c.pmd_cores = core_list(&v).map_err(in_flag)?,
+                "--pmd-cpu-mask" => c.pmd_cores = core_mask(&v).map_err(in_flag)?,
+                "--bridge" => c.bridges.push(BridgeSettings::new(&v)),
+                "--dpid" => c.last_bridge().dpid = Some(dpid(&v).map_err(in_flag)?),
+                "--fail-mode" => c.last_bridge().fail_mode = v.parse().map_err(in_flag)?,
+                "--port" => {
+                    let p = port_spec(&v).map_err(in_flag)?;
+                    c.last_bridge().ports.push(p);
+                }
+                "--controller" => {
+                    let t = v.parse().map_err(in_flag)?;
+                    c.last_bridge().controllers.push(t);
+                }
+                "--desc" => {
+                    let (k, t) = v.split_once('=').ok_or_else(|| format!("--desc: {v:?} is not KEY=TEXT"))?;
+                    c.last_bridge().desc.insert(k.into(), t.into());
+                }
+                "--private-key" => tls.private_key = Some(v.into()),
+                "--certificate" => tls.certificate = Some(v.into()),
+                _ => tls.ca_cert = Some(v.into()),
+            }
+        }
+        c.last_bridge();
+        c.tls = match (tls.private_key, tls.certificate, tls.ca_cert) {
+            (None, None, None) => None,
+            (Some(private_key), Some(certificate), Some(ca_cert)) => {
+                Some(TlsFiles { private_key, certificate, ca_cert })
+            }
+            _ => return Err("TLS needs all three of --private-key, --certificate and --ca-cert".into()),
+        };
+        c.check()?;
+        Ok(Asked::Run(Box::new(c)))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        crate::logging::level(&self.log)?;
+        let mut names = std::collections::HashSet::new();
+        let mut ports = std::collections::HashSet::new();
+        let mut dpids = std::collections::HashMap::new();
+        for b in &self.bridges {
+            bridge_name(&b.name)?;
+            if !names.insert(&b.name) {
+                return Err(format!("bridge {} is given twice", b.name));
+            }
+            if let Some(other) = dpids.insert(b.dpid(), &b.name) {
+                return Err(format!("bridges {other} and {} have the same datapath id {:016x}", b.name, b.dpid()));
+            }
+            let mut numbers = std::collections::HashSet::new();
+            for p in &b.ports {
+                if !ports.insert(&p.name) {
+                    return Err(format!("port {} is given twice", p.name));
+                }
+                if let Some(n) = p.ofport {
+                    if !numbers.insert(n) {
+                        return Err(format!("bridge {}: ofport={} is given twice", b.name, n.0));
+                    }
+                }
+            }
+            if let Some(k) = b.desc.keys().find(|k| !DESC_KEYS.contains(&k.as_str())) {
+                return Err(format!("bridge {}: desc {k:?} is unknown; there are {}", b.name, DESC_KEYS.join(", ")));
+            }
+            if self.tls.is_none() {
+                if let Some(c) = b.controllers.iter().find(|c| c.target.is_tls()) {
+                    return Err(format!("controller {} needs --private-key, --certificate and --ca-cert", c.target));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a bridge may be called so: it names a socket and a tap device.
+pub fn bridge_name(name: &str) -> Result<(), String> {
+    let ok = !name.is_empty()
+        && name.len() <= 15
+        && name != "ofswitchd"
+        && !name.starts_with('.')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if ok {
+        Ok(())
+    } else {
+        Err(format!("{name:?} is not a bridge name (1 to 15 letters, digits, '-', '_' or '.')"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(line: &[&str]) -> Result<Config, String> {
+        match Config::from_args(line.iter().map(|s| s.to_string()))? {
+            Asked::Run(c) => Ok(*c),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_apply_to_the_last_bridge() {
+        let c = run(&[
+            "--port", "p1", "--bridge", "br1", "--dpid", "000000000000000a", "--port", "p2,ofport=7,type=patch,peer=p1",
+            "--controller=tcp:127.0.0.1:6653,rate=100,burst=10", "--pmd-cores", "1,2-3", "--fail-mode", "standalone",
+        ])
+        .unwrap();
+        assert_eq!(c.bridges.len(), 2);
+        assert_eq!((c.bridges[0].name.as_str(), c.bridges[0].ports.len()), ("br0", 1));
+        let b = &c.bridges[1];
+        assert_eq!((b.dpid(), b.fail_mode), (10, FailMode::Standalone));
+        assert_eq!(b.ports[0].ofport, Some(PortNo(7)));
+        assert_eq!(b.ports[0].options["peer"], "p1");
+        assert_eq!((b.controllers[0].rate, b.controllers[0].burst), (100, 10));
+        assert_eq!(c.pmd_cores, [1, 2, 3]);
+    }
+
+    #[test]
+    fn devargs_take_the_rest() {
+        let text = "d0,ofport=3,type=dpdk,devargs=net_pcap0,rx_pcap=a.pcap,tx_pcap=b.pcap";
+        match port_spec(text) {
+            Ok(p) => assert_eq!(p.options["devargs"], "net_pcap0,rx_pcap=a.pcap,tx_pcap=b.pcap"),
+            Err(e) => assert!(!cfg!(feature = "dpdk") && e.contains("feature dpdk"), "{e}"),
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_where_and_what_would_be_right() {
+        for (line, needle) in [
+            (&["--wrong"][..], "unknown argument \"--wrong\""),
+            (&["--port"], "--port needs a value"),
+            (&["--port", "p1,type=foo"], "port p1: type \"foo\" is unknown; there are system"),
+            (&["--port", "p1,ofport=0"], "ofport=0 of port p1: expected a number from 1 to"),
+            (&["--port", "p1", "--port", "p1"], "port p1 is given twice"),
+            (&["--port", "a,type=patch"], "needs peer=NAME"),
+            (&["--controller", "tcp:host"], "not an IP address"),
+            (&["--controller", "ssl:127.0.0.1"], "needs --private-key"),
+            (&["--dpid", "xyz"], "--dpid: \"xyz\" is not a datapath id"),
+            (&["--fail-mode", "open"], "write secure or standalone"),
+            (&["--metrics", "9475"], "not ADDR:PORT"),
+            (&["--log", "loud"], "loud"),
+            (&["--bridge", "a/b"], "not a bridge name"),
+            (&["--pmd-cores", "3-1"], "not a list of cores"),
+            (&["--certificate", "x"], "all three"),
+            (&["--config", "/nonexistent.toml"], "/nonexistent.toml: No such file"),
+        ] {
+            let e = run(line).unwrap_err();
+            assert!(e.contains(needle), "{line:?}: {e}");
+            assert!(!e.contains('\n'), "{e}");
+        }
+        assert_eq!(core_mask("0x6").unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn the_file_says_the_same_and_unknown_keys_name_their_line() {
+        let dir = std::env::temp_dir().join(format!("ofsw-config-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("a.toml");
+        let good = "log = \"warn\"\n[[bridge]]\nname = \"br7\"\ndpid = \"7\"\nfail_mode = \"standalone\"\n\
+                    port = [\"p1,ofport=4\", { name = \"p2\", type = \"patch\", peer = \"p1\", ofport = 5 }]\n\
+                    controller = [\"tcp:127.0.0.1\", { target = \"ptcp:0:127.0.0.1\", rate = 5 }]\n";
+        std::fs::write(&path, good).unwrap();
+        let c = run(&["--config", path.to_str().unwrap()]).unwrap();
+        assert_eq!(c.bridges[0].ports[1].ofport, Some(PortNo(5)));
+        assert_eq!(c.bridges[0].controllers[1].rate, 5);
+        std::fs::write(&path, good.replace("dpid", "dpud")).unwrap();
+        let e = run(&["--config", path.to_str().unwrap()]).unwrap_err();
+        assert!(e.contains("line 4") && e.contains("dpud"), "{e}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,626 @@
+//! The running switch: one thread that owns bridges, connections and commands, and goes round in one loop.
+//!
+//! ```text
+//! what came in (connections, dials, commands) -> requests in slices -> publish -> repair -> events -> timers -> sleep
+//! ```
+//! Nothing in the loop waits for a peer. Sockets are served by tasks of the same thread, between the loop's turns.
+
+use crate::commands;
+use crate::config::{BridgeSettings, Config, ControllerConfig, FailMode};
+use crate::control::{ControlSocket, Request};
+use crate::logging::LogLevel;
+use crate::metrics::MetricsServer;
+use datapath::DatapathConfig;
+use ofproto::conn::io::{self, Accepted, Listener, Stream};
+use ofproto::conn::manager::{Backend, ConnId, ConnKind, ConnOptions, Manager, TIMER_GRAIN};
+use ofproto::conn::rconn::{Rconn, RconnConfig, Todo};
+use ofproto::conn::tls::TlsStore;
+use ofproto::conn::{Pipe, Target};
+use ofproto::switch::FlowCursor;
+use ofproto::{BridgeConfig, BridgeId, PortSpec, Switch};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, Notify};
+
+/// Requests handled between looks at everything else: a millisecond or so.
+const SLICE: usize = 512;
+/// Looks at the workers, before going to sleep between them, while a barrier waits.
+const SPINS: u32 = 64;
+
+/// A controller of a bridge and the state of our side of it.
+pub struct Controller {
+    /// As configured.
+    pub config: ControllerConfig,
+    /// Its key in [`Daemon::listeners`] or of its dials.
+    key: u64,
+    /// Active targets: when to dial.
+    dialer: Option<Rconn>,
+    /// Active targets: the open main connection.
+    conn: Option<ConnId>,
+    /// Why it is not connected.
+    pub last_error: Option<String>,
+}
+
+impl Controller {
+    /// Whether a dialled connection is open.
+    pub fn is_open(&self) -> bool {
+        self.conn.is_some()
+    }
+    /// The state of dialling in one word.
+    pub fn state(&self) -> &'static str {
+        match &self.dialer {
+            Some(r) => r.state_name(),
+            None => "LISTENING",
+        }
+    }
+}
+
+/// A bridge with its connections.
+pub struct Unit {
+    /// The switch's name for it.
+    pub id: BridgeId,
+    /// Settings in effect.
+    pub settings: BridgeSettings,
+    /// Connections.
+    pub manager: Manager<FlowCursor>,
+    /// Controllers.
+    pub controllers: Vec<Controller>,
+    own_listeners: Vec<u64>,
+    connected: bool,
+    monitored: bool,
+}
+
+struct Door {
+    bridge: String,
+    kind: ConnKind,
+    config: Option<ControllerConfig>,
+    listener: Listener,
+}
+
+/// A dial's outcome.
+struct Dialled {
+    key: u64,
+    auxiliary_id: u8,
+    outcome: Result<Box<dyn Stream>, String>,
+}
+
+/// The running switch.
+pub struct Daemon {
+    /// What it was started with.
+    pub config: Config,
+    /// Bridges and datapath.
+    pub switch: Switch,
+    /// Bridges by name.
+    pub units: BTreeMap<String, Unit>,
+    /// Log level.
+    pub log: LogLevel,
+    /// TLS files.
+    pub tls: Rc<TlsStore>,
+    /// When it started.
+    pub started: Instant,
+    /// Set by a signal or `exit`.
+    pub stopping: bool,
+    stop_asked: Rc<std::cell::Cell<bool>>,
+    listeners: HashMap<u64, Door>,
+    next_key: u64,
+    wake: Arc<Notify>,
+    accepted: (mpsc::Sender<Accepted>, mpsc::Receiver<Accepted>),
+    dialled: (mpsc::Sender<Dialled>, mpsc::Receiver<Dialled>),
+    requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
+    control: Option<ControlSocket>,
+    metrics: Option<MetricsServer>,
+}
+
+impl Daemon {
+    /// Sets everything up. On an error nothing of it is left.
+    ///
+    /// # Errors
+    /// One line: what, where, what would be right.
+    pub async fn start(config: Config, log: LogLevel) -> Result<Self, String> {
+        let now = Instant::now();
+        let run_dir = config.run_dir.clone();
+        std::fs::create_dir_all(&run_dir).map_err(|e| format!("run directory {}: {e}", run_dir.display()))?;
+        if config.state_dir.is_some() {
+            return Err("--state-dir: not yet".into());
+        }
+        let tls = Rc::new(TlsStore::default());
+        if let Some(files) = config.tls.clone() {
+            tls.set_files(files)?;
+        }
+        let requests = mpsc::channel(64);
+        // First of all: whoever holds this socket holds the run directory.
+        let control = ControlSocket::listen(&run_dir.join("ofswitchd.sock"), requests.0.clone())?;
+        let wake = Arc::new(Notify::new());
+        let waker = {
+            let wake = wake.clone();
+            Arc::new(move || wake.notify_one()) as ofproto::Waker
+        };
+        if config.dpdk.is_some() && !cfg!(feature = "dpdk") {
+            return Err("--dpdk: this build has no feature dpdk (make build has it)".into());
+        }
+        let dp = DatapathConfig { pmd_cores: config.pmd_cores.clone(), waker: waker.clone(), ..DatapathConfig::default() };
+        let switch = Switch::new(dp, waker, now).map_err(|e| e.to_string())?;
+        let mut d = Self {
+            switch,
+            units: BTreeMap::new(),
+            log,
+            tls,
+            started: now,
+            stopping: false,
+            stop_asked: Rc::default(),
+            listeners: HashMap::new(),
+            next_key: 1,
+            wake,
+            accepted: mpsc::channel(64),
+            dialled: mpsc::channel(64),
+            requests,
+            control: Some(control),
+            metrics: None,
+            config,
+        };
+        if let Some(addr) = d.config.metrics {
+            d.metrics = Some(MetricsServer::listen(addr, d.requests.0.clone()).await?);
+        }
+        for settings in d.config.bridges.clone() {
+            d.add_bridge(settings, now).await?;
+        }
+        d.settle();
+        Ok(d)
+    }
+
+    fn settle(&mut self) {
+        if let Some(u) = self.units.values().next() {
+            let id = u.id;
+            self.switch.view(id).publish();
+        }
+        let now = Instant::now();
+        self.switch.run(now);
+    }
+
+    /// The line that says we serve, with every address.
+    pub fn ready_line(&self) -> String {
+        let mut out = String::from("ready");
+        if let Some(c) = &self.control {
+            out.push_str(&format!(" control=unix:{}", c.path.display()));
+        }
+        if let Some(m) = &self.metrics {
+            out.push_str(&format!(" metrics={}", m.address));
+        }
+        for u in self.units.values() {
+            let name = &u.settings.name;
+            out.push_str(&format!(" {name}={:016x}", u.settings.dpid()));
+            let run_dir = self.config.run_dir.display();
+            out.push_str(&format!(" {name}.mgmt=unix:{run_dir}/{name}.mgmt {name}.snoop=unix:{run_dir}/{name}.snoop"));
+            for c in &u.controllers {
+                match self.listeners.get(&c.key) {
+                    Some(door) => out.push_str(&format!(" {name}.listen={}", door.listener.target)),
+                    None => out.push_str(&format!(" {name}.controller={}", c.config.target)),
+                }
+            }
+        }
+        out
+    }
+
+    fn key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    async fn open_door(
+        &mut self,
+        bridge: &str,
+        kind: ConnKind,
+        target: &Target,
+        config: Option<ControllerConfig>,
+    ) -> Result<u64, String> {
+        let key = self.key();
+        let listener = io::listen(target, self.tls.clone(), key, self.accepted.0.clone()).await?;
+        self.listeners.insert(key, Door { bridge: bridge.into(), kind, config, listener });
+        Ok(key)
+    }
+
+    /// Adds a bridge with its ports and controllers, or nothing of it.
+    ///
+    /// # Errors
+    /// One line.
+    pub async fn add_bridge(&mut self, settings: BridgeSettings, now: Instant) -> Result<(), String> {
+        let name = settings.name.clone();
+        crate::config::bridge_name(&name)?;
+        if self.units.contains_key(&name) {
+            return Err(format!("bridge {name} exists"));
+        }
+        if let Some(u) = self.units.values().find(|u| u.settings.dpid() == settings.dpid()) {
+            return Err(format!("bridge {} has datapath id {:016x} already", u.settings.name, settings.dpid()));
+        }
+        let mut config = BridgeConfig::new(&name, settings.dpid());
+        config.standalone = settings.fail_mode == FailMode::Standalone;
+        for (k, v) in &settings.desc {
+            let v = v.as_str();
+            match k.as_str() {
+                "mfr" => config.desc.mfr_desc = v.into(),
+                "hw" => config.desc.hw_desc = v.into(),
+                "sw" => config.desc.sw_desc = v.into(),
+                "serial" => config.desc.serial_num = v.into(),
+                _ => config.desc.dp_desc = v.into(),
+            }
+        }
+        let id = self.switch.add_bridge(now, config).map_err(|e| e.to_string())?;
+        let (ports, controllers) = (settings.ports.clone(), settings.controllers.clone());
+        let unit = Unit {
+            id,
+            settings: BridgeSettings { ports: Vec::new(), controllers: Vec::new(), ..settings },
+            manager: Manager::new(),
+            controllers: Vec::new(),
+            own_listeners: Vec::new(),
+            connected: false,
+            monitored: false,
+        };
+        self.units.insert(name.clone(), unit);
+        let filled = self.fill_bridge(&name, ports, controllers, now).await;
+        if filled.is_err() {
+            let _ = self.del_bridge(&name, now);
+        }
+        filled
+    }
+
+    async fn fill_bridge(
+        &mut self,
+        name: &str,
+        ports: Vec<PortSpec>,
+        controllers: Vec<ControllerConfig>,
+        now: Instant,
+    ) -> Result<(), String> {
+        for p in ports {
+            self.add_port(name, p, now)?;
+        }
+        for (suffix, kind) in [("mgmt", ConnKind::Service), ("snoop", ConnKind::Snoop)] {
+            let target = Target::Punix(self.config.run_dir.join(format!("{name}.{suffix}")));
+            let key = self.open_door(name, kind, &target, None).await?;
+            if let Some(u) = self.units.get_mut(name) {
+                u.own_listeners.push(key);
+            }
+        }
+        for c in controllers {
+            self.add_controller(name, c, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes a bridge, its ports and its connections.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn del_bridge(&mut self, name: &str, now: Instant) -> Result<(), String> {
+        let Some(mut u) = self.units.remove(name) else { return Err(no_bridge(name)) };
+        for key in u.own_listeners.iter().chain(u.controllers.iter().map(|c| &c.key)) {
+            self.listeners.remove(key);
+        }
+        u.manager.hang_up_all("the bridge is deleted");
+        self.switch.del_bridge(now, name).map_err(|e| e.to_string())
+    }
+
+    /// A bridge by name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn unit(&mut self, name: &str) -> Result<&mut Unit, String> {
+        self.units.get_mut(name).ok_or_else(|| no_bridge(name))
+    }
+
+    /// Adds a port.
+    ///
+    /// # Errors
+    /// One line; nothing has changed then.
+    pub fn add_port(&mut self, bridge: &str, spec: PortSpec, now: Instant) -> Result<openflow::PortNo, String> {
+        crate::config::check_port(&spec)?;
+        let id = self.unit(bridge)?.id;
+        let no = self.switch.add_port(now, id, spec.clone()).map_err(|e| e.to_string())?;
+        self.unit(bridge)?.settings.ports.push(spec);
+        Ok(no)
+    }
+
+    /// Removes a port.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn del_port(&mut self, bridge: &str, name: &str, now: Instant) -> Result<(), String> {
+        let id = self.unit(bridge)?.id;
+        self.switch.del_port(now, id, name).map_err(|e| e.to_string())?;
+        self.unit(bridge)?.settings.ports.retain(|p| p.name != name);
+        Ok(())
+    }
+
+    /// Adds a controller: starts dialling or listening.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or TLS is not set up.
+    pub async fn add_controller(&mut self, bridge: &str, config: ControllerConfig, now: Instant) -> Result<(), String> {
+        let key;
+        let dialer;
+        if config.target.is_passive() {
+            key = self.open_door(bridge, ConnKind::Controller, &config.target.clone(), Some(config.clone())).await?;
+            dialer = None;
+        } else {
+            if config.target.is_tls() {
+                self.tls.connector()?;
+            }
+            key = self.key();
+            let backoff = RconnConfig {
+                max_backoff: Duration::from_millis(config.max_backoff_ms),
+                inactivity_probe: None,
+            };
+            let seed = self.unit(bridge)?.settings.dpid() ^ key;
+            dialer = Some(Rconn::active(backoff, seed, now));
+        }
+        let u = self.unit(bridge)?;
+        u.settings.controllers.push(config.clone());
+        u.controllers.push(Controller { config, key, dialer, conn: None, last_error: None });
+        Ok(())
+    }
+
+    /// Replaces all controllers.
+    ///
+    /// # Errors
+    /// As [`Daemon::add_controller`]; the old ones are gone then.
+    pub async fn set_controllers(
+        &mut self,
+        bridge: &str,
+        list: Vec<ControllerConfig>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let u = self.unit(bridge)?;
+        u.settings.controllers.clear();
+        u.manager.hang_up_controllers("the controller is no longer configured");
+        let old: Vec<Controller> = std::mem::take(&mut u.controllers);
+        for c in old {
+            self.listeners.remove(&c.key);
+        }
+        for c in list {
+            self.add_controller(bridge, c, now).await?;
+        }
+        Ok(())
+    }
+
+    /// What a signal calls to end [`Daemon::run`].
+    pub fn stop_handle(&self) -> impl Fn() + 'static {
+        let (stop, wake) = (self.stop_asked.clone(), self.wake.clone());
+        move || {
+            stop.set(true);
+            wake.notify_one();
+        }
+    }
+
+    /// Serves until told to stop.
+    pub async fn run(&mut self) {
+        let mut spins = 0;
+        while !self.stopping && !self.stop_asked.get() {
+            self.take_in().await;
+            let now = Instant::now();
+            let mut more = self.handle_requests(now);
+            let deadline = self.switch.run(now);
+            self.pass_events(now);
+            let timer = self.timers(now);
+            let waiting = self.units.values().any(|u| u.manager.is_waiting_for_workers());
+            if waiting && !more {
+                // Workers answer within microseconds: worth a few looks before a sleep.
+                spins += 1;
+                more = spins < SPINS;
+            } else {
+                spins = 0;
+            }
+            if more {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let longest = if waiting { Duration::from_millis(1) } else { TIMER_GRAIN };
+            let until = [deadline, timer].into_iter().flatten().min().unwrap_or(now + longest).min(now + longest);
+            let _ = tokio::time::timeout_at(until.into(), self.wake_or_channel()).await;
+        }
+        self.stop();
+    }
+
+    async fn wake_or_channel(&mut self) {
+        tokio::select! {
+            () = self.wake.notified() => {}
+            Some(a) = self.accepted.1.recv() => self.welcome(a),
+            Some(d) = self.dialled.1.recv() => self.dial_done(d),
+            Some(r) = self.requests.1.recv() => self.command(r).await,
+        }
+    }
+
+    async fn take_in(&mut self) {
+        while let Ok(a) = self.accepted.1.try_recv() {
+            self.welcome(a);
+        }
+        while let Ok(d) = self.dialled.1.try_recv() {
+            self.dial_done(d);
+        }
+        // A few at a time: whoever sends commands in a loop must not starve packets' controllers.
+        for _ in 0..8 {
+            match self.requests.1.try_recv() {
+                Ok(r) => self.command(r).await,
+                Err(_) => break,
+            }
+        }
+    }
+
+    async fn command(&mut self, r: Request) {
+        let answer = commands::execute(self, &r.method, &r.params).await;
+        if let Err(e) = &answer {
+            tracing::debug!(command = %r.method, error = %e, "command refused");
+        }
+        let _ = r.reply.send(answer);
+    }
+
+    fn handle_requests(&mut self, now: Instant) -> bool {
+        let mut more = false;
+        for u in self.units.values_mut() {
+            let mut view = self.switch.view(u.id);
+            more |= u.manager.process(&mut view, now, SLICE);
+            view.publish();
+        }
+        more
+    }
+
+    fn pass_events(&mut self, now: Instant) {
+        while let Some((id, event)) = self.switch.next_event() {
+            if let Some(u) = self.units.values_mut().find(|u| u.id == id) {
+                u.manager.event(&event, now);
+            }
+        }
+    }
+
+    fn timers(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut dials: Vec<(u64, Target, u8)> = Vec::new();
+        for u in self.units.values_mut() {
+            next = [next, u.manager.timers(now)].into_iter().flatten().min();
+            for (id, why) in u.manager.doomed() {
+                u.manager.close(id);
+                tracing::debug!(bridge = %u.settings.name, conn = id.0, %why, "connection closed");
+                for c in u.controllers.iter_mut().filter(|c| c.conn == Some(id)) {
+                    tracing::info!(bridge = %u.settings.name, controller = %c.config.target, %why, "controller lost");
+                    c.conn = None;
+                    c.last_error = Some(why.clone());
+                    if let Some(r) = &mut c.dialer {
+                        r.closed(now);
+                    }
+                }
+            }
+            for c in &mut u.controllers {
+                let Some(r) = &mut c.dialer else { continue };
+                match r.run(now) {
+                    Some(Todo::Connect) => dials.push((c.key, c.config.target.clone(), 0)),
+                    Some(Todo::Disconnect(why)) if c.conn.is_none() => {
+                        c.last_error = Some(why.into());
+                        r.closed(now);
+                    }
+                    _ => {}
+                }
+                if c.conn.is_none() {
+                    next = [next, r.deadline()].into_iter().flatten().min();
+                }
+            }
+            let (connected, monitored) = (u.manager.is_controlled(), u.manager.is_monitored());
+            if connected != u.connected {
+                u.connected = connected;
+                self.switch.set_controllers_connected(now, u.id, connected);
+            }
+            if monitored != u.monitored {
+                u.monitored = monitored;
+                self.switch.set_monitored(u.id, monitored);
+            }
+        }
+        for (key, target, auxiliary_id) in dials {
+            self.dial(key, target, auxiliary_id);
+        }
+        next
+    }
+
+    fn dial(&self, key: u64, target: Target, auxiliary_id: u8) {
+        let (tls, done) = (self.tls.clone(), self.dialled.0.clone());
+        tokio::task::spawn_local(async move {
+            let outcome = io::dial(&target, &tls).await;
+            let _ = done.send(Dialled { key, auxiliary_id, outcome }).await;
+        });
+    }
+
+    fn options(kind: ConnKind, name: String, config: Option<&ControllerConfig>) -> ConnOptions {
+        let mut o = ConnOptions::new(kind, name);
+        if let Some(c) = config {
+            o.rconn = RconnConfig {
+                max_backoff: Duration::from_millis(c.max_backoff_ms),
+                inactivity_probe: (c.inactivity_probe_ms > 0).then(|| Duration::from_millis(c.inactivity_probe_ms)),
+            };
+            o.packet_in_rate = (c.rate > 0).then_some((c.rate, c.burst.max(c.rate / 4)));
+        }
+        o
+    }
+
+    fn serve(&self, stream: Box<dyn Stream>) -> Pipe {
+        let pipe = Pipe::new();
+        tokio::task::spawn_local(io::serve(stream, pipe.clone(), self.wake.clone()));
+        pipe
+    }
+
+    fn welcome(&mut self, a: Accepted) {
+        let Some(door) = self.listeners.get(&a.key) else { return };
+        let options = Self::options(door.kind, a.peer, door.config.as_ref());
+        let bridge = door.bridge.clone();
+        let pipe = self.serve(a.stream);
+        let id = ConnId(self.key());
+        if let Some(u) = self.units.get_mut(&bridge) {
+            tracing::debug!(%bridge, conn = id.0, peer = %options.name, "connection accepted");
+            u.manager.open(id, options, pipe, Instant::now());
+        }
+    }
+
+    fn dial_done(&mut self, d: Dialled) {
+        let now = Instant::now();
+        let id = ConnId(self.key());
+        let wake = self.wake.clone();
+        let mut auxiliaries = Vec::new();
+        for u in self.units.values_mut() {
+            let bridge = &u.settings.name;
+            let Some(c) = u.controllers.iter_mut().find(|c| c.key == d.key) else { continue };
+            let stream = match d.outcome {
+                Ok(s) => s,
+                Err(e) => {
+                    if d.auxiliary_id == 0 {
+                        if c.last_error.as_ref() != Some(&e) {
+                            tracing::warn!(%bridge, controller = %c.config.target, error = %e, "cannot connect");
+                        }
+                        c.last_error = Some(e);
+                        if let Some(r) = &mut c.dialer {
+                            r.closed(now);
+                        }
+                    }
+                    return;
+                }
+            };
+            let pipe = Pipe::new();
+            tokio::task::spawn_local(io::serve(stream, pipe.clone(), wake));
+            let mut options = Self::options(ConnKind::Controller, c.config.target.to_string(), Some(&c.config));
+            if d.auxiliary_id == 0 {
+                if let Some(r) = &mut c.dialer {
+                    r.opened(now);
+                    r.greeted(now);
+                }
+                c.conn = Some(id);
+                c.last_error = None;
+                tracing::info!(%bridge, controller = %c.config.target, "controller connected");
+                auxiliaries = (1..=c.config.auxiliary).map(|a| (c.key, c.config.target.clone(), a)).collect();
+            } else {
+                options.auxiliary_id = d.auxiliary_id;
+                options.main = c.conn;
+            }
+            u.manager.open(id, options, pipe, now);
+            break;
+        }
+        for (key, target, a) in auxiliaries {
+            self.dial(key, target, a);
+        }
+    }
+
+    /// Takes everything down: sockets first, so that nobody is promised anything, then ports.
+    fn stop(&mut self) {
+        tracing::info!("stopping");
+        self.control = None;
+        self.metrics = None;
+        self.listeners.clear();
+        let now = Instant::now();
+        let names: Vec<String> = self.units.keys().cloned().collect();
+        for name in names {
+            if let Err(e) = self.del_bridge(&name, now) {
+                tracing::warn!(bridge = %name, error = %e, "shutdown");
+            }
+        }
+    }
+}
+
+/// The refusal of a bridge name.
+fn no_bridge(name: &str) -> String {
+    format!("no bridge named {name} (see list-br)")
+}
