@@ -46,6 +46,7 @@ fn main() {
         .allowlist_function("rte_eal_(init|cleanup|process_type|has_hugepages)")
         .allowlist_function("rte_(strerror|version|socket_id|socket_count|socket_id_by_idx|dev_probe|dev_remove|log_set_global_level|log_set_level_pattern)")
         .allowlist_function("rte_thread_(register|unregister)")
+        .allowlist_function("rte_ring_(create|lookup|free)")
         .allowlist_function("rte_malloc_get_socket_stats")
         .allowlist_function("rte_pktmbuf_(pool_create|free_bulk)")
         .allowlist_function("rte_mempool_(free|avail_count|in_use_count|lookup)")

@@ -6,10 +6,9 @@ use crate::field::{Field, CLASS_EXPERIMENTER, NICIRA_EXPERIMENTER};
 use crate::ids::{GroupId, PortNo};
 use crate::matching::{Oxm, OxmField};
 use crate::wire::{Reader, Writer};
-use serde::Serialize;
 
 /// A contiguous run of bits of a field: `NXM_NX_REG0[4..7]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Subfield {
     /// The field.
     pub field: Field,
@@ -20,7 +19,7 @@ pub struct Subfield {
 }
 
 /// One action. Order in a list is order of execution for apply-actions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// `OFPAT_OUTPUT`; `max_len` counts for CONTROLLER only (0xffff: whole packet).
     Output {
@@ -64,7 +63,6 @@ pub enum Action {
         /// Experimenter id.
         experimenter: u32,
         /// Bytes after the experimenter id (padding included).
-        #[serde(serialize_with = "crate::num::hex")]
         body: Vec<u8>,
     },
     /// An action type outside the specification, kept as it came; refused by the switch.
@@ -72,7 +70,6 @@ pub enum Action {
         /// Action type.
         kind: u16,
         /// Bytes after type and length.
-        #[serde(serialize_with = "crate::num::hex")]
         body: Vec<u8>,
     },
 
@@ -142,7 +139,7 @@ pub enum Action {
     /// `NXAST_CONTROLLER`, `_CONTROLLER2`.
     Controller(Box<ControllerAction>),
     /// `NXAST_NOTE`: ignored bytes.
-    Note(#[serde(serialize_with = "crate::num::hex")] Vec<u8>),
+    Note(Vec<u8>),
     /// `NXAST_EXIT`.
     Exit,
     /// `NXAST_FIN_TIMEOUT`, seconds.
@@ -183,7 +180,6 @@ pub enum Action {
         /// New packet type.
         packet_type: u32,
         /// Properties as they came.
-        #[serde(serialize_with = "crate::num::hex")]
         props: Vec<u8>,
     },
     /// `NXAST_DECAP`.
@@ -198,16 +194,16 @@ pub enum Action {
 }
 
 /// Where a value comes from: in learn specs and ct zones.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LearnSrc {
     /// A field of the packet.
     Field(Subfield),
     /// A constant, big-endian, `n_bits` wide.
-    Immediate(#[serde(serialize_with = "crate::num::hex")] Vec<u8>),
+    Immediate(Vec<u8>),
 }
 
 /// What a learn spec does with its source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LearnDst {
     /// Match on these bits.
     Match(Subfield),
@@ -218,7 +214,7 @@ pub enum LearnDst {
 }
 
 /// One spec of a learn action.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LearnSpec {
     /// Number of bits.
     pub n_bits: u16,
@@ -229,7 +225,7 @@ pub struct LearnSpec {
 }
 
 /// `NXAST_LEARN`: install a flow made from this packet.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub struct Learn {
     pub idle_timeout: u16,
@@ -249,7 +245,7 @@ pub struct Learn {
 }
 
 /// `NXAST_MULTIPATH`: hash into a register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Multipath {
     /// NX_HASH_FIELDS_*.
@@ -264,7 +260,7 @@ pub struct Multipath {
 }
 
 /// `NXAST_BUNDLE`: choose one of the member ports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct BundleAction {
     /// NX_BD_ALG_*: 0 active_backup, 1 hrw.
@@ -277,21 +273,20 @@ pub struct BundleAction {
 }
 
 /// `NXAST_CONTROLLER2`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub struct ControllerAction {
     pub max_len: u16,
     pub controller_id: u16,
     /// OFPR_*.
     pub reason: u8,
-    #[serde(serialize_with = "crate::num::hex")]
     pub userdata: Vec<u8>,
     pub pause: bool,
     pub meter_id: Option<u32>,
 }
 
 /// `NXAST_SAMPLE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub struct SampleAction {
     pub probability: u16,
@@ -304,7 +299,7 @@ pub struct SampleAction {
 }
 
 /// The zone of a ct action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CtZone {
     /// A number.
     Immediate(u16),
@@ -313,7 +308,7 @@ pub enum CtZone {
 }
 
 /// `NXAST_CT`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct CtAction {
     /// 1 commit, 2 force.
@@ -325,7 +320,7 @@ pub struct CtAction {
 }
 
 /// `NXAST_NAT`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub struct NatAction {
     /// NX_NAT_F_*: 1 src, 2 dst, 4 persistent, 8 hash, 16 random.

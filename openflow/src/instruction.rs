@@ -4,14 +4,13 @@ use crate::action::Action;
 use crate::error::{DecodeError, OfpError};
 use crate::ids::{MeterId, TableId};
 use crate::wire::{Reader, Writer};
-use serde::Serialize;
 use smallvec::SmallVec;
 
 /// The instructions of a flow entry, in wire order; up to two without an allocation.
 pub type Instructions = SmallVec<[Instruction; 2]>;
 
 /// One instruction. A list is kept as sent; execution order is the specification's, not the list's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Instruction {
     /// `OFPIT_GOTO_TABLE`.
     GotoTable(TableId),
@@ -35,7 +34,6 @@ pub enum Instruction {
         /// Experimenter id.
         experimenter: u32,
         /// Bytes after it.
-        #[serde(serialize_with = "crate::num::hex")]
         body: Vec<u8>,
     },
     /// An instruction type outside the specification; refused by the switch.
@@ -43,7 +41,6 @@ pub enum Instruction {
         /// Instruction type.
         kind: u16,
         /// Bytes after type and length.
-        #[serde(serialize_with = "crate::num::hex")]
         body: Vec<u8>,
     },
 }

@@ -4,6 +4,8 @@
 pub mod action;
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod checks;
 pub mod codec;
 pub mod error;
 pub mod field;

@@ -4,11 +4,10 @@ use crate::error::{DecodeError, OfpError};
 use crate::field::{Field, Maskable, Prereq, CLASS_EXPERIMENTER};
 use crate::ids::PortNo;
 use crate::wire::{Reader, Writer};
-use serde::Serialize;
 use smallvec::SmallVec;
 
 /// One field of a match, a set-field or a packet-in, known or not.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Oxm {
     /// A field of [`crate::field::FIELDS`].
     Known(OxmField),
@@ -18,7 +17,7 @@ pub enum Oxm {
 
 /// A known field with its value; bits outside `mask` are zero in `value` unless the sender left them set
 /// (`OFPBMC_BAD_WILDCARDS` is the switch's to say).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OxmField {
     /// The field.
     pub field: Field,
@@ -29,7 +28,7 @@ pub struct OxmField {
 }
 
 /// An OXM TLV outside the table.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UnknownOxm {
     /// OXM class.
     pub class: u16,
@@ -40,12 +39,11 @@ pub struct UnknownOxm {
     /// Experimenter id where class is 0xffff.
     pub experimenter: u32,
     /// The payload after header (and experimenter id).
-    #[serde(serialize_with = "crate::num::hex")]
     pub body: Vec<u8>,
 }
 
 /// An ordered list of match fields: kept in the order sent, so that it can be given back exactly.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Match {
     /// Fields in wire order.
     pub fields: SmallVec<[Oxm; 4]>,

@@ -2,7 +2,7 @@
 //!
 //! `ofswitchd`: [`config`] (flags and TOML) · [`logging`] · [`daemon`] (start, loop, stop) · [`control`] (the command socket) ·
 //! [`commands`] (what it understands) · [`metrics`] (OpenMetrics).
-//! `ofctl`: [`ofctl`] (options, connections to switches, commands) · [`pki`] (certificates to try TLS with).
+//! `ofctl`: [`offline`] (what needs no switch) · [`pki`] (certificates to try TLS with).
 #![forbid(unsafe_code)]
 
 pub mod commands;
@@ -11,5 +11,6 @@ pub mod control;
 pub mod daemon;
 pub mod logging;
 pub mod metrics;
+pub mod offline;
 // pub mod ofctl;
 pub mod pki;

@@ -1,4 +1,6 @@
 /* Names for DPDK's static inline functions; and proof that our view of struct rte_mbuf is DPDK's. No logic. */
+#include <dlfcn.h>
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -60,4 +62,21 @@ int ofs_log_to_fd(int fd)
 		return -1;
 	setvbuf(f, NULL, _IOLBF, 0);
 	return rte_openlog_stream(f);
+}
+
+int ofs_eth_from_rings(const char *name, struct rte_ring *rx, struct rte_ring *tx, unsigned numa_node)
+{
+	int (*from_rings)(const char *, struct rte_ring *const[], const unsigned, struct rte_ring *const[], const unsigned, const unsigned);
+	void *lib = dlopen("librte_net_ring.so.23", RTLD_NOW | RTLD_NOLOAD);
+	int port = -1;
+
+	if (!lib)
+		return -ENOTSUP;
+	*(void **)&from_rings = dlsym(lib, "rte_eth_from_rings");
+	if (from_rings)
+		port = from_rings(name, &rx, 1, &tx, 1, numa_node);
+	else
+		rte_errno = ENOTSUP;
+	dlclose(lib);
+	return port < 0 ? -rte_errno : port;
 }

@@ -22,5 +22,6 @@ uint16_t ofs_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, ui
 uint16_t ofs_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n);
 uint16_t ofs_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t n);
 unsigned ofs_lcore_id(void);
-/* A number and a name of a device's extended statistics. */
 int ofs_log_to_fd(int fd);
+/* rte_eth_from_rings() of the net_ring driver, which is a plug-in: found when its library is loaded. */
+int ofs_eth_from_rings(const char *name, struct rte_ring *rx, struct rte_ring *tx, unsigned numa_node);

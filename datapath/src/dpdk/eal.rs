@@ -148,10 +148,13 @@ fn complete(user: Vec<String>, first_cpu: usize, huge_free: u64, available: u64)
             (available / 4).clamp(128 << 20, 1 << 30).div_euclid(1 << 20).to_string(),
         ]);
     }
-    if !shares_files && !has(&user, &["--in-memory"]) {
-        args.push("--in-memory".to_owned());
+    // DPDK 22.11 refuses --no-huge with --in-memory; what is meant is --no-shconf (no runtime files).
+    let in_memory = user.iter().any(|a| a == "--in-memory");
+    let no_files = if huge { "--in-memory" } else { "--no-shconf" };
+    if !shares_files || in_memory {
+        args.push(no_files.to_owned());
     }
-    args.extend(user);
+    args.extend(user.into_iter().filter(|a| a != "--in-memory"));
     (args, huge)
 }
 
@@ -238,6 +241,19 @@ pub fn register_thread() -> Option<ThreadGuard> {
     (unsafe { sys::rte_thread_register() } == 0).then_some(ThreadGuard(std::marker::PhantomData))
 }
 
+thread_local! {
+    static REGISTERED: std::cell::OnceCell<Option<ThreadGuard>> = const { std::cell::OnceCell::new() };
+}
+
+/// Registers the calling thread, once, until it ends. Cheap to call for every burst.
+#[inline]
+pub fn ensure_registered() {
+    // Fails only while the thread ends: then it needs no cache.
+    let _ = REGISTERED.try_with(|r| {
+        r.get_or_init(register_thread);
+    });
+}
+
 impl Drop for ThreadGuard {
     fn drop(&mut self) {
         // SAFETY: this thread registered itself; the guard is not Send.
@@ -291,7 +307,7 @@ mod tests {
         let (a, huge) = complete(s(""), 3, 0, 8 << 30);
         assert_eq!(
             a,
-            ["ofswitchd", "--lcores", "0@3", "--no-telemetry", "--no-huge", "-m", "1024", "--in-memory"]
+            ["ofswitchd", "--lcores", "0@3", "--no-telemetry", "--no-huge", "-m", "1024", "--no-shconf"]
         );
         assert!(!huge);
         let (a, huge) = complete(s("-l 1 --socket-mem=512 --no-pci"), 3, 0, 8 << 30);
@@ -304,8 +320,8 @@ mod tests {
         assert_eq!(a, ["ofswitchd", "--no-telemetry", "--file-prefix", "x", "-m64", "--lcores=1"]);
         assert!(huge);
         assert_eq!(
-            complete(s("--no-huge"), 0, 1 << 30, 400 << 20).0[4..],
-            ["-m", "128", "--in-memory", "--no-huge"].map(String::from)
+            complete(s("--no-huge --in-memory"), 0, 1 << 30, 400 << 20).0[4..],
+            ["-m", "128", "--no-shconf", "--no-huge"].map(String::from)
         );
     }
 }

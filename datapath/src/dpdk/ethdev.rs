@@ -129,6 +129,75 @@ impl EthDev {
         Ok(dev)
     }
 
+    /// A device over two rings shared with another DPDK process: `NAME_rx` (to us) and `NAME_tx` (from us).
+    ///
+    /// # Errors
+    /// With what DPDK said.
+    pub fn rings(name: &str) -> Result<Self, DpdkError> {
+        let what = || format!("DPDK ring port {name}");
+        if eal::running().is_none() {
+            return Err(DpdkError::new(what(), "DPDK is not started", "start ofswitchd with --dpdk \"\""));
+        }
+        let ring = |suffix: &str| {
+            let c = CString::new(format!("{name}_{suffix}"))
+                .map_err(|_| DpdkError::new(what(), "holds a zero byte", ""))?;
+            // SAFETY: a valid C string; the EAL runs. Flags 0: many producers, many consumers.
+            let r = unsafe {
+                let old = sys::rte_ring_lookup(c.as_ptr());
+                if old.is_null() {
+                    sys::rte_ring_create(c.as_ptr(), 2048, 0, 0)
+                } else {
+                    old
+                }
+            };
+            if r.is_null() {
+                Err(DpdkError::from_errno(
+                    what(),
+                    eal::last_errno(),
+                    "a shorter name, or more memory for DPDK",
+                ))
+            } else {
+                Ok(r)
+            }
+        };
+        let (rx, tx) = (ring("rx")?, ring("tx")?);
+        let c = CString::new(name).map_err(|_| DpdkError::new(what(), "holds a zero byte", ""))?;
+        // SAFETY: a valid C string and two live rings, which are never freed.
+        let id = unsafe { sys::ofs_eth_from_rings(c.as_ptr(), rx, tx, 0) };
+        let Ok(id) = u16::try_from(id) else {
+            return Err(DpdkError::from_errno(what(), id, ""));
+        };
+        Ok(Self {
+            id,
+            name: port_name(id).unwrap_or_else(|| name.to_owned()),
+            devargs: name.to_owned(),
+            driver: "net_ring".into(),
+            hotplugged: true,
+            started: false,
+            setup: EthSetup::default(),
+            pool: None,
+        })
+    }
+
+    /// Changes the MTU while running; its buffers must be large enough.
+    ///
+    /// # Errors
+    /// If the device refuses, also because it would have to be stopped.
+    pub fn set_mtu(&mut self, mtu: u16) -> Result<(), DpdkError> {
+        // SAFETY: a plain call on an attached device.
+        match unsafe { sys::rte_eth_dev_set_mtu(self.id, mtu) } {
+            0 => {
+                self.setup.mtu = mtu;
+                Ok(())
+            }
+            e => Err(self.error(
+                &format!("mtu={mtu} refused"),
+                e,
+                "take the port away and add it again with this mtu",
+            )),
+        }
+    }
+
     fn info(&self) -> Result<sys::rte_eth_dev_info, DpdkError> {
         let mut info = sys::rte_eth_dev_info::default();
         // SAFETY: a live structure of DPDK's own type.

@@ -116,7 +116,7 @@ impl Mempool {
     }
 
     /// For DPDK's functions.
-    pub(super) fn as_ptr(&self) -> *mut sys::rte_mempool {
+    pub(crate) fn as_ptr(&self) -> *mut sys::rte_mempool {
         self.raw.as_ptr()
     }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::PortStats;
+
 /// Counters of one queue. One thread writes.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -62,6 +64,20 @@ pub struct Totals {
     pub no_memory: u64,
 }
 
+impl Totals {
+    /// By name, with a sentence's worth of words each.
+    fn named(&self, direction: &str) -> Vec<(String, u64)> {
+        let all = [
+            ("full", self.full),
+            ("too_long", self.too_long),
+            ("down", self.down),
+            ("errors", self.errors),
+            ("no_memory", self.no_memory),
+        ];
+        all.iter().map(|(n, v)| (format!("{direction}_{n}"), *v)).collect()
+    }
+}
+
 impl PortCounters {
     /// A block for a new receive queue.
     pub fn new_rx(&self) -> Arc<QueueCounters> {
@@ -85,6 +101,29 @@ impl PortCounters {
     /// Sent so far.
     pub fn tx(&self) -> Totals {
         Self::sum(&self.tx.lock())
+    }
+
+    /// As OpenFlow counts: dropped for want of room or of a link, errors for frames that are wrong.
+    pub fn stats(&self) -> PortStats {
+        let (rx, tx) = (self.rx(), self.tx());
+        PortStats {
+            rx_packets: rx.packets,
+            rx_bytes: rx.bytes,
+            rx_dropped: rx.full + rx.down + rx.no_memory,
+            rx_errors: rx.errors + rx.too_long,
+            tx_packets: tx.packets,
+            tx_bytes: tx.bytes,
+            tx_dropped: tx.full + tx.down + tx.no_memory,
+            tx_errors: tx.errors + tx.too_long,
+            ..PortStats::default()
+        }
+    }
+
+    /// Every reason by name.
+    pub fn xstats(&self) -> Vec<(String, u64)> {
+        let mut all = self.rx().named("rx");
+        all.extend(self.tx().named("tx"));
+        all
     }
 
     fn sum(all: &[Arc<QueueCounters>]) -> Totals {

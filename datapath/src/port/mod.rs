@@ -3,12 +3,16 @@
 //! A [`Port`] belongs to the control side. Its queues are taken out of it and given to workers, each queue to one thread (`&mut self`,
 //! no lock). Counters are shared through [`counters::PortCounters`]. [`open`] knows all drivers.
 
+pub mod af_packet;
 pub mod counters;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod dummy;
 pub mod monitor;
 pub mod netlink;
 pub mod offload;
 pub mod sys;
+pub mod tap;
 
 use crate::packet::Batch;
 use monitor::LinkMonitor;
@@ -172,7 +176,15 @@ pub trait Port: Send {
 /// An unknown type, or what the driver says.
 pub fn open(config: &PortConfig) -> Result<Box<dyn Port>, PortError> {
     match config.kind.as_str() {
+        "system" | "" => Ok(Box::new(af_packet::SystemPort::open(af_packet::Config::new(config)?)?)),
+        "internal" | "tap" => Ok(Box::new(tap::TapPort::open(tap::Config::new(config)?)?)),
+        #[cfg(feature = "dpdk")]
+        k if dpdk::KINDS.contains(&k) => Ok(Box::new(dpdk::DpdkPort::open(dpdk::Config::new(config)?)?)),
+        #[cfg(not(feature = "dpdk"))]
+        k @ ("dpdk" | "dpdkvhostuser" | "dpdkvhostuserclient" | "dpdkr" | "memif") => {
+            Err(PortError::config(&config.name, format!("type {k} needs DPDK, which this build has not: build with --features dpdk")))
+        }
         "dummy" => Ok(Box::new(dummy::DummyPort::new(&config.name))),
-        other => Err(PortError::config(&config.name, format!("unknown type {other:?}"))),
+        other => Err(PortError::config(&config.name, format!("unknown type {other:?}; there are system, internal, afxdp, patch, dpdk, dpdkvhostuser, dpdkvhostuserclient, dpdkr and memif"))),
     }
 }

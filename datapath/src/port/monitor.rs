@@ -25,6 +25,15 @@ pub struct PortEvent {
     pub link: Option<LinkInfo>,
 }
 
+/// A port whose link the kernel does not report: it is asked every [`POLL_MS`].
+pub trait LinkPoller: Send + Sync {
+    /// The link now. Called on the monitor's thread.
+    fn poll_link(&self) -> Option<LinkInfo>;
+}
+
+/// How often polled links are looked at, milliseconds: fast failover reacts within 50.
+pub const POLL_MS: i32 = 20;
+
 /// A port that stands on an interface.
 pub trait LinkWatcher: Send + Sync {
     /// The interface changed, appeared or vanished. Called on the monitor's thread.
@@ -36,8 +45,15 @@ struct Watched {
     last: Option<LinkInfo>,
 }
 
+struct Polled {
+    port: String,
+    poller: Weak<dyn LinkPoller>,
+    last: Option<LinkInfo>,
+}
+
 struct Shared {
     watched: Mutex<HashMap<String, Watched>>,
+    polled: Mutex<Vec<Polled>>,
     wake: OwnedFd,
     stop: AtomicBool,
     on_event: Box<dyn Fn(PortEvent) + Send + Sync>,
@@ -58,6 +74,7 @@ impl LinkMonitor {
         let socket = LinkSocket::open()?;
         let shared = Arc::new(Shared {
             watched: Mutex::new(HashMap::new()),
+            polled: Mutex::new(Vec::new()),
             wake: sys::eventfd()?,
             stop: AtomicBool::new(false),
             on_event: Box::new(on_event),
@@ -71,6 +88,12 @@ impl LinkMonitor {
     /// found when it attached; a change since then is reported at once.
     pub fn watch(&self, name: &str, watcher: Weak<dyn LinkWatcher>, attached: Option<LinkInfo>) {
         self.shared.watched.lock().insert(name.to_owned(), Watched { watcher, last: attached });
+        sys::eventfd_wake(self.shared.wake.as_fd());
+    }
+
+    /// Looks at the link of port `name` every [`POLL_MS`], until `poller` is dropped.
+    pub fn poll(&self, name: &str, poller: Weak<dyn LinkPoller>, last: Option<LinkInfo>) {
+        self.shared.polled.lock().push(Polled { port: name.to_owned(), poller, last });
         sys::eventfd_wake(self.shared.wake.as_fd());
     }
 
@@ -97,7 +120,7 @@ impl Drop for LinkMonitor {
 
 fn run(s: &Shared, mut socket: LinkSocket) {
     loop {
-        let ready = sys::poll_in(&[socket.as_fd(), s.wake.as_fd()], -1).unwrap_or([true, true]);
+        let ready = sys::poll_in(&[socket.as_fd(), s.wake.as_fd()], s.look()).unwrap_or([true, true]);
         if s.stop.load(Ordering::Relaxed) {
             return;
         }
@@ -127,6 +150,27 @@ fn run(s: &Shared, mut socket: LinkSocket) {
 }
 
 impl Shared {
+    /// Looks at the polled links and reports news; how long to wait until the next look (-1: none is polled).
+    fn look(&self) -> i32 {
+        let mut news = Vec::new();
+        let mut polled = self.polled.lock();
+        polled.retain_mut(|p| {
+            let Some(poller) = p.poller.upgrade() else { return false };
+            let now = poller.poll_link();
+            if now != p.last {
+                p.last.clone_from(&now);
+                news.push(PortEvent { port: p.port.clone(), link: now });
+            }
+            true
+        });
+        let wait = if polled.is_empty() { -1 } else { POLL_MS };
+        drop(polled);
+        for e in news {
+            (self.on_event)(e);
+        }
+        wait
+    }
+
     /// Records what is now known of `name`; tells the port and the control thread if it is news.
     fn apply(&self, name: &str, now: Option<LinkInfo>) {
         let watcher = {

@@ -5,32 +5,7 @@
 //! virtio-net header they pass as they are; everywhere else [`complete_checksum`] and [`segment`] make ordinary frames of
 //! them. Pure functions over bytes; a header that makes no sense is refused, never trusted.
 
-/// What remains to be done to a frame; the vocabulary of the virtio-net header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Pending {
-    /// Where the checksummed part starts, bytes from the start of the frame; 0: no checksum is pending.
-    pub csum_start: u16,
-    /// Where the checksum stands, bytes from `csum_start`.
-    pub csum_offset: u16,
-    /// How to cut the frame.
-    pub gso: Gso,
-    /// Bytes of payload in each piece; 0 if `gso` is `None`.
-    pub gso_size: u16,
-}
-
-/// Kinds of super-frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Gso {
-    /// An ordinary frame.
-    #[default]
-    None,
-    /// TCP over IPv4.
-    TcpV4,
-    /// TCP over IPv6.
-    TcpV6,
-    /// UDP datagrams of equal size over either.
-    Udp,
-}
+use crate::packet::{GsoType, Offload};
 
 /// Why a super-frame could not be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +62,7 @@ struct Layout {
     tcp: bool,
 }
 
-fn layout(f: &[u8], p: &Pending) -> Option<Layout> {
+fn layout(f: &[u8], p: &Offload) -> Option<Layout> {
     let be = |at: usize| Some(u16::from_be_bytes([*f.get(at)?, *f.get(at + 1)?]));
     let mut l3 = 14;
     let mut eth_type = be(12)?;
@@ -113,7 +88,7 @@ fn layout(f: &[u8], p: &Pending) -> Option<Layout> {
         0 => l3 + 40,
         at => at,
     };
-    let tcp = p.gso != Gso::Udp;
+    let tcp = p.gso_type != GsoType::UdpL4;
     let payload = if tcp { l4 + usize::from(*f.get(l4 + 12)? >> 4) * 4 } else { l4 + 8 };
     let (l3_min, l4_min) = (if ipv6 { 40 } else { 20 }, if tcp { 20 } else { 8 });
     (l4 >= l3 + l3_min && payload >= l4 + l4_min && payload < f.len()).then_some(Layout {
@@ -132,7 +107,7 @@ fn layout(f: &[u8], p: &Pending) -> Option<Layout> {
 /// [`BadSuperFrame`] if the headers make no sense.
 pub fn segment(
     frame: &[u8],
-    p: &Pending,
+    p: &Offload,
     scratch: &mut Vec<u8>,
     mut each: impl FnMut(&[u8]),
 ) -> Result<usize, BadSuperFrame> {
@@ -216,7 +191,7 @@ mod tests {
     }
 
     /// A TCP or UDP frame with `n` bytes of payload; the checksum field holds the pseudo-header's sum.
-    fn frame(ipv6: bool, tcp: bool, vlan: bool, n: usize) -> (Vec<u8>, Pending) {
+    fn frame(ipv6: bool, tcp: bool, vlan: bool, n: usize) -> (Vec<u8>, Offload) {
         let mut f = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
         if vlan {
             f.extend_from_slice(&[0x81, 0, 0x20, 5]);
@@ -251,12 +226,12 @@ mod tests {
         let pseudo = fold(sum(addrs, u64::from(proto) + l4_len as u64));
         let at = if tcp { 16 } else { 6 };
         f[l4 + at..l4 + at + 2].copy_from_slice(&pseudo.to_be_bytes());
-        let gso = match (tcp, ipv6) {
-            (false, _) => Gso::Udp,
-            (_, false) => Gso::TcpV4,
-            _ => Gso::TcpV6,
+        let gso_type = match (tcp, ipv6) {
+            (false, _) => GsoType::UdpL4,
+            (_, false) => GsoType::TcpV4,
+            _ => GsoType::TcpV6,
         };
-        (f, Pending { csum_start: l4 as u16, csum_offset: at as u16, gso, gso_size: 0 })
+        (f, Offload { csum_start: l4 as u16, csum_offset: at as u16, gso_type, ..Offload::default() })
     }
 
     /// Checks lengths and checksums; returns (payload, seq, flags, ip id).
@@ -349,7 +324,7 @@ mod tests {
                 x[at] = v;
                 let _ = segment(&x, &p, &mut Vec::new(), |_| ());
                 for start in [0u16, 1, 13, 14, 33, 34, 60, 300, 0xffff] {
-                    let _ = segment(&x, &Pending { csum_start: start, ..p }, &mut Vec::new(), |_| ());
+                    let _ = segment(&x, &Offload { csum_start: start, ..p }, &mut Vec::new(), |_| ());
                 }
             }
         }

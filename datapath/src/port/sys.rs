@@ -112,6 +112,13 @@ pub fn poll_in<const N: usize>(fds: &[BorrowedFd<'_>; N], timeout_ms: i32) -> io
     }
 }
 
+/// Waits until a descriptor number is readable (or broken); whether it is. A closed number is "broken".
+pub fn poll_raw(fd: RawFd, timeout_ms: i32) -> bool {
+    let mut p = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live pollfd; any number may stand in it.
+    unsafe { libc::poll(&mut p, 1, timeout_ms) > 0 }
+}
+
 /// A counter that wakes a poller.
 pub fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed.

@@ -18,6 +18,7 @@ wire_flags! {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[allow(missing_docs)]
 pub struct FeaturesReply {
+    #[serde(serialize_with = "crate::text::json::dpid")]
     pub datapath_id: u64,
     pub n_buffers: u32,
     pub n_tables: u8,

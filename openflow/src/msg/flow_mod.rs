@@ -39,6 +39,7 @@ pub struct FlowMod {
     /// Delete: only entries that use this group; ANY for all.
     pub out_group: GroupId,
     pub flags: FlowModFlags,
+    #[serde(rename = "match")]
     pub matching: Match,
     pub instructions: Instructions,
 }

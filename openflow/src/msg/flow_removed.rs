@@ -28,6 +28,7 @@ pub struct FlowRemoved {
     pub hard_timeout: u16,
     pub packet_count: u64,
     pub byte_count: u64,
+    #[serde(rename = "match")]
     pub matching: Match,
 }
 

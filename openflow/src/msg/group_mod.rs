@@ -17,6 +17,7 @@ wire_enum! {
 #[allow(missing_docs)]
 pub struct GroupMod {
     pub command: GroupModCommand,
+    #[serde(rename = "type")]
     pub kind: GroupType,
     pub group_id: GroupId,
     pub buckets: Vec<Bucket>,

@@ -98,6 +98,7 @@ pub struct NxPacketIn {
     pub table_id: TableId,
     pub cookie: u64,
     /// NXM fields.
+    #[serde(rename = "match")]
     pub matching: Match,
     #[serde(serialize_with = "hex")]
     pub data: Bytes,

@@ -30,6 +30,7 @@ pub struct PacketIn {
     pub table_id: TableId,
     pub cookie: u64,
     /// `in_port` and whatever of the pipeline fields is not zero.
+    #[serde(rename = "match")]
     pub matching: Match,
     #[serde(serialize_with = "hex")]
     pub data: Bytes,

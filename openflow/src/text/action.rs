@@ -97,7 +97,6 @@ const WORDS: &[&str] = &[
 /// What the match says of the packets actions will see; decides what `mod_tp_dst` and `mod_vlan_vid` mean.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Seen {
-    eth_type: Option<u128>,
     ip_proto: Option<u128>,
     vlan: bool,
 }
@@ -106,7 +105,6 @@ impl Seen {
     pub(crate) fn of(m: &Match) -> Self {
         let exact = |f| m.get(f).filter(|o| o.mask.is_none()).map(|o| o.value);
         Self {
-            eth_type: exact(Field::EthType),
             ip_proto: exact(Field::IpProto),
             vlan: m.get(Field::VlanVid).is_some_and(|o| o.value & 0x1000 != 0),
         }
@@ -323,12 +321,10 @@ impl Parser<'_> {
                 if t != 0x8847 && t != 0x8848 {
                     return fault(v, "0x8847 or 0x8848");
                 }
-                self.seen.eth_type = Some(t.into());
                 Action::PushMpls(t)
             }
             "pop_mpls" => {
                 let t = u16(p.need("an Ethertype")?, "an Ethertype")?;
-                self.seen.eth_type = Some(t.into());
                 Action::PopMpls(t)
             }
             "push_pbb" => Action::PushPbb(u16(p.need("an Ethertype")?, "an Ethertype")?),
@@ -485,15 +481,11 @@ impl Parser<'_> {
 
     fn set_field<'a>(&self, p: &Pair<'a>) -> Res<'a, Action> {
         let (text, name) = arrow(p)?;
-        let f = match (name, self.seen.eth_type, self.seen.ip_proto) {
-            ("nw_src" | "ip_src", Some(0x0806 | 0x8035), _) => Field::ArpSpa,
-            ("nw_dst" | "ip_dst", Some(0x0806 | 0x8035), _) => Field::ArpTpa,
-            ("icmp_type", Some(0x86dd), _) => Field::Icmpv6Type,
-            ("icmp_code", Some(0x86dd), _) => Field::Icmpv6Code,
-            ("tp_src", _, Some(17)) => Field::UdpSrc,
-            ("tp_dst", _, Some(17)) => Field::UdpDst,
-            ("tp_src", _, Some(132)) => Field::SctpSrc,
-            ("tp_dst", _, Some(132)) => Field::SctpDst,
+        let f = match (name, self.seen.ip_proto) {
+            ("tp_src", Some(17)) => Field::UdpSrc,
+            ("tp_dst", Some(17)) => Field::UdpDst,
+            ("tp_src", Some(132)) => Field::SctpSrc,
+            ("tp_dst", Some(132)) => Field::SctpDst,
             _ => match name.find('[') {
                 Some(_) => {
                     let s = subfield(name)?;
@@ -844,6 +836,10 @@ fn raw(s: &str) -> Res<'_, (Option<u32>, u16, Vec<u8>)> {
             "data" => data = hex_bytes(q.value, "hexadecimal digits")?,
             _ => return fault(q.key, "id, type or data"),
         }
+    }
+    // Types and lengths are multiples of 8 bytes on the wire; type, length and experimenter id take 8, the first two 4.
+    while data.len() % 8 != if id.is_some() { 0 } else { 4 } {
+        data.push(0);
     }
     Ok((id, kind, data))
 }
@@ -1247,6 +1243,12 @@ fn push_instruction(out: &mut String, i: &Instruction, names: &dyn PortNames) {
             push_meter(out, *m);
         }
         Instruction::ApplyActions(a) if a.is_empty() => return,
+        // Bare, it would be read as the instruction of that name.
+        Instruction::ApplyActions(a) if a.iter().any(|a| matches!(a, Action::WriteMetadata { .. })) => {
+            out.push_str("apply_actions(");
+            write_actions(out, a, names);
+            out.push(')');
+        }
         Instruction::ApplyActions(a) => write_actions(out, a, names),
         Instruction::ClearActions => out.push_str("clear_actions"),
         Instruction::WriteActions(a) => {

@@ -157,7 +157,8 @@ impl<'a> Builder<'a> {
         let present = v & m & 0x1000 != 0;
         if m == 0 {
             // Matches every packet.
-        } else if vid_mask != 0 && (pcp_mask == 0 || (pcp_mask == 7 && (present || v == 0))) {
+        } else if vid_mask != 0 && (pcp_mask == 0 || (pcp_mask == 7 && (present || (v == 0 && m == 0xffff))))
+        {
             self.set(p.key, Field::VlanVid, u128::from(v & vid_mask), vid_mask.into());
             if pcp_mask == 7 && present {
                 self.set(p.key, Field::VlanPcp, u128::from(v >> 13), 7);

@@ -108,7 +108,7 @@ fn type_name(t: MsgType) -> String {
     format!("OFPT_{t}")
 }
 
-fn name(m: &Message) -> String {
+pub(crate) fn name(m: &Message) -> String {
     let multipart = |kind: String, what| format!("{kind} {what}");
     match m {
         Message::MultipartRequest(r) => multipart(

@@ -20,6 +20,7 @@ pub struct FlowStatsRequest {
     pub out_group: GroupId,
     pub cookie: u64,
     pub cookie_mask: u64,
+    #[serde(rename = "match")]
     pub matching: Match,
 }
 
@@ -51,6 +52,7 @@ pub struct FlowStats {
     pub cookie: u64,
     pub packet_count: u64,
     pub byte_count: u64,
+    #[serde(rename = "match")]
     pub matching: Match,
     pub instructions: Instructions,
 }

@@ -32,6 +32,7 @@ pub struct FlowMonitorRequest {
     /// ANY for all. Nicira's form has 16 bits on the wire.
     pub out_port: PortNo,
     pub table_id: TableId,
+    #[serde(rename = "match")]
     pub matching: Match,
 }
 
@@ -48,6 +49,7 @@ pub enum FlowUpdate {
         hard_timeout: u16,
         table_id: TableId,
         cookie: u64,
+        #[serde(rename = "match")]
         matching: Match,
         instructions: Instructions,
     },

@@ -41,6 +41,7 @@ pub struct BucketCounter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct GroupDesc {
+    #[serde(rename = "type")]
     pub kind: GroupType,
     pub group_id: GroupId,
     pub buckets: Vec<Bucket>,

@@ -1,0 +1,109 @@
+//! mbufs as packets: a received mbuf becomes a [`Packet`] without a copy, and such a packet goes out as the same mbuf. The first
+//! of the two places (with `port::dpdk`) where both worlds' fields meet.
+
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
+
+use dpdk_sys as sys;
+use sys::rte_mbuf;
+
+use crate::packet::{Offload, Packet, PacketOps, RawPacket};
+
+/// Marks packets whose buffer is an mbuf.
+pub static MBUF_OPS: PacketOps = PacketOps { free: free_mbuf, name: "mbuf" };
+
+const RX_L4_CKSUM_GOOD: u64 = sys::RTE_MBUF_F_RX_L4_CKSUM_GOOD as u64;
+const RX_L4_CKSUM_MASK: u64 = sys::RTE_MBUF_F_RX_L4_CKSUM_MASK as u64;
+
+/// # Safety
+/// - `owner` is an mbuf that nobody else uses.
+unsafe fn free_mbuf(owner: NonNull<()>) {
+    // SAFETY: by contract an mbuf of ours.
+    unsafe { sys::ofs_mbuf_free(owner.as_ptr().cast()) }
+}
+
+/// A packet around a received mbuf of one segment.
+///
+/// # Safety
+/// - `m` is a live mbuf that the caller owns, with one segment.
+#[inline(always)]
+pub unsafe fn from_mbuf(m: NonNull<rte_mbuf>) -> Packet {
+    // SAFETY: a live mbuf: its data lies in `buf_addr .. buf_addr + buf_len`, memory that DPDK mapped (so initialised) and that belongs to this
+    // mbuf alone until it is freed, which `free_mbuf` may do on any thread.
+    unsafe {
+        let mb = m.as_ref();
+        let data_off = mb.data_off;
+        Packet::from_raw(RawPacket {
+            data: NonNull::new_unchecked(mb.buf_addr.add(usize::from(data_off))),
+            owner: m.cast(),
+            ops: &MBUF_OPS,
+            len: u32::from(mb.data_len),
+            headroom: data_off,
+            tailroom: u32::from(mb.buf_len) - u32::from(data_off) - u32::from(mb.data_len),
+            offload: Offload {
+                csum_valid: mb.ol_flags & RX_L4_CKSUM_MASK == RX_L4_CKSUM_GOOD,
+                ..Offload::default()
+            },
+        })
+    }
+}
+
+/// A packet of a chain of mbufs: joined in its first buffer if that has the room, else copied to the heap. None (and the mbuf freed) if it
+/// is longer than any packet of ours.
+///
+/// # Safety
+/// - `m` is a live mbuf chain that the caller owns.
+#[cold]
+pub unsafe fn from_chain(m: NonNull<rte_mbuf>) -> Option<Packet> {
+    // SAFETY: by contract ours; each segment's data lies inside its own buffer.
+    unsafe {
+        if sys::ofs_mbuf_linearize(m.as_ptr()) == 0 {
+            return Some(from_mbuf(m));
+        }
+        let len = m.as_ref().pkt_len as usize;
+        let mut out = (len <= crate::packet::MAX_FRAME).then(|| Packet::alloc(len));
+        if let Some(p) = &mut out {
+            p.set_len(len);
+            let mut rest = p.data_mut();
+            let mut seg = m.as_ptr();
+            while !seg.is_null() && !rest.is_empty() {
+                let s = &*seg;
+                let bytes = std::slice::from_raw_parts(
+                    s.buf_addr.add(usize::from(s.data_off)),
+                    usize::from(s.data_len),
+                );
+                let n = bytes.len().min(rest.len());
+                rest[..n].copy_from_slice(&bytes[..n]);
+                rest = &mut rest[n..];
+                seg = s.next;
+            }
+        }
+        sys::ofs_mbuf_free(m.as_ptr());
+        out
+    }
+}
+
+/// Whether the packet's buffer is an mbuf.
+#[inline(always)]
+pub fn is_mbuf(p: &Packet) -> bool {
+    std::ptr::eq(p.ops(), &MBUF_OPS)
+}
+
+/// Writes the packet's position and length into its mbuf, ready to be sent. The packet keeps the ownership.
+///
+/// # Safety
+/// - [`is_mbuf`] holds.
+#[inline(always)]
+pub unsafe fn sync(p: &Packet) -> NonNull<rte_mbuf> {
+    let m: NonNull<rte_mbuf> = p.owner().cast();
+    // SAFETY: the packet owns this live mbuf; its data pointer lies inside the mbuf's buffer.
+    unsafe {
+        let mb = &mut *m.as_ptr();
+        mb.data_off = p.as_ptr().offset_from(mb.buf_addr) as u16;
+        mb.data_len = p.len() as u16;
+        mb.pkt_len = p.len() as u32;
+        mb.ol_flags = 0;
+    }
+    m
+}

@@ -1,0 +1,9 @@
+#![no_main]
+use libfuzzer_sys::fuzz_target;
+use openflow::checks;
+
+fuzz_target!(|data: &[u8]| {
+    fuzz::bounded(data, || {
+        checks::actions(data);
+    })
+});
