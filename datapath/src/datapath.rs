@@ -6,11 +6,21 @@
 
 use crate::action::{DpAction, DpMeterId, PortId};
 use crate::flow_key::{FlowKey, FlowMask};
-use crate::meter::{MeterConfig, MeterStats};
-use crate::port::{Port, PortConfig, PortError, PortInfo, PortStats};
+use crate::meter::{Meter, MeterConfig, MeterStats};
+use crate::pmd::{Command, Dead, Setup, Shared, Worker};
+use crate::port::monitor::LinkMonitor;
+use crate::port::{self, Port, PortConfig, PortError, PortInfo, PortStats, Rxq};
+use crate::program::Program;
 use crate::stats::DropReason;
 use crate::upcall::{UpcallHandler, WorkerId};
+use crossbeam_queue::SegQueue;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{fence, AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Wakes the control thread: port events or the handler's own queues have something. Called on any thread, must not block.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -98,140 +108,548 @@ pub struct RxqAssignment {
     pub busy_percent: f32,
 }
 
-/// The datapath: ports and workers. Dropping it stops the workers.
-pub struct Datapath {
-    _handler: Arc<dyn UpcallHandler>,
+struct WorkerHandle {
+    core: Option<usize>,
+    shared: Arc<Shared>,
+    /// Taken around push and count, so that the count tells which commands are in.
+    sending: Mutex<()>,
+    thread: Option<JoinHandle<()>>,
+    cleared: HashMap<&'static str, u64>,
 }
 
-#[allow(unused_variables, clippy::unimplemented)]
+impl WorkerHandle {
+    fn send(&self, c: Command) {
+        {
+            let _order = self.sending.lock();
+            self.shared.commands.push(c);
+            self.shared.sent.fetch_add(1, Ordering::SeqCst);
+        }
+        fence(Ordering::SeqCst);
+        if self.shared.asleep.load(Ordering::SeqCst) && !self.shared.kicked.swap(true, Ordering::SeqCst) {
+            crate::sys::eventfd_write(&self.shared.wake);
+        }
+    }
+}
+
+struct Queue {
+    index: usize,
+    worker: usize,
+    load: Arc<AtomicU64>,
+}
+
+struct PortSlot {
+    port: Box<dyn Port>,
+    name: String,
+    queues: Vec<Queue>,
+}
+
+struct State {
+    workers: Vec<WorkerHandle>,
+    ports: BTreeMap<u32, PortSlot>,
+    next_port: u32,
+    meters: HashMap<DpMeterId, Arc<Meter>>,
+    /// Refused by devices of ports that are gone.
+    old_tx_dropped: u64,
+    flow_limit: usize,
+    measured_since: Instant,
+}
+
+/// The datapath: ports and workers. Dropping it stops the workers.
+pub struct Datapath {
+    state: Mutex<State>,
+    config: DatapathConfig,
+    handler: Arc<dyn UpcallHandler>,
+    events: Arc<SegQueue<String>>,
+    monitor: Option<LinkMonitor>,
+    started: Instant,
+    tsc_hz: u64,
+    secret: [u64; 4],
+}
+
+fn measure_tsc() -> u64 {
+    let (t, c) = (Instant::now(), crate::sys::tsc());
+    std::thread::sleep(Duration::from_millis(10));
+    let cycles = crate::sys::tsc().wrapping_sub(c);
+    (u128::from(cycles) * 1_000_000_000 / t.elapsed().as_nanos().max(1)) as u64
+}
+
+fn random_secret() -> [u64; 4] {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library seeds these from the operating system.
+    std::array::from_fn(|_| std::collections::hash_map::RandomState::new().build_hasher().finish() | 1)
+}
+
 impl Datapath {
     /// Starts the epoll worker and the PMD threads.
     ///
     /// # Errors
     /// A core that cannot be pinned to, an unknown ISA, no file descriptors.
     pub fn new(config: DatapathConfig, handler: Arc<dyn UpcallHandler>) -> Result<Self, PortError> {
-        unimplemented!("lands shortly")
+        crate::isa::choose(config.isa.as_deref())
+            .map_err(|what| PortError::config("datapath", what))?;
+        let events = Arc::new(SegQueue::new());
+        let (queue, waker) = (events.clone(), config.waker.clone());
+        let monitor = LinkMonitor::start(move |e| {
+            queue.push(e.port);
+            waker();
+        });
+        let monitor = match monitor {
+            Ok(m) => Some(m),
+            Err(e) => {
+                tracing::warn!("link changes of Linux interfaces are not followed: {e}");
+                None
+            }
+        };
+        let dp = Self {
+            state: Mutex::new(State {
+                workers: Vec::new(),
+                ports: BTreeMap::new(),
+                next_port: 1,
+                meters: HashMap::new(),
+                old_tx_dropped: 0,
+                flow_limit: config.flow_limit,
+                measured_since: Instant::now(),
+            }),
+            handler,
+            events,
+            monitor,
+            started: Instant::now(),
+            tsc_hz: measure_tsc(),
+            secret: random_secret(),
+            config,
+        };
+        {
+            let mut st = dp.state.lock();
+            dp.start_worker(&mut st, None)?;
+            for core in dp.config.pmd_cores.clone() {
+                dp.start_worker(&mut st, Some(core))?;
+            }
+        }
+        Ok(dp)
     }
+
+    fn start_worker(&self, st: &mut State, core: Option<usize>) -> Result<(), PortError> {
+        let index = st.workers.len();
+        let name = core.map_or_else(|| "epoll".to_owned(), |c| format!("pmd-c{c}"));
+        let err = |what: &str, e: std::io::Error| PortError::system(&name, what, e);
+        let shared = Arc::new(Shared::new().map_err(|e| err("making a worker's event descriptor", e))?);
+        let setup = Setup {
+            id: WorkerId(index as u32),
+            shared: shared.clone(),
+            handler: self.handler.clone(),
+            flow_limit: st.flow_limit,
+            emc_entries: self.config.emc_entries,
+            budget_percent: self.config.upcall_budget_percent,
+            tsc_hz: self.tsc_hz,
+            started: self.started,
+            secret: self.secret,
+            polls: core.is_some(),
+        };
+        let mut worker = Worker::new(setup).map_err(|e| err("making a worker", e))?;
+        let (tell, told) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || {
+                let pinned = core.map_or(Ok(()), crate::sys::pin_to_core);
+                let ok = pinned.is_ok();
+                let _ = tell.send(pinned);
+                if ok {
+                    worker.run();
+                }
+            })
+            .map_err(|e| err("starting a thread", e))?;
+        match told.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(err(&format!("pinning to core {}", core.unwrap_or(0)), e)),
+            Err(_) => return Err(PortError::system(&name, "starting a thread", "it ended at once")),
+        }
+        let w = WorkerHandle { core, shared, sending: Mutex::new(()), thread: Some(thread), cleared: HashMap::new() };
+        for (id, p) in &mut st.ports {
+            w.send(Command::AddTxq { port: *id, txq: p.port.new_txq()? });
+        }
+        for (id, m) in &st.meters {
+            w.send(Command::Meter { id: *id, meter: Some(m.clone()) });
+        }
+        st.workers.push(w);
+        Ok(())
+    }
+
     /// Opens a port and gives its queues to workers.
     ///
     /// # Errors
     /// What the driver says; nothing has changed then.
     pub fn add_port(&self, config: &PortConfig) -> Result<PortId, PortError> {
-        unimplemented!("lands shortly")
+        if self.state.lock().ports.values().any(|p| p.name == config.name) {
+            return Err(PortError::Exists(config.name.clone()));
+        }
+        self.add_port_object(port::open(config)?)
     }
+
     /// Adds a port that is open already.
     ///
     /// # Errors
     /// As [`Datapath::add_port`].
-    pub fn add_port_object(&self, port: Box<dyn Port>) -> Result<PortId, PortError> {
-        unimplemented!("lands shortly")
+    pub fn add_port_object(&self, mut port: Box<dyn Port>) -> Result<PortId, PortError> {
+        let name = port.info().name;
+        let mut st = self.state.lock();
+        if st.ports.values().any(|p| p.name == name) {
+            return Err(PortError::Exists(name));
+        }
+        let mut rxqs = port.take_rxqs();
+        if rxqs.iter().any(|q| q.fd().is_none()) && st.workers.len() < 2 {
+            // A port that must be polled needs a PMD: the last core, unless the operator chose.
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            self.start_worker(&mut st, Some(cores - 1))?;
+        }
+        let mut txqs = Vec::new();
+        for _ in &st.workers {
+            txqs.push(port.new_txq()?);
+        }
+        let id = st.next_port;
+        st.next_port += 1;
+        // All workers can send to the port before any receives from it.
+        for (w, txq) in st.workers.iter().zip(txqs) {
+            w.send(Command::AddTxq { port: id, txq });
+        }
+        wait(&st, &mark(&st));
+        if let Some(m) = &self.monitor {
+            port.watch(m);
+        }
+        let mut queues = Vec::new();
+        for (index, rxq) in rxqs.drain(..).enumerate() {
+            let worker = if rxq.fd().is_some() { 0 } else { least_loaded(&st, &queues) };
+            let load = Arc::<AtomicU64>::default();
+            queues.push(Queue { index, worker, load: load.clone() });
+            st.workers[worker].send(Command::AddRxq { port: id, index, rxq, load });
+        }
+        st.ports.insert(id, PortSlot { port, name, queues });
+        Ok(PortId(id))
     }
+
     /// Takes the port from all workers and closes it. Returns after the workers let go of it.
     ///
     /// # Errors
     /// If there is no such port.
     pub fn del_port(&self, port: PortId) -> Result<(), PortError> {
-        unimplemented!("lands shortly")
+        let mut st = self.state.lock();
+        let Some(slot) = st.ports.remove(&port.0) else {
+            return Err(PortError::NoSuchPort(port.0.to_string()));
+        };
+        let mut dead: Vec<Dead> = Vec::new();
+        for w in &st.workers {
+            let (reply, answer) = sync_channel(1);
+            w.send(Command::DelPort { port: port.0, reply });
+            dead.extend(answer.recv().unwrap_or_default());
+        }
+        st.old_tx_dropped += slot.port.stats().tx_dropped;
+        drop(st);
+        drop(dead);
+        Ok(())
     }
+
     /// All ports.
     pub fn ports(&self) -> Vec<(PortId, PortInfo)> {
-        unimplemented!("lands shortly")
+        self.state.lock().ports.iter().map(|(id, p)| (PortId(*id), p.port.info())).collect()
     }
+
     /// A port's state.
     pub fn port_info(&self, port: PortId) -> Option<PortInfo> {
-        unimplemented!("lands shortly")
+        self.state.lock().ports.get(&port.0).map(|p| p.port.info())
     }
+
     /// A port's totals.
     pub fn port_stats(&self, port: PortId) -> Option<PortStats> {
-        unimplemented!("lands shortly")
+        self.state.lock().ports.get(&port.0).map(|p| p.port.stats())
     }
+
+    /// A port's statistics beyond those, by name.
+    pub fn port_xstats(&self, port: PortId) -> Vec<(String, u64)> {
+        self.state.lock().ports.get(&port.0).map(|p| p.port.xstats()).unwrap_or_default()
+    }
+
+    fn with_port(&self, port: PortId, f: impl FnOnce(&mut dyn Port) -> Result<(), PortError>) -> Result<(), PortError> {
+        match self.state.lock().ports.get_mut(&port.0) {
+            Some(p) => f(p.port.as_mut()),
+            None => Err(PortError::NoSuchPort(port.0.to_string())),
+        }
+    }
+
     /// Changes a port's MTU.
     ///
     /// # Errors
     /// What the driver says.
     pub fn set_mtu(&self, port: PortId, mtu: u32) -> Result<(), PortError> {
-        unimplemented!("lands shortly")
+        self.with_port(port, |p| p.set_mtu(mtu))
     }
+
     /// Brings a port's device up or down.
     ///
     /// # Errors
     /// What the driver says.
     pub fn set_admin_up(&self, port: PortId, up: bool) -> Result<(), PortError> {
-        unimplemented!("lands shortly")
+        self.with_port(port, |p| p.set_admin_up(up))
     }
+
     /// A port whose state changed meanwhile (link, MTU, address, vanished or returned: compare [`PortInfo`]). The [`Waker`] is called when
     /// there is something.
     pub fn next_port_event(&self) -> Option<(PortId, PortInfo)> {
-        unimplemented!("lands shortly")
+        loop {
+            let name = self.events.pop()?;
+            let st = self.state.lock();
+            if let Some((id, p)) = st.ports.iter().find(|(_, p)| p.name == name) {
+                return Some((PortId(*id), p.port.info()));
+            }
+        }
     }
+
     /// Executes actions on a frame as if it came in by `in_port` (packet-out). In the order of the calls. Not counted as received.
     pub fn execute(&self, frame: &[u8], in_port: PortId, actions: Vec<DpAction>) {
-        unimplemented!("lands shortly")
+        let c = Command::Execute { frame: frame.to_vec(), in_port: in_port.0, actions };
+        self.state.lock().workers[0].send(c);
     }
+
     /// Gives a megaflow other actions (its counters go on). `drop_reason` counts if `actions` is empty.
     pub fn update_megaflow(&self, worker: WorkerId, token: u64, actions: Vec<DpAction>, drop_reason: u16) {
-        unimplemented!("lands shortly")
+        let program = Arc::new(Program::new(actions, drop_reason));
+        if let Some(w) = self.state.lock().workers.get(worker.0 as usize) {
+            w.send(Command::Update { token, program });
+        }
     }
+
     /// Removes a megaflow. Its [`crate::upcall::MegaflowStats`] are final after the next [`Datapath::synchronize`].
     pub fn remove_megaflow(&self, worker: WorkerId, token: u64) {
-        unimplemented!("lands shortly")
+        if let Some(w) = self.state.lock().workers.get(worker.0 as usize) {
+            w.send(Command::Remove { token });
+        }
     }
-    /// A mark behind all commands sent so far, for [`Datapath::synced`].
+
+    /// A mark behind all commands sent so far, for [`Datapath::synced`]. Sends each worker an empty command, so that "handled" also
+    /// means "its batch of before is over".
     pub fn mark(&self) -> SyncMark {
-        unimplemented!("lands shortly")
+        mark(&self.state.lock())
     }
+
     /// Whether every worker has handled all commands before `mark`, or sleeps and will handle them before any packet. Also true of what
     /// workers read from shared snapshots: one published before `mark` is the oldest they will use.
     pub fn synced(&self, mark: &SyncMark) -> bool {
-        unimplemented!("lands shortly")
+        synced(&self.state.lock(), mark)
     }
+
     /// [`Datapath::mark`], and waits until it is synced: microseconds, at most one batch and its upcalls.
     pub fn synchronize(&self) {
-        unimplemented!("lands shortly")
+        let st = self.state.lock();
+        wait(&st, &mark(&st));
     }
+
     /// Makes or replaces a meter (counters start again).
     pub fn set_meter(&self, id: DpMeterId, config: &MeterConfig) {
-        unimplemented!("lands shortly")
+        let meter = Arc::new(Meter::new(config));
+        let mut st = self.state.lock();
+        for w in &st.workers {
+            w.send(Command::Meter { id, meter: Some(meter.clone()) });
+        }
+        st.meters.insert(id, meter);
     }
+
     /// Removes a meter; packets that name it pass.
     pub fn del_meter(&self, id: DpMeterId) {
-        unimplemented!("lands shortly")
+        let mut st = self.state.lock();
+        st.meters.remove(&id);
+        for w in &st.workers {
+            w.send(Command::Meter { id, meter: None });
+        }
     }
+
     /// A meter's counters.
     pub fn meter_stats(&self, id: DpMeterId) -> Option<MeterStats> {
-        unimplemented!("lands shortly")
+        self.state.lock().meters.get(&id).map(|m| m.stats())
     }
+
     /// All megaflows, asked of the workers in slices.
     pub fn dump_megaflows(&self) -> Vec<MegaflowDump> {
-        unimplemented!("lands shortly")
+        const SLICE: u32 = 512;
+        let st = self.state.lock();
+        let mut all = Vec::new();
+        for w in &st.workers {
+            let mut from = Some(0);
+            while let Some(at) = from {
+                let (reply, answer) = sync_channel(1);
+                w.send(Command::Dump { from: at, max: SLICE, reply });
+                let Ok((slice, next)) = answer.recv() else { break };
+                all.extend(slice);
+                from = next;
+            }
+        }
+        all
     }
+
     /// Most megaflows per worker from now on.
     pub fn set_flow_limit(&self, n: usize) {
-        unimplemented!("lands shortly")
+        let mut st = self.state.lock();
+        st.flow_limit = n;
+        for w in &st.workers {
+            w.send(Command::FlowLimit(n));
+        }
     }
+
     /// Every worker's figures since the start or the last clear.
     pub fn worker_stats(&self) -> Vec<WorkerStats> {
-        unimplemented!("lands shortly")
+        let st = self.state.lock();
+        st.workers
+            .iter()
+            .enumerate()
+            .map(|(i, w)| {
+                let mut counters = w.shared.counters.named();
+                for (name, n) in &mut counters {
+                    if !matches!(*name, "megaflows" | "subtables") {
+                        *n = n.wrapping_sub(w.cleared.get(name).copied().unwrap_or(0));
+                    }
+                }
+                WorkerStats { worker: i as u32, core: w.core, counters, tsc_hz: self.tsc_hz, isa: crate::isa::name() }
+            })
+            .collect()
     }
+
     /// `pmd-stats-clear`: figures count from now on.
     pub fn clear_worker_stats(&self) {
-        unimplemented!("lands shortly")
+        let mut st = self.state.lock();
+        for w in &mut st.workers {
+            w.cleared = w.shared.counters.named().into_iter().collect();
+        }
+        for p in st.ports.values() {
+            for q in &p.queues {
+                q.load.store(0, Ordering::Relaxed);
+            }
+        }
+        st.measured_since = Instant::now();
     }
+
     /// Which worker serves which queue.
     pub fn rxq_assignment(&self) -> Vec<RxqAssignment> {
-        unimplemented!("lands shortly")
+        let st = self.state.lock();
+        let cycles = st.measured_since.elapsed().as_secs_f64() * self.tsc_hz as f64;
+        let mut v = Vec::new();
+        for (id, p) in &st.ports {
+            for q in &p.queues {
+                v.push(RxqAssignment {
+                    port: PortId(*id),
+                    port_name: p.name.clone(),
+                    rxq: q.index,
+                    worker: q.worker as u32,
+                    busy_percent: (q.load.load(Ordering::Relaxed) as f64 * 100.0 / cycles.max(1.0)) as f32,
+                });
+            }
+        }
+        v
     }
+
+    /// Moves a polled receive queue to another PMD.
+    ///
+    /// # Errors
+    /// No such queue, or a worker that cannot serve it.
+    pub fn assign_rxq(&self, port: PortId, rxq: usize, worker: WorkerId) -> Result<(), PortError> {
+        let mut st = self.state.lock();
+        let to = worker.0 as usize;
+        if to == 0 || to >= st.workers.len() {
+            return Err(PortError::config(&port.0.to_string(), format!("no PMD {}", worker.0)));
+        }
+        let Some(q) = st.ports.get(&port.0).and_then(|p| p.queues.iter().find(|q| q.index == rxq)) else {
+            return Err(PortError::NoSuchPort(format!("{} queue {rxq}", port.0)));
+        };
+        let (from, load) = (q.worker, q.load.clone());
+        if from == to {
+            return Ok(());
+        }
+        if from == 0 {
+            return Err(PortError::config(&port.0.to_string(), "its queues are served by the epoll worker"));
+        }
+        let (reply, answer) = sync_channel::<Option<Box<dyn Rxq>>>(1);
+        st.workers[from].send(Command::TakeRxq { port: port.0, index: rxq, reply });
+        let Ok(Some(queue)) = answer.recv() else {
+            return Err(PortError::NoSuchPort(format!("{} queue {rxq}", port.0)));
+        };
+        st.workers[to].send(Command::AddRxq { port: port.0, index: rxq, rxq: queue, load });
+        if let Some(q) = st.ports.get_mut(&port.0).and_then(|p| p.queues.iter_mut().find(|q| q.index == rxq)) {
+            q.worker = to;
+        }
+        Ok(())
+    }
+
     /// Packets the datapath ended, by reason (all of them, zeros too).
     pub fn drops(&self) -> Vec<(DropReason, u64)> {
-        unimplemented!("lands shortly")
+        let st = self.state.lock();
+        let sum = |r: DropReason| -> u64 { st.workers.iter().map(|w| w.shared.counters.drops[r as usize].get()).sum() };
+        let refused = st.old_tx_dropped + st.ports.values().map(|p| p.port.stats().tx_dropped).sum::<u64>();
+        DropReason::ALL
+            .iter()
+            .map(|r| (*r, if *r == DropReason::TxFull { refused } else { sum(*r) }))
+            .collect()
     }
+
     /// Packets that empty verdicts ended, by the handler's reason index.
     pub fn policy_drops(&self) -> Vec<u64> {
-        unimplemented!("lands shortly")
+        let st = self.state.lock();
+        (0..crate::stats::POLICY_REASONS)
+            .map(|i| st.workers.iter().map(|w| w.shared.counters.policy_drops[i].get()).sum())
+            .collect()
     }
+
     /// Milliseconds of the clock that `used_ms` is on.
     pub fn now_ms(&self) -> u64 {
-        unimplemented!("lands shortly")
+        self.started.elapsed().as_millis() as u64 + 1
+    }
+}
+
+impl Drop for Datapath {
+    fn drop(&mut self) {
+        self.monitor = None;
+        let mut st = self.state.lock();
+        for w in &mut st.workers {
+            w.send(Command::Stop);
+        }
+        for w in &mut st.workers {
+            if let Some(t) = w.thread.take() {
+                let _ = t.join();
+            }
+        }
+        st.ports.clear();
+    }
+}
+
+/// The PMD with the fewest queues.
+fn least_loaded(st: &State, more: &[Queue]) -> usize {
+    let of = |w: usize| {
+        st.ports.values().flat_map(|p| &p.queues).chain(more).filter(|q| q.worker == w).count()
+    };
+    (1..st.workers.len()).min_by_key(|w| of(*w)).unwrap_or(0)
+}
+
+fn mark(st: &State) -> SyncMark {
+    let marks = st.workers.iter().map(|w| {
+        w.send(Command::Nothing);
+        w.shared.sent.load(Ordering::SeqCst)
+    });
+    SyncMark(marks.collect())
+}
+
+fn synced(st: &State, mark: &SyncMark) -> bool {
+    fence(Ordering::SeqCst);
+    st.workers.iter().zip(&mark.0).all(|(w, m)| {
+        w.shared.asleep.load(Ordering::SeqCst)
+            || w.shared.done.load(Ordering::SeqCst) >= *m
+            || w.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    })
+}
+
+fn wait(st: &State, mark: &SyncMark) {
+    let mut spins = 0u32;
+    while !synced(st, mark) {
+        spins += 1;
+        if spins < 200 {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -87,36 +87,58 @@ impl FlowKey {
     /// All zero.
     pub const ZERO: Self = Self([0; KEY_BYTES / 8]);
 
+    /// The key as bytes, in the layout of the module's head.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub fn bytes(&self) -> &[u8; KEY_BYTES] {
+        // SAFETY: 24 u64 are 192 initialised bytes; u8 has no alignment to keep. The compiler does not join byte-wise shifts into loads here.
+        unsafe { &*(&raw const self.0).cast() }
+    }
+
+    /// The key as bytes, to write.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub fn bytes_mut(&mut self) -> &mut [u8; KEY_BYTES] {
+        // SAFETY: as in `bytes`; any bytes are valid u64s, and `&mut self` makes it exclusive.
+        unsafe { &mut *(&raw mut self.0).cast() }
+    }
+
     /// The bytes at `at..at + N`, as on the wire. `at + N <= KEY_BYTES`.
     #[inline]
     pub fn get<const N: usize>(&self, at: usize) -> [u8; N] {
         let mut out = [0; N];
-        for (i, b) in out.iter_mut().enumerate() {
-            *b = self.byte(at + i);
-        }
+        out.copy_from_slice(&self.bytes()[at..at + N]);
         out
     }
 
     /// Stores bytes at `at`.
     #[inline]
     pub fn set<const N: usize>(&mut self, at: usize, v: [u8; N]) {
-        for (i, b) in v.iter().enumerate() {
-            self.set_byte(at + i, *b);
-        }
+        self.bytes_mut()[at..at + N].copy_from_slice(&v);
     }
 
     /// One byte.
     #[inline]
     pub fn byte(&self, at: usize) -> u8 {
-        self.0[at / 8].to_ne_bytes()[at % 8]
+        self.bytes()[at]
     }
 
     /// Stores one byte.
     #[inline]
     pub fn set_byte(&mut self, at: usize, v: u8) {
-        let mut w = self.0[at / 8].to_ne_bytes();
-        w[at % 8] = v;
-        self.0[at / 8] = u64::from_ne_bytes(w);
+        self.bytes_mut()[at] = v;
+    }
+
+    /// Lane `n` (0 to 2).
+    #[inline]
+    pub fn lane(&self, n: usize) -> &[u64; 8] {
+        self.0[n * 8..n * 8 + 8].first_chunk().expect("three lanes of eight words")
+    }
+
+    /// Which lanes have any bit: bit n for lane n.
+    #[inline]
+    pub fn lanes_used(&self) -> u8 {
+        (0..LANES).fold(0, |m, n| m | (u8::from(self.lane(n).iter().any(|w| *w != 0)) << n))
     }
 
     /// A big-endian 16-bit field.

@@ -10,13 +10,20 @@
 //! | [`meter`], [`stats`] | token buckets; counters and drop reasons |
 
 pub mod action;
+pub mod classifier;
 pub mod datapath;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
+pub mod edit;
+pub mod emc;
+pub mod extract;
 pub mod flow_key;
+pub mod isa;
 pub mod meter;
 pub mod packet;
+pub mod pmd;
 pub mod port;
+pub mod program;
 pub mod stats;
 pub mod sys;
 pub mod upcall;

@@ -105,6 +105,7 @@ pub struct Packet {
     /// Checksum and segmentation state.
     pub offload: Offload,
     headroom: u16,
+    queue: u8,
 }
 
 const _: () = assert!(std::mem::size_of::<Packet>() <= 48);
@@ -235,6 +236,7 @@ impl Packet {
             tailroom: (size - HEADROOM) as u32,
             offload: Offload::default(),
             headroom: HEADROOM as u16,
+            queue: 0,
         }
     }
 
@@ -262,7 +264,20 @@ impl Packet {
             tailroom: raw.tailroom,
             offload: raw.offload,
             headroom: raw.headroom,
+            queue: 0,
         }
+    }
+
+    /// The port's queue to send by, 0 the default.
+    #[inline]
+    pub fn queue(&self) -> u8 {
+        self.queue
+    }
+
+    /// Chooses the queue (numbers above 255 are the default).
+    #[inline]
+    pub fn set_queue(&mut self, q: u32) {
+        self.queue = u8::try_from(q).unwrap_or(0);
     }
 
     /// Whose buffer it is.
@@ -389,6 +404,7 @@ impl Packet {
         }
         let mut new = Packet::from_bytes(self.data());
         new.offload = self.offload;
+        new.queue = self.queue;
         *self = new;
         true
     }
@@ -415,10 +431,20 @@ impl Packet {
         self.copy_prefix(self.len())
     }
 
+    /// A copy whose first `len` bytes matter: the whole if a checksum over it is still owed.
+    pub fn copy_cut(&self, len: usize) -> Packet {
+        if self.offload.needs_csum() {
+            self.copy()
+        } else {
+            self.copy_prefix(len.max(14))
+        }
+    }
+
     /// A copy of the first `len` bytes at most.
     pub fn copy_prefix(&self, len: usize) -> Packet {
         let mut p = Packet::from_bytes(&self.data()[..len.min(self.len())]);
         p.offload = self.offload;
+        p.queue = self.queue;
         p
     }
 }

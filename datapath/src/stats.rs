@@ -64,7 +64,6 @@ pub struct WorkerCounters {
     pub rx_batches: Counter,
     pub recirculated: Counter,
     pub emc_hits: Counter,
-    pub signature_hits: Counter,
     pub megaflow_hits: Counter,
     /// Subtables probed for megaflow hits.
     pub subtables_probed: Counter,
@@ -99,7 +98,6 @@ impl Default for WorkerCounters {
             rx_batches: Counter::default(),
             recirculated: Counter::default(),
             emc_hits: Counter::default(),
-            signature_hits: Counter::default(),
             megaflow_hits: Counter::default(),
             subtables_probed: Counter::default(),
             misses: Counter::default(),
@@ -139,7 +137,6 @@ impl WorkerCounters {
             ("rx_batches", self.rx_batches.get()),
             ("recirculated", self.recirculated.get()),
             ("emc_hits", self.emc_hits.get()),
-            ("signature_hits", self.signature_hits.get()),
             ("megaflow_hits", self.megaflow_hits.get()),
             ("subtables_probed", self.subtables_probed.get()),
             ("misses", self.misses.get()),

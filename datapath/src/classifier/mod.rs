@@ -1,0 +1,758 @@
+//! A worker's megaflows: which of them a packet matches.
+//!
+//! **What it answers.** For a batch of keys of one in_port, the id of a megaflow that matches each, or none. Megaflows of a correct
+//! handler never disagree where they overlap, so any that matches is right.
+//!
+//! **Naive version.** A list of (mask, masked key), searched from its head ([`reference`]).
+//!
+//! **Each step away from it, and its price.**
+//! 1. *One hash table per mask* (subtable). A lookup masks, hashes and probes once per subtable.
+//! 2. *Subtables per in_port*, ranked by hits; a new one enters at the back. A port with many masks (also an attacker's) costs no other port
+//!    anything. Price: a mask always counts in_port and recirc_id.
+//! 3. *The exact-match cache* ([`crate::emc`]) in front: a hint from (key restricted to the union of the port's masks) to a megaflow id.
+//!    Packets that agree on that union share one hint, so a million microflows of a simple rule set are one. The hint is *verified*
+//!    against the megaflow itself, whence no flushing, epochs or stale answers: a removed megaflow simply does not verify.
+//! 4. *Batches*: hash and prefetch for all, compare tags and prefetch entries for all, verify for all. Never wait for one line.
+//! 5. *Mask rounding*: a port with more than [`ROUND_ABOVE`] masks gets new ones rounded up to whole fields or coarse prefixes (a mask bit too many
+//!    is slow, a bit too few is wrong), which bounds their number whatever headers somebody crafts.
+//!
+//! **Invariants.** An entry's key is masked; `tokens` holds exactly the live ones; a subtable exists only while it has entries; a port's union is
+//! at least the OR of its subtables' masks.
+//!
+//! **Threads.** All of it belongs to one worker. Others read only the [`MegaflowStats`] they got when the megaflow was installed.
+//!
+//! **Cost.** Hit through the cache: one line of hints, two of the entry. Through n subtables: n tag lines and the entry.
+
+pub mod kernel;
+#[cfg(test)]
+pub mod reference;
+
+use crate::emc::Emc;
+use crate::flow_key::{off, FlowKey, FlowMask};
+use crate::packet::BATCH_SIZE;
+use crate::program::Program;
+use crate::upcall::MegaflowStats;
+use kernel::{hash, lane_equal, prefetch, tag_of, Bucket};
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+
+/// Index of a megaflow in its worker's table.
+pub type FlowId = u32;
+/// No megaflow.
+pub const NONE: FlowId = u32::MAX;
+/// Masks a port may have before new ones are rounded.
+pub const ROUND_ABOVE: usize = 48;
+
+const CHUNK_BITS: u32 = 12;
+const CHUNK: usize = 1 << CHUNK_BITS;
+const FREE: u32 = u32::MAX;
+
+/// An installed megaflow: one line of key, one of the rest.
+#[repr(C, align(128))]
+pub struct Megaflow {
+    lane0: [u64; 8],
+    program: Arc<Program>,
+    stats: Arc<MegaflowStats>,
+    extra: Option<Box<[[u64; 8]; 2]>>,
+    token: u64,
+    hash: u64,
+    mask: u32,
+}
+
+impl Megaflow {
+    /// What to do.
+    #[inline]
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+    /// Counters.
+    #[inline]
+    pub fn stats(&self) -> &Arc<MegaflowStats> {
+        &self.stats
+    }
+    /// The handler's name.
+    #[inline]
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+    /// The masked key.
+    pub fn key(&self) -> FlowKey {
+        let mut k = FlowKey::ZERO;
+        k.0[..8].copy_from_slice(&self.lane0);
+        if let Some(x) = &self.extra {
+            k.0[8..16].copy_from_slice(&x[0]);
+            k.0[16..].copy_from_slice(&x[1]);
+        }
+        k
+    }
+}
+
+struct MaskSlot {
+    mask: FlowMask,
+    lanes: u8,
+    users: u32,
+}
+
+/// Ids by tag, in lines of eight; an overfull line goes on in the next.
+pub(crate) struct TagTable {
+    lines: Vec<Bucket>,
+    used: usize,
+}
+
+impl TagTable {
+    fn new() -> Self {
+        Self { lines: vec![Bucket::EMPTY; 1], used: 0 }
+    }
+    #[inline(always)]
+    fn line(&self, hash: u64) -> usize {
+        hash as usize & (self.lines.len() - 1)
+    }
+    /// The first id with this hash's tag for which `ok` holds.
+    #[inline(always)]
+    fn find(&self, hash: u64, mut ok: impl FnMut(u32) -> bool) -> Option<u32> {
+        let tag = tag_of(hash);
+        let mut at = self.line(hash);
+        for _ in 0..self.lines.len() {
+            let b = &self.lines[at];
+            let mut m = b.find(tag);
+            while m != 0 {
+                let id = b.ids[(m.trailing_zeros() & 7) as usize];
+                if ok(id) {
+                    return Some(id);
+                }
+                m &= m - 1;
+            }
+            if b.find(0) != 0 {
+                return None;
+            }
+            at = (at + 1) & (self.lines.len() - 1);
+        }
+        None
+    }
+    /// `hash_of` gives the hash of an id, for growing.
+    fn insert(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
+        if (self.used + 1) * 4 > self.lines.len() * 8 * 3 {
+            let old = std::mem::take(&mut self.lines);
+            let live: Vec<u32> =
+                old.iter().flat_map(|b| (0..8).filter(|i| b.tags[*i] > 1).map(|i| b.ids[i])).collect();
+            let lines = (live.len() + 1).div_ceil(4).next_power_of_two().max(old.len());
+            self.lines = vec![Bucket::EMPTY; lines];
+            self.used = 0;
+            for id in live {
+                self.put(hash_of(id), id);
+            }
+        }
+        self.put(hash, id);
+    }
+    fn put(&mut self, hash: u64, id: u32) {
+        let mut at = self.line(hash);
+        loop {
+            let b = &mut self.lines[at];
+            if let Some(i) = b.tags.iter().position(|t| *t <= 1) {
+                self.used += usize::from(b.tags[i] == 0);
+                b.tags[i] = tag_of(hash);
+                b.ids[i] = id;
+                return;
+            }
+            at = (at + 1) & (self.lines.len() - 1);
+        }
+    }
+    fn remove(&mut self, hash: u64, id: u32) {
+        let mut at = self.line(hash);
+        for _ in 0..self.lines.len() {
+            let b = &mut self.lines[at];
+            let full = b.find(0) == 0;
+            for i in 0..8 {
+                if b.tags[i] > 1 && b.ids[i] == id {
+                    // Only a full line can have sent others on: a gap elsewhere is simply free again.
+                    b.tags[i] = u32::from(full);
+                    self.used -= usize::from(!full);
+                    return;
+                }
+            }
+            if !full {
+                return;
+            }
+            at = (at + 1) & (self.lines.len() - 1);
+        }
+    }
+}
+
+struct Subtable {
+    mask: u32,
+    flows: u32,
+    hits: u32,
+    table: TagTable,
+}
+
+struct PortTable {
+    subtables: Vec<Subtable>,
+    union: FlowMask,
+    union_lanes: u8,
+    walks: u32,
+}
+
+impl PortTable {
+    fn new() -> Self {
+        Self { subtables: Vec::new(), union: FlowMask::ZERO, union_lanes: 0, walks: 0 }
+    }
+    fn unite(&mut self, masks: &[MaskSlot]) {
+        let mut u = FlowMask::ZERO;
+        for s in &self.subtables {
+            u.or_assign(&masks[s.mask as usize].mask);
+        }
+        self.union_lanes = u.lanes_used();
+        self.union = u;
+    }
+}
+
+/// How a batch's lookups went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LookupCounts {
+    /// Found by the cache.
+    pub emc_hits: u32,
+    /// Found by walking subtables.
+    pub walk_hits: u32,
+    /// Subtables probed for those found by walking.
+    pub probed: u32,
+}
+
+/// Why an insertion put another megaflow out, or none.
+pub struct Inserted {
+    /// The new megaflow.
+    pub id: FlowId,
+    /// Tokens of megaflows that had to go.
+    pub evicted: Option<u64>,
+}
+
+/// A worker's megaflows and their cache.
+pub struct FlowTable {
+    chunks: Vec<Vec<Option<Megaflow>>>,
+    free: Vec<u32>,
+    masks: Vec<MaskSlot>,
+    mask_ids: HashMap<FlowMask, u32>,
+    ports: HashMap<u32, PortTable>,
+    tokens: HashMap<u64, FlowId>,
+    emc: Emc,
+    secret: [u64; 4],
+    hand: u32,
+    /// Grows with every removal: ids looked up before may then be stale.
+    pub generation: u64,
+    /// Most megaflows.
+    pub limit: usize,
+}
+
+impl FlowTable {
+    /// An empty table. `secret` keeps others from aiming at buckets.
+    pub fn new(limit: usize, emc_entries: usize, secret: [u64; 4]) -> Self {
+        Self {
+            chunks: Vec::new(),
+            free: Vec::new(),
+            masks: Vec::new(),
+            mask_ids: HashMap::new(),
+            ports: HashMap::new(),
+            tokens: HashMap::new(),
+            emc: Emc::new(emc_entries),
+            secret,
+            hand: 0,
+            generation: 0,
+            limit,
+        }
+    }
+
+    /// Megaflows in it.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// No megaflow in it.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Subtables of all ports.
+    pub fn subtables(&self) -> usize {
+        self.ports.values().map(|p| p.subtables.len()).sum()
+    }
+
+    /// Slots in use or free, for [`FlowTable::slot`].
+    pub fn slots(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+
+    /// The megaflow in a slot.
+    #[inline(always)]
+    pub fn slot(&self, id: FlowId) -> Option<&Megaflow> {
+        self.chunks.get((id >> CHUNK_BITS) as usize)?.get(id as usize & (CHUNK - 1))?.as_ref()
+    }
+
+    fn slot_mut(&mut self, id: FlowId) -> Option<&mut Option<Megaflow>> {
+        self.chunks.get_mut((id >> CHUNK_BITS) as usize)?.get_mut(id as usize & (CHUNK - 1))
+    }
+
+    /// A live megaflow's mask.
+    pub fn mask_of(&self, f: &Megaflow) -> FlowMask {
+        self.masks.get(f.mask as usize).map_or(FlowMask::ZERO, |m| m.mask)
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, id: FlowId) {
+        if let Some(f) = self.chunks.get((id >> CHUNK_BITS) as usize).and_then(|c| c.get(id as usize & (CHUNK - 1))) {
+            let p: *const Option<Megaflow> = f;
+            prefetch(p);
+            prefetch(p.cast::<u8>().wrapping_add(64));
+        }
+    }
+
+    /// Whether megaflow `id` lives and matches.
+    #[inline(always)]
+    pub fn verify(&self, id: FlowId, key: &FlowKey) -> bool {
+        let Some(f) = self.slot(id) else { return false };
+        let Some(m) = self.masks.get(f.mask as usize) else { return false };
+        if !lane_equal(key.lane(0), m.mask.lane(0), &f.lane0) {
+            return false;
+        }
+        if m.lanes & 6 == 0 {
+            return true;
+        }
+        let Some(x) = &f.extra else { return false };
+        lane_equal(key.lane(1), m.mask.lane(1), &x[0]) && lane_equal(key.lane(2), m.mask.lane(2), &x[1])
+    }
+
+    /// Looks up a batch of keys of one in_port: `out[i]` for `keys[i]`, [`NONE`] if nothing matches.
+    pub fn lookup_batch(&mut self, in_port: u32, keys: &[FlowKey], out: &mut [FlowId; BATCH_SIZE]) -> LookupCounts {
+        let n = keys.len().min(BATCH_SIZE);
+        let mut counts = LookupCounts::default();
+        out[..n].fill(NONE);
+        let Some(port) = self.ports.get(&in_port) else { return counts };
+        let mut hashes = [0u64; BATCH_SIZE];
+        for i in 0..n {
+            hashes[i] = hash(&keys[i], &port.union, port.union_lanes, &self.secret);
+            self.emc.prefetch(hashes[i]);
+        }
+        for i in 0..n {
+            out[i] = self.emc.find(hashes[i]);
+            if out[i] != NONE {
+                self.prefetch(out[i]);
+            }
+        }
+        let mut pending = 0u32;
+        for i in 0..n {
+            if out[i] != NONE && self.verify(out[i], &keys[i]) {
+                counts.emc_hits += 1;
+            } else {
+                out[i] = NONE;
+                pending |= 1 << i;
+            }
+        }
+        if pending != 0 {
+            self.walk(in_port, keys, &hashes, pending, out, &mut counts);
+        }
+        counts
+    }
+
+    #[inline(never)]
+    fn walk(
+        &mut self,
+        in_port: u32,
+        keys: &[FlowKey],
+        emc_hashes: &[u64; BATCH_SIZE],
+        mut pending: u32,
+        out: &mut [FlowId; BATCH_SIZE],
+        counts: &mut LookupCounts,
+    ) {
+        let Some(mut port) = self.ports.remove(&in_port) else { return };
+        let mut probed = 0;
+        for s in &mut port.subtables {
+            probed += 1;
+            let m = &self.masks[s.mask as usize];
+            let mut hashes = [0u64; BATCH_SIZE];
+            let mut todo = pending;
+            while todo != 0 {
+                let i = (todo.trailing_zeros() & 31) as usize;
+                todo &= todo - 1;
+                hashes[i] = hash(&keys[i], &m.mask, m.lanes, &self.secret);
+                prefetch(&s.table.lines[s.table.line(hashes[i])]);
+            }
+            let mut todo = pending;
+            while todo != 0 {
+                let i = (todo.trailing_zeros() & 31) as usize;
+                todo &= todo - 1;
+                if let Some(id) = s.table.find(hashes[i], |id| self.verify(id, &keys[i])) {
+                    out[i] = id;
+                    pending &= !(1 << i);
+                    s.hits += 1;
+                    counts.walk_hits += 1;
+                    counts.probed += probed;
+                    self.emc.insert(emc_hashes[i], id);
+                }
+            }
+            if pending == 0 {
+                break;
+            }
+        }
+        port.walks += 1;
+        if port.walks % 1024 == 0 {
+            port.subtables.sort_by_key(|s| std::cmp::Reverse(s.hits));
+            port.subtables.iter_mut().for_each(|s| s.hits /= 2);
+        }
+        self.ports.insert(in_port, port);
+    }
+
+    /// Looks up one key.
+    pub fn lookup_one(&mut self, key: &FlowKey) -> FlowId {
+        let mut out = [NONE; BATCH_SIZE];
+        self.lookup_batch(key.in_port(), std::slice::from_ref(key), &mut out);
+        out[0]
+    }
+
+    /// Installs a megaflow for `key` under `mask`. One with the same mask and masked key is replaced, and if the table is full one of the longest unused goes.
+    pub fn insert(
+        &mut self,
+        key: &FlowKey,
+        mask: &FlowMask,
+        program: Arc<Program>,
+        stats: Arc<MegaflowStats>,
+        token: u64,
+    ) -> Inserted {
+        let in_port = key.in_port();
+        let mut mask = *mask;
+        mask.bytes_mut()[off::IN_PORT..off::RECIRC_ID + 4].fill(0xff);
+        let known = self.mask_ids.get(&mask).is_some_and(|id| {
+            self.ports.get(&in_port).is_some_and(|p| p.subtables.iter().any(|s| s.mask == *id))
+        });
+        if !known && self.ports.get(&in_port).is_some_and(|p| p.subtables.len() >= ROUND_ABOVE) {
+            round_up(&mut mask);
+        }
+        let mut evicted = None;
+        if let Some(old) = self.tokens.get(&token).copied() {
+            self.remove_id(old);
+        }
+        let masked = key.masked(&mask);
+        let mask_id = self.mask_id(&mask);
+        let lanes = self.masks[mask_id as usize].lanes;
+        let h = hash(&masked, &mask, lanes, &self.secret);
+        let twin = self.ports.get(&in_port).and_then(|p| {
+            let s = p.subtables.iter().find(|s| s.mask == mask_id)?;
+            s.table.find(h, |id| self.verify(id, &masked))
+        });
+        if let Some(id) = twin {
+            evicted = self.slot(id).map(Megaflow::token);
+            self.remove_id(id);
+        } else if self.tokens.len() >= self.limit {
+            evicted = self.evict_one();
+        }
+        // Removals may have freed the mask.
+        let mask_id = self.mask_id(&mask);
+        let id = self.free.pop().unwrap_or_else(|| {
+            let base = self.slots();
+            let mut chunk = Vec::with_capacity(CHUNK);
+            chunk.resize_with(CHUNK, || None);
+            self.chunks.push(chunk);
+            self.free.extend((base + 1..base + CHUNK as u32).rev());
+            base
+        });
+        let mut lane0 = [0; 8];
+        lane0.copy_from_slice(&masked.0[..8]);
+        let extra = (lanes & 6 != 0).then(|| Box::new([*masked.lane(1), *masked.lane(2)]));
+        let flow = Megaflow { lane0, program, stats, extra, token, hash: h, mask: mask_id };
+        if let Some(s) = self.slot_mut(id) {
+            *s = Some(flow);
+        }
+        self.masks[mask_id as usize].users += 1;
+        self.tokens.insert(token, id);
+        let port = self.ports.entry(in_port).or_insert_with(PortTable::new);
+        let at = match port.subtables.iter().position(|s| s.mask == mask_id) {
+            Some(at) => at,
+            None => {
+                port.subtables.push(Subtable { mask: mask_id, flows: 0, hits: 0, table: TagTable::new() });
+                port.union.or_assign(&mask);
+                port.union_lanes = port.union.lanes_used();
+                port.subtables.len() - 1
+            }
+        };
+        let chunks = &self.chunks;
+        let hash_of = |id: u32| {
+            chunks[(id >> CHUNK_BITS) as usize][id as usize & (CHUNK - 1)].as_ref().map_or(0, |f| f.hash)
+        };
+        let s = &mut port.subtables[at];
+        s.flows += 1;
+        s.table.insert(h, id, hash_of);
+        Inserted { id, evicted }
+    }
+
+    fn mask_id(&mut self, mask: &FlowMask) -> u32 {
+        if let Some(id) = self.mask_ids.get(mask) {
+            return *id;
+        }
+        let slot = MaskSlot { mask: *mask, lanes: mask.lanes_used(), users: 0 };
+        let id = match self.masks.iter().position(|m| m.users == 0) {
+            Some(free) => {
+                let old = std::mem::replace(&mut self.masks[free], slot);
+                self.mask_ids.remove(&old.mask);
+                free as u32
+            }
+            None => {
+                self.masks.push(slot);
+                (self.masks.len() - 1) as u32
+            }
+        };
+        self.mask_ids.insert(*mask, id);
+        id
+    }
+
+    /// One of the longest unused among the next few.
+    fn evict_one(&mut self) -> Option<u64> {
+        let slots = self.slots();
+        let mut oldest: Option<(u64, FlowId)> = None;
+        let mut seen = 0;
+        for _ in 0..slots {
+            self.hand = (self.hand + 1) % slots.max(1);
+            if let Some(f) = self.slot(self.hand) {
+                let used = f.stats.used_ms.load(Relaxed);
+                if oldest.is_none_or(|(u, _)| used < u) {
+                    oldest = Some((used, self.hand));
+                }
+                seen += 1;
+                if seen == 32 {
+                    break;
+                }
+            }
+        }
+        let (_, id) = oldest?;
+        let token = self.slot(id)?.token;
+        self.remove_id(id);
+        Some(token)
+    }
+
+    /// Changes what a megaflow does.
+    pub fn update(&mut self, token: u64, program: Arc<Program>) -> bool {
+        let Some(id) = self.tokens.get(&token).copied() else { return false };
+        match self.slot_mut(id) {
+            Some(Some(f)) => {
+                f.program = program;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes a megaflow by its token.
+    pub fn remove(&mut self, token: u64) -> bool {
+        match self.tokens.get(&token).copied() {
+            Some(id) => {
+                self.remove_id(id);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn remove_id(&mut self, id: FlowId) {
+        let Some(f) = self.slot_mut(id).and_then(Option::take) else { return };
+        self.generation += 1;
+        self.tokens.remove(&f.token);
+        self.free.push(id);
+        let in_port = f.key().in_port();
+        let m = &mut self.masks[f.mask as usize];
+        m.users -= 1;
+        if let Some(p) = self.ports.get_mut(&in_port) {
+            if let Some(at) = p.subtables.iter().position(|s| s.mask == f.mask) {
+                let s = &mut p.subtables[at];
+                s.table.remove(f.hash, id);
+                s.flows -= 1;
+                if s.flows == 0 {
+                    p.subtables.remove(at);
+                    p.unite(&self.masks);
+                }
+            }
+            if p.subtables.is_empty() {
+                self.ports.remove(&in_port);
+            }
+        }
+        let _ = FREE;
+    }
+}
+
+/// Rounds a mask up: addresses to coarse prefixes, everything else to whole fields.
+fn round_up(mask: &mut FlowMask) {
+    let b = mask.bytes_mut();
+    let mut whole = |at: usize, n: usize| {
+        if b[at..at + n].iter().any(|x| *x != 0) {
+            b[at..at + n].fill(0xff);
+        }
+    };
+    for (at, n) in [
+        (off::ETH_DST, 6),
+        (off::ETH_SRC, 6),
+        (off::ETH_TYPE, 2),
+        (off::VLAN0_TCI, 2),
+        (off::TP_SRC, 2),
+        (off::TP_DST, 2),
+        (off::IP_PROTO, 1),
+        (off::IP_TOS, 1),
+        (off::IP_TTL, 1),
+        (off::IP_FRAG, 1),
+        (off::TCP_FLAGS, 2),
+        (off::VLAN0_TPID, 2),
+        (off::VLAN1_TCI, 2),
+        (off::VLAN1_TPID, 2),
+        (off::TUNNEL_ID, 8),
+        (off::PKT_MARK, 4),
+        (off::ND_TARGET, 16),
+        (off::ARP_SHA, 6),
+        (off::ARP_THA, 6),
+        (off::IPV6_FLABEL, 4),
+        (off::MPLS_LSE, 4),
+        (off::MPLS_LSE + 4, 12),
+        (off::IPV6_EXTHDR, 2),
+        (off::PBB_UCA, 1),
+        (off::PBB_ISID, 4),
+        (off::DP_HASH, 40),
+    ] {
+        whole(at, n);
+    }
+    // A prefix of n bytes is rounded up to the next stop.
+    let mut prefix = |at: usize, stops: &[usize]| {
+        let len = *stops.last().unwrap_or(&0);
+        if let Some(last) = b[at..at + len].iter().rposition(|x| *x != 0) {
+            let stop = stops.iter().copied().find(|s| *s > last).unwrap_or(len);
+            b[at..at + stop].fill(0xff);
+        }
+    };
+    prefix(off::IPV4_SRC, &[2, 3, 4]);
+    prefix(off::IPV4_DST, &[2, 3, 4]);
+    prefix(off::IPV6_SRC, &[4, 8, 16]);
+    prefix(off::IPV6_DST, &[4, 8, 16]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::{Arbitrary, Gen};
+
+    fn program() -> Arc<Program> {
+        Arc::new(Program::new(Vec::new(), 0))
+    }
+
+    fn small_key(g: &mut Gen) -> FlowKey {
+        let mut k = FlowKey::ZERO;
+        k.set(off::IN_PORT, (u32::arbitrary(g) % 3 + 1).to_be_bytes());
+        for (at, m) in [(off::IPV4_SRC + 3, 7u8), (off::TP_DST + 1, 3), (off::IPV6_DST, 3), (off::MPLS_LSE, 1), (off::IP_PROTO, 1)] {
+            k.set_byte(at, u8::arbitrary(g) & m);
+        }
+        k
+    }
+
+    fn some_mask(g: &mut Gen) -> FlowMask {
+        let mut m = FlowMask::ZERO;
+        m.bytes_mut()[..8].fill(0xff);
+        for at in [off::IPV4_SRC + 3, off::TP_DST + 1, off::IPV6_DST, off::MPLS_LSE, off::IP_PROTO] {
+            if bool::arbitrary(g) {
+                m.set_byte(at, *g.choose(&[0xff, 1, 3]).unwrap());
+            }
+        }
+        m
+    }
+
+    /// Any megaflow that matches is right: the answer is checked against the linear reference's set of matches.
+    #[test]
+    fn equals_the_linear_reference_under_random_changes() {
+        let mut g = Gen::new(64);
+        for round in 0..60 {
+            let limit = if round % 4 == 0 { 20 } else { 10_000 };
+            let mut t = FlowTable::new(limit, 64, [1, 2, 3, round]);
+            let mut r = reference::Linear::default();
+            for step in 0..400u64 {
+                match u8::arbitrary(&mut g) % 8 {
+                    0..=3 => {
+                        let (k, m) = (small_key(&mut g), some_mask(&mut g));
+                        let ins = t.insert(&k, &m, program(), Arc::default(), step);
+                        if let Some(e) = ins.evicted {
+                            r.remove(e);
+                        }
+                        r.insert(&k, &t.mask_of(t.slot(ins.id).unwrap()), step);
+                    }
+                    4 => {
+                        let token = u64::arbitrary(&mut g) % (step + 1);
+                        assert_eq!(t.remove(token), r.remove(token));
+                    }
+                    _ => {
+                        let port = u32::arbitrary(&mut g) % 3 + 1;
+                        let keys: Vec<FlowKey> = (0..1 + usize::arbitrary(&mut g) % 32)
+                            .map(|_| {
+                                let mut k = small_key(&mut g);
+                                k.set(off::IN_PORT, port.to_be_bytes());
+                                k
+                            })
+                            .collect();
+                        let mut out = [0; BATCH_SIZE];
+                        let c = t.lookup_batch(port, &keys, &mut out);
+                        let mut hits = 0;
+                        for (k, id) in keys.iter().zip(out) {
+                            let all = r.matches(k);
+                            hits += u32::from(id != NONE);
+                            match t.slot(id) {
+                                None => assert!(id == NONE && all.is_empty()),
+                                Some(f) => assert!(all.contains(&f.token())),
+                            }
+                        }
+                        assert_eq!(hits, c.emc_hits + c.walk_hits);
+                    }
+                }
+                assert_eq!(t.len(), r.len());
+                assert!(t.len() <= limit);
+            }
+            let tokens: Vec<u64> = t.tokens.keys().copied().collect();
+            for x in tokens {
+                t.remove(x);
+            }
+            assert_eq!((t.subtables(), t.is_empty()), (0, true));
+        }
+    }
+
+    #[test]
+    fn a_thousand_flows_in_one_subtable() {
+        let mut t = FlowTable::new(100_000, 1024, [1, 2, 3, 4]);
+        let mut m = FlowMask::ZERO;
+        m.bytes_mut()[off::IPV4_SRC..off::IPV4_SRC + 4].fill(0xff);
+        let key = |i: u32| {
+            let mut k = FlowKey::ZERO;
+            k.set(off::IN_PORT, 1u32.to_be_bytes());
+            k.set(off::IPV4_SRC, i.to_be_bytes());
+            k
+        };
+        for i in 0..20_000 {
+            t.insert(&key(i), &m, program(), Arc::default(), u64::from(i));
+        }
+        for i in 0..20_000 {
+            assert_eq!({ let id = t.lookup_one(&key(i)); t.slot(id) }.map(Megaflow::token), Some(u64::from(i)));
+        }
+        assert_eq!(t.lookup_one(&key(20_001)), NONE);
+        for i in (0..20_000u32).step_by(2) {
+            assert!(t.remove(u64::from(i)));
+        }
+        for i in 0..20_000 {
+            assert_eq!(t.lookup_one(&key(i)) != NONE, i % 2 == 1);
+        }
+    }
+
+    #[test]
+    fn crafted_masks_stay_few() {
+        let mut g = Gen::new(64);
+        let mut t = FlowTable::new(100_000, 1024, [1, 2, 3, 4]);
+        for i in 0..5000 {
+            let (mut k, mut m) = (FlowKey::ZERO, FlowMask::ZERO);
+            k.set(off::IN_PORT, 1u32.to_be_bytes());
+            for at in [off::IPV4_SRC, off::IPV4_DST, off::TP_SRC, off::TP_DST] {
+                k.set(at, u16::arbitrary(&mut g).to_be_bytes());
+                let plen = u16::arbitrary(&mut g) % 17;
+                m.set(at, (if plen == 0 { 0 } else { 0xffffu16 << (16 - plen) }).to_be_bytes());
+            }
+            t.insert(&k, &m, program(), Arc::default(), i);
+            assert_ne!(t.lookup_one(&k), NONE);
+        }
+        assert!(t.subtables() <= ROUND_ABOVE + 40, "{}", t.subtables());
+    }
+}

@@ -1,0 +1,783 @@
+//! A worker: the loop that receives, extracts, looks up, acts and sends. The same loop busy-polls (a PMD thread) or sleeps in epoll.
+//!
+//! One round: commands, then packets that wait for an upcall, then up to one batch of each queue (epoll: of each ready one), then
+//! the outputs gathered meanwhile are sent.
+//!
+//! **Commands and sleep.** Control pushes commands and counts them in `sent`; the worker counts in `done`. Before it sleeps an epoll worker sets
+//! `asleep` and looks at `sent` once more; after it wakes it clears `asleep` and handles commands before any packet. So whoever finds
+//! `done >= sent` or `asleep` (all sequentially consistent) knows that no packet will meet an older state.
+//!
+//! **Upcalls** are inline. While packets that hit compete with packets that miss, upcalls get a share of the time; a packet that
+//! finds the share used up waits in its port's waiting room, in order, and so do all later misses of that port. Rooms are
+//! served round-robin, one packet each, so that a storm on one port does not starve another's first packets.
+
+use crate::action::{DpAction, DpMeterId};
+use crate::classifier::{FlowTable, NONE};
+use crate::datapath::MegaflowDump;
+use crate::edit;
+use crate::extract::{extract, Layout};
+use crate::flow_key::{off, FlowKey};
+use crate::meter::{self, Meter};
+use crate::packet::{Batch, Packet, BATCH_SIZE};
+use crate::port::{Rxq, Txq};
+use crate::program::{execute, Program, Shape, Sink};
+use crate::stats::{DropReason, WorkerCounters, POLICY_REASONS};
+use crate::sys::{self, tsc, Epoll};
+use crate::upcall::{MegaflowStats, Reason, UpcallHandler, Verdict, WorkerId};
+use crossbeam_queue::SegQueue;
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Lookups of one packet in one passage.
+pub const MAX_RECIRC: u32 = 64;
+/// Packets of a port that may wait for an upcall.
+pub const ROOM: usize = 256;
+const WAKE_TAG: u64 = u64::MAX;
+
+/// What control tells a worker.
+pub(crate) enum Command {
+    AddTxq { port: u32, txq: Box<dyn Txq> },
+    AddRxq { port: u32, index: usize, rxq: Box<dyn Rxq>, load: Arc<AtomicU64> },
+    /// Takes one receive queue out (to move it).
+    TakeRxq { port: u32, index: usize, reply: SyncSender<Option<Box<dyn Rxq>>> },
+    DelPort { port: u32, reply: SyncSender<Vec<Dead>> },
+    Execute { frame: Vec<u8>, in_port: u32, actions: Vec<DpAction> },
+    Update { token: u64, program: Arc<Program> },
+    Remove { token: u64 },
+    Meter { id: DpMeterId, meter: Option<Arc<Meter>> },
+    Dump { from: u32, max: u32, reply: SyncSender<(Vec<MegaflowDump>, Option<u32>)> },
+    FlowLimit(usize),
+    /// Only counts.
+    Nothing,
+    Stop,
+}
+
+/// A queue that left a worker, to be dropped elsewhere.
+#[allow(dead_code)]
+pub(crate) enum Dead {
+    Rxq(Box<dyn Rxq>),
+    Txq(Box<dyn Txq>),
+}
+
+/// What control and worker share.
+pub(crate) struct Shared {
+    pub counters: WorkerCounters,
+    pub commands: SegQueue<Command>,
+    pub sent: AtomicU64,
+    pub done: AtomicU64,
+    pub asleep: AtomicBool,
+    pub kicked: AtomicBool,
+    pub wake: OwnedFd,
+}
+
+impl Shared {
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            counters: WorkerCounters::default(),
+            commands: SegQueue::new(),
+            sent: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            asleep: AtomicBool::new(false),
+            kicked: AtomicBool::new(false),
+            wake: sys::eventfd()?,
+        })
+    }
+}
+
+struct RxSlot {
+    port: u32,
+    index: usize,
+    rxq: Box<dyn Rxq>,
+    load: Arc<AtomicU64>,
+    ready: bool,
+    key: u64,
+}
+
+struct TxSlot {
+    txq: Box<dyn Txq>,
+    batch: Batch,
+    dirty: bool,
+}
+
+struct Waiting {
+    packet: Packet,
+    key: Box<FlowKey>,
+    layout: Layout,
+    depth: u32,
+}
+
+/// Where packets go, and what actions need besides the packet.
+struct Out {
+    tx: Vec<Option<TxSlot>>,
+    dirty: Vec<u32>,
+    recirc: VecDeque<(Packet, u32, u32, u32)>,
+    meters: HashMap<u32, Arc<Meter>>,
+    shared: Arc<Shared>,
+    handler: Arc<dyn UpcallHandler>,
+    worker: WorkerId,
+    now_ns: u64,
+    scratch: Verdict,
+}
+
+impl Out {
+    #[inline]
+    fn send(&mut self, port: u32, p: Packet) {
+        let Some(Some(slot)) = self.tx.get_mut(port as usize) else {
+            self.shared.counters.drop(DropReason::NoSuchPort);
+            return;
+        };
+        slot.batch.push(p);
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push(port);
+        }
+        if slot.batch.is_full() {
+            let c = &self.shared.counters;
+            c.tx_packets.add(slot.batch.len() as u64);
+            c.tx_batches.add(1);
+            slot.txq.send(&mut slot.batch);
+        }
+    }
+
+    fn flush(&mut self) {
+        for port in self.dirty.drain(..) {
+            let Some(Some(slot)) = self.tx.get_mut(port as usize) else { continue };
+            slot.dirty = false;
+            if !slot.batch.is_empty() {
+                let c = &self.shared.counters;
+                c.tx_packets.add(slot.batch.len() as u64);
+                c.tx_batches.add(1);
+                slot.txq.send(&mut slot.batch);
+            }
+            slot.txq.flush();
+        }
+    }
+}
+
+/// A packet's program at work.
+struct Running<'a> {
+    out: &'a mut Out,
+    key: &'a FlowKey,
+    depth: u32,
+}
+
+impl Sink for Running<'_> {
+    #[inline]
+    fn output(&mut self, port: u32, p: Packet) {
+        self.out.send(port, p);
+    }
+    fn userspace(&mut self, token: u64, p: &mut Packet) {
+        self.out.shared.counters.action_upcalls.add(1);
+        let mut verdict = std::mem::take(&mut self.out.scratch);
+        if p.offload.needs_csum() {
+            let mut c = p.copy();
+            edit::complete(&mut c);
+            self.out.handler.upcall(self.out.worker, Reason::Action(token), self.key, c.data(), &mut verdict);
+        } else {
+            self.out.handler.upcall(self.out.worker, Reason::Action(token), self.key, p.data(), &mut verdict);
+        }
+        self.out.scratch = verdict;
+    }
+    fn recirc(&mut self, id: u32, p: Packet) {
+        if self.depth >= MAX_RECIRC {
+            self.out.shared.counters.drop(DropReason::RecircLimit);
+        } else {
+            self.out.recirc.push_back((p, self.key.in_port(), id, self.depth + 1));
+        }
+    }
+    fn meter(&mut self, id: u32, bytes: usize) -> meter::Verdict {
+        match self.out.meters.get(&id) {
+            Some(m) => m.pass(bytes, self.out.now_ns),
+            None => meter::Verdict::Pass,
+        }
+    }
+    fn drop(&mut self, why: DropReason) {
+        self.out.shared.counters.drop(why);
+    }
+}
+
+/// A worker's own things.
+pub(crate) struct Worker {
+    id: WorkerId,
+    shared: Arc<Shared>,
+    out: Out,
+    flows: FlowTable,
+    rx: Vec<RxSlot>,
+    epoll: Option<Epoll>,
+    next_key: u64,
+    batch: Batch,
+    keys: Option<Box<[FlowKey; BATCH_SIZE]>>,
+    rooms: Vec<(u32, VecDeque<Waiting>)>,
+    waiting: usize,
+    started: Instant,
+    now_ms: u64,
+    budget_percent: u64,
+    credit: i64,
+    max_credit: i64,
+    last_refill: u64,
+    /// Packets that hit and missed, decaying.
+    recent: (u64, u64),
+    done: u64,
+    stop: bool,
+}
+
+/// How a worker is set up.
+pub(crate) struct Setup {
+    pub id: WorkerId,
+    pub shared: Arc<Shared>,
+    pub handler: Arc<dyn UpcallHandler>,
+    pub flow_limit: usize,
+    pub emc_entries: usize,
+    pub budget_percent: u32,
+    pub tsc_hz: u64,
+    pub started: Instant,
+    pub secret: [u64; 4],
+    pub polls: bool,
+}
+
+impl Worker {
+    pub fn new(s: Setup) -> std::io::Result<Self> {
+        let epoll = if s.polls {
+            None
+        } else {
+            let e = Epoll::new()?;
+            e.add(s.shared.wake.as_raw_fd(), WAKE_TAG)?;
+            Some(e)
+        };
+        Ok(Self {
+            id: s.id,
+            out: Out {
+                tx: Vec::new(),
+                dirty: Vec::new(),
+                recirc: VecDeque::new(),
+                meters: HashMap::new(),
+                shared: s.shared.clone(),
+                handler: s.handler,
+                worker: s.id,
+                now_ns: 0,
+                scratch: Verdict::default(),
+            },
+            shared: s.shared,
+            flows: FlowTable::new(s.flow_limit, s.emc_entries, s.secret),
+            rx: Vec::new(),
+            epoll,
+            next_key: 0,
+            batch: Batch::new(),
+            keys: None,
+            rooms: Vec::new(),
+            waiting: 0,
+            started: s.started,
+            now_ms: 0,
+            budget_percent: u64::from(s.budget_percent),
+            credit: 0,
+            max_credit: (s.tsc_hz / 500) as i64,
+            last_refill: tsc(),
+            recent: (0, 0),
+            done: 0,
+            stop: false,
+        })
+    }
+
+    /// Runs until stopped.
+    pub fn run(&mut self) {
+        if self.epoll.is_some() {
+            self.run_epoll();
+        } else {
+            self.run_polling();
+        }
+    }
+
+    fn run_polling(&mut self) {
+        while !self.stop {
+            self.commands();
+            let t = tsc();
+            self.refill(t);
+            let mut n = self.serve_rooms();
+            if self.rx.is_empty() && n == 0 {
+                std::thread::sleep(std::time::Duration::from_micros(200));
+                continue;
+            }
+            for i in 0..self.rx.len() {
+                n += self.poll(i);
+            }
+            if n > 0 || !self.out.dirty.is_empty() {
+                self.out.flush();
+            } else {
+                std::hint::spin_loop();
+            }
+            self.account(t, n);
+        }
+    }
+
+    fn run_epoll(&mut self) {
+        while !self.stop {
+            self.commands();
+            let c = self.shared.clone();
+            let mut timeout = 0;
+            if self.waiting == 0 && !self.rx.iter().any(|r| r.ready) {
+                c.asleep.store(true, Ordering::SeqCst);
+                fence(Ordering::SeqCst);
+                if c.sent.load(Ordering::SeqCst) != self.done {
+                    c.asleep.store(false, Ordering::SeqCst);
+                    continue;
+                }
+                timeout = -1;
+            }
+            if let Some(e) = self.epoll.take() {
+                e.wait(timeout, |key| {
+                    if key == WAKE_TAG {
+                        sys::eventfd_drain(&c.wake);
+                        c.kicked.store(false, Ordering::SeqCst);
+                    } else if let Some(r) = self.rx.iter_mut().find(|r| r.key == key) {
+                        r.ready = true;
+                    }
+                });
+                self.epoll = Some(e);
+            }
+            c.asleep.store(false, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            self.commands();
+            let t = tsc();
+            self.refill(t);
+            let mut n = self.serve_rooms();
+            for i in 0..self.rx.len() {
+                if self.rx[i].ready {
+                    let got = self.poll(i);
+                    // A full batch: there may be more. Otherwise epoll tells.
+                    self.rx[i].ready = got == BATCH_SIZE;
+                    n += got;
+                }
+            }
+            self.out.flush();
+            self.account(t, n);
+        }
+    }
+
+    fn account(&self, since: u64, packets: usize) {
+        let c = &self.shared.counters;
+        let spent = tsc().wrapping_sub(since);
+        if packets > 0 {
+            c.busy_cycles.add(spent);
+            c.busy_iterations.add(1);
+        } else {
+            c.idle_cycles.add(spent);
+            c.idle_iterations.add(1);
+        }
+    }
+
+    fn refill(&mut self, now: u64) {
+        let passed = now.wrapping_sub(self.last_refill);
+        self.last_refill = now;
+        let add = (passed.min(1 << 40) * self.budget_percent / 100) as i64;
+        self.credit = (self.credit.saturating_add(add)).min(self.max_credit);
+        if self.recent.0 + self.recent.1 > 100_000 {
+            self.recent.0 /= 2;
+            self.recent.1 /= 2;
+        }
+    }
+
+    fn tick(&mut self) {
+        let ns = self.started.elapsed().as_nanos() as u64;
+        self.out.now_ns = ns;
+        self.now_ms = ns / 1_000_000 + 1;
+    }
+
+    #[inline]
+    fn commands(&mut self) {
+        if self.shared.sent.load(Ordering::SeqCst) != self.done {
+            self.handle_commands();
+        }
+    }
+
+    #[inline(never)]
+    fn handle_commands(&mut self) {
+        self.tick();
+        while self.shared.sent.load(Ordering::SeqCst) != self.done {
+            if let Some(c) = self.shared.commands.pop() {
+                self.command(c);
+                self.done += 1;
+                self.shared.counters.commands.add(1);
+            }
+        }
+        self.recirculate();
+        self.out.flush();
+        self.publish_sizes();
+        self.shared.done.store(self.done, Ordering::SeqCst);
+    }
+
+    fn publish_sizes(&self) {
+        use crate::stats::Counter;
+        let c = &self.shared.counters;
+        let set = |to: &Counter, n: u64| to.add(n.wrapping_sub(to.get()));
+        set(&c.megaflows, self.flows.len() as u64);
+        set(&c.subtables, self.flows.subtables() as u64);
+    }
+
+    fn command(&mut self, c: Command) {
+        match c {
+            Command::AddTxq { port, txq } => {
+                let at = port as usize;
+                if self.out.tx.len() <= at {
+                    self.out.tx.resize_with(at + 1, || None);
+                }
+                self.out.tx[at] = Some(TxSlot { txq, batch: Batch::new(), dirty: false });
+            }
+            Command::AddRxq { port, index, rxq, load } => {
+                self.next_key += 1;
+                let key = self.next_key;
+                if let (Some(e), Some(fd)) = (&self.epoll, rxq.fd()) {
+                    if let Err(err) = e.add(fd, key) {
+                        tracing::error!("receive queue {index} of datapath port {port} cannot be watched: {err}");
+                    }
+                }
+                // Ready at first: packets may wait already.
+                self.rx.push(RxSlot { port, index, rxq, load, ready: true, key });
+            }
+            Command::TakeRxq { port, index, reply } => {
+                let at = self.rx.iter().position(|r| r.port == port && r.index == index);
+                let _ = reply.send(at.map(|at| self.take_rxq(at)));
+            }
+            Command::DelPort { port, reply } => {
+                let mut dead = Vec::new();
+                while let Some(at) = self.rx.iter().position(|r| r.port == port) {
+                    dead.push(Dead::Rxq(self.take_rxq(at)));
+                }
+                self.out.flush();
+                if let Some(t) = self.out.tx.get_mut(port as usize).and_then(Option::take) {
+                    dead.push(Dead::Txq(t.txq));
+                }
+                if let Some(at) = self.rooms.iter().position(|(p, _)| *p == port) {
+                    let (_, room) = self.rooms.remove(at);
+                    self.waiting -= room.len();
+                    for _ in room {
+                        self.shared.counters.drop(DropReason::NoSuchPort);
+                    }
+                }
+                let _ = reply.send(dead);
+            }
+            Command::Execute { frame, in_port, actions } => {
+                let p = Packet::from_bytes(&frame);
+                let mut key = FlowKey::ZERO;
+                let l = extract(p.data(), in_port, 0, &mut key);
+                self.run_program(&Program::new(actions, POLICY_REASONS as u16 - 1), p, &key, l, 0);
+                self.recirculate();
+            }
+            Command::Update { token, program } => {
+                self.flows.update(token, program);
+            }
+            Command::Remove { token } => {
+                self.flows.remove(token);
+            }
+            Command::Meter { id, meter } => {
+                match meter {
+                    Some(m) => self.out.meters.insert(id.0, m),
+                    None => self.out.meters.remove(&id.0),
+                };
+            }
+            Command::Dump { from, max, reply } => {
+                let _ = reply.send(self.dump(from, max));
+            }
+            Command::FlowLimit(n) => self.flows.limit = n.max(1),
+            Command::Nothing => {}
+            Command::Stop => self.stop = true,
+        }
+    }
+
+    fn take_rxq(&mut self, at: usize) -> Box<dyn Rxq> {
+        let r = self.rx.remove(at);
+        if let (Some(e), Some(fd)) = (&self.epoll, r.rxq.fd()) {
+            e.del(fd);
+        }
+        r.rxq
+    }
+
+    fn dump(&self, from: u32, max: u32) -> (Vec<MegaflowDump>, Option<u32>) {
+        let mut v = Vec::new();
+        let mut at = from;
+        // Bounded by slots looked at, so that a dump never stalls packets for long.
+        let end = self.flows.slots().min(from.saturating_add(max));
+        while at < end {
+            if let Some(f) = self.flows.slot(at) {
+                let s = f.stats();
+                v.push(MegaflowDump {
+                    worker: self.id,
+                    token: f.token(),
+                    key: f.key(),
+                    mask: self.flows.mask_of(f),
+                    actions: f.program().actions.clone(),
+                    packets: s.packets.load(Ordering::Relaxed),
+                    bytes: s.bytes.load(Ordering::Relaxed),
+                    used_ms: s.used_ms.load(Ordering::Relaxed),
+                    tcp_flags: s.tcp_flags.load(Ordering::Relaxed) as u16,
+                });
+            }
+            at += 1;
+        }
+        (v, (at < self.flows.slots()).then_some(at))
+    }
+
+    /// One batch of one queue.
+    fn poll(&mut self, i: usize) -> usize {
+        let slot = &mut self.rx[i];
+        let port = slot.port;
+        let mut batch = std::mem::take(&mut self.batch);
+        let t = tsc();
+        let n = slot.rxq.recv(&mut batch);
+        if n == 0 {
+            self.batch = batch;
+            return 0;
+        }
+        let c = &self.shared.counters;
+        c.rx_packets.add(n as u64);
+        c.rx_batches.add(1);
+        c.rx_bytes.add(batch.as_slice().iter().map(|p| p.len() as u64).sum());
+        let after = tsc();
+        c.stage_cycles[0].add(after.wrapping_sub(t));
+        self.tick();
+        self.process(&mut batch, port, |_| 0, 0);
+        self.batch = batch;
+        self.recirculate();
+        let load = &self.rx[i].load;
+        load.store(load.load(Ordering::Relaxed) + tsc().wrapping_sub(t), Ordering::Relaxed);
+        n
+    }
+
+    /// Extract, look up, act: on a batch of one in_port. `recirc` gives each packet's recirculation id.
+    fn process(&mut self, batch: &mut Batch, in_port: u32, recirc: impl Fn(usize) -> u32, depth: u32) {
+        let n = batch.len();
+        let t0 = tsc();
+        let mut layouts = [Layout::default(); BATCH_SIZE];
+        let mut keys = self.keys.take().unwrap_or_else(fresh_keys);
+        for (i, p) in batch.as_slice().iter().enumerate() {
+            layouts[i] = extract(p.data(), in_port, recirc(i), &mut keys[i]);
+        }
+        let t1 = tsc();
+        let mut ids = [NONE; BATCH_SIZE];
+        let counts = self.flows.lookup_batch(in_port, &keys[..n], &mut ids);
+        let t2 = tsc();
+        let generation = self.flows.generation;
+        let hits = u64::from(counts.emc_hits + counts.walk_hits);
+        {
+            let c = &self.shared.counters;
+            c.emc_hits.add(u64::from(counts.emc_hits));
+            c.megaflow_hits.add(u64::from(counts.walk_hits));
+            c.subtables_probed.add(u64::from(counts.probed));
+            c.misses.add(n as u64 - hits);
+            c.stage_cycles[1].add(t1.wrapping_sub(t0));
+            c.stage_cycles[2].add(t2.wrapping_sub(t1));
+        }
+        self.recent.0 += hits;
+        self.recent.1 += n as u64 - hits;
+        for (i, p) in batch.drain().enumerate() {
+            let (key, l) = (&keys[i], layouts[i]);
+            if l.no_type && p.len() < 14 {
+                self.shared.counters.drop(DropReason::TooShort);
+                continue;
+            }
+            let mut id = ids[i];
+            if id != NONE && self.flows.generation != generation && !self.flows.verify(id, key) {
+                id = NONE;
+            }
+            if id == NONE {
+                self.miss(p, key, l, depth);
+                continue;
+            }
+            self.hit(id, p, key, l, depth);
+        }
+        self.keys = Some(keys);
+        self.shared.counters.stage_cycles[3].add(tsc().wrapping_sub(t2));
+    }
+
+    #[inline]
+    fn hit(&mut self, id: u32, p: Packet, key: &FlowKey, l: Layout, depth: u32) {
+        let Some(f) = self.flows.slot(id) else { return };
+        let s = f.stats();
+        credit(s, p.len(), self.now_ms, key);
+        let program = f.program();
+        match &program.shape {
+            Shape::Output(port) => self.out.send(*port, p),
+            Shape::Drop => drop_policy(&self.shared.counters, program.drop_reason),
+            Shape::Ops(ops) => {
+                if program.is_exception(&p, &l) {
+                    self.exception(p, key, l, depth);
+                    return;
+                }
+                if !execute(ops, p, l, &mut Running { out: &mut self.out, key, depth }) {
+                    drop_policy(&self.shared.counters, program.drop_reason);
+                }
+            }
+        }
+    }
+
+    fn run_program(&mut self, program: &Program, p: Packet, key: &FlowKey, l: Layout, depth: u32) {
+        match &program.shape {
+            Shape::Output(port) => self.out.send(*port, p),
+            Shape::Drop => drop_policy(&self.shared.counters, program.drop_reason),
+            Shape::Ops(ops) => {
+                if !execute(ops, p, l, &mut Running { out: &mut self.out, key, depth }) {
+                    drop_policy(&self.shared.counters, program.drop_reason);
+                }
+            }
+        }
+    }
+
+    /// Upcalls are free while nothing competes with them.
+    fn may_upcall(&self) -> bool {
+        self.credit > 0 || self.recent.0 < self.recent.1 * 64
+    }
+
+    #[inline(never)]
+    fn miss(&mut self, p: Packet, key: &FlowKey, l: Layout, depth: u32) {
+        let in_port = key.in_port();
+        if self.waiting > 0 || !self.may_upcall() {
+            let room = self.rooms.iter().position(|(port, r)| *port == in_port && !r.is_empty());
+            if room.is_some() || !self.may_upcall() {
+                self.wait(p, key, l, depth);
+                return;
+            }
+        }
+        self.resolve(p, key, l, depth);
+    }
+
+    fn wait(&mut self, packet: Packet, key: &FlowKey, layout: Layout, depth: u32) {
+        let in_port = key.in_port();
+        let at = match self.rooms.iter().position(|(port, _)| *port == in_port) {
+            Some(at) => at,
+            None => {
+                self.rooms.push((in_port, VecDeque::new()));
+                self.rooms.len() - 1
+            }
+        };
+        let room = &mut self.rooms[at].1;
+        if room.len() >= ROOM {
+            self.shared.counters.drop(DropReason::UpcallBudget);
+            return;
+        }
+        room.push_back(Waiting { packet, key: Box::new(*key), layout, depth });
+        self.waiting += 1;
+    }
+
+    /// One packet of each waiting room in turn, while upcalls may be made.
+    fn serve_rooms(&mut self) -> usize {
+        if self.waiting == 0 {
+            return 0;
+        }
+        self.tick();
+        let mut served = 0;
+        let mut at = 0;
+        while self.waiting > 0 && served < BATCH_SIZE && self.may_upcall() {
+            at %= self.rooms.len().max(1);
+            if let Some(w) = self.rooms.get_mut(at).and_then(|r| r.1.pop_front()) {
+                self.waiting -= 1;
+                served += 1;
+                self.resolve(w.packet, &w.key, w.layout, w.depth);
+            }
+            at += 1;
+        }
+        // The next round begins with another port.
+        if !self.rooms.is_empty() {
+            self.rooms.rotate_left(1);
+        }
+        self.recirculate();
+        served
+    }
+
+    /// A packet that missed: perhaps its megaflow has come meanwhile, else ask the handler.
+    fn resolve(&mut self, mut p: Packet, key: &FlowKey, l: Layout, depth: u32) {
+        let id = self.flows.lookup_one(key);
+        if id != NONE {
+            self.hit(id, p, key, l, depth);
+            return;
+        }
+        let t = tsc();
+        let mut v = self.upcall(Reason::Miss, &mut p, key);
+        let program = Arc::new(Program::new(std::mem::take(&mut v.actions), v.drop_reason));
+        if v.install {
+            let stats = Arc::<MegaflowStats>::default();
+            credit(&stats, p.len(), self.now_ms, key);
+            let ins = self.flows.insert(key, &v.mask, program.clone(), stats.clone(), v.token);
+            if let Some(token) = ins.evicted {
+                self.shared.counters.evictions.add(1);
+                self.out.handler.evicted(self.id, token);
+            }
+            self.out.handler.installed(self.id, v.token, stats);
+            self.publish_sizes();
+        }
+        self.out.scratch = v;
+        let spent = tsc().wrapping_sub(t);
+        self.shared.counters.upcall_cycles.add(spent);
+        self.credit = self.credit.saturating_sub(spent as i64).max(-self.max_credit);
+        if program.is_exception(&p, &l) {
+            self.exception(p, key, l, depth);
+        } else {
+            self.run_program(&program, p, key, l, depth);
+        }
+    }
+
+    fn upcall(&mut self, reason: Reason, p: &mut Packet, key: &FlowKey) -> Verdict {
+        self.shared.counters.upcalls.add(1);
+        let mut v = std::mem::take(&mut self.out.scratch);
+        v.mask = FlowKey::ZERO;
+        v.actions.clear();
+        v.install = false;
+        v.drop_reason = 0;
+        self.out.handler.upcall(self.id, reason, key, p.data(), &mut v);
+        v
+    }
+
+    /// The packet cannot follow its megaflow's program (TTL): translated by itself.
+    #[inline(never)]
+    fn exception(&mut self, mut p: Packet, key: &FlowKey, l: Layout, depth: u32) {
+        self.shared.counters.exceptions.add(1);
+        let mut v = self.upcall(Reason::Exception, &mut p, key);
+        let program = Program::new(std::mem::take(&mut v.actions), v.drop_reason);
+        self.out.scratch = v;
+        self.run_program(&program, p, key, l, depth);
+    }
+
+    /// Looks packets up again whose programs asked for it.
+    fn recirculate(&mut self) {
+        while let Some(&(_, in_port, _, depth)) = self.out.recirc.front() {
+            let mut batch = Batch::new();
+            let mut ids = [0u32; BATCH_SIZE];
+            while !batch.is_full() {
+                match self.out.recirc.front() {
+                    Some((_, p, _, d)) if *p == in_port && *d == depth => {}
+                    _ => break,
+                }
+                if let Some((p, _, id, _)) = self.out.recirc.pop_front() {
+                    ids[batch.len()] = id;
+                    batch.push(p);
+                }
+            }
+            self.shared.counters.recirculated.add(batch.len() as u64);
+            self.process(&mut batch, in_port, |i| ids[i], depth);
+        }
+    }
+}
+
+fn fresh_keys() -> Box<[FlowKey; BATCH_SIZE]> {
+    Box::new([FlowKey::ZERO; BATCH_SIZE])
+}
+
+#[inline]
+fn credit(s: &MegaflowStats, bytes: usize, now_ms: u64, key: &FlowKey) {
+    let add = |c: &AtomicU64, n: u64| c.store(c.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    add(&s.packets, 1);
+    add(&s.bytes, bytes as u64);
+    s.used_ms.store(now_ms, Ordering::Relaxed);
+    let flags = u64::from(key.u16(off::TCP_FLAGS));
+    if flags != 0 {
+        s.tcp_flags.store(s.tcp_flags.load(Ordering::Relaxed) | flags, Ordering::Relaxed);
+    }
+}
+
+#[inline]
+fn drop_policy(c: &WorkerCounters, reason: u16) {
+    c.drop(DropReason::Policy);
+    c.policy_drops[usize::from(reason).min(POLICY_REASONS - 1)].add(1);
+}

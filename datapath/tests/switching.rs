@@ -1,0 +1,325 @@
+//! Whole workers between dummy ports, with a small handler in the place of ofproto.
+
+use datapath::flow_key::off;
+use datapath::meter::{BandConfig, BandKind, MeterConfig};
+use datapath::packet::Packet;
+use datapath::port::dummy::{DummyPort, Wire};
+use datapath::upcall::{MegaflowStats, Reason, UpcallHandler, Verdict, WorkerId};
+use datapath::{Datapath, DatapathConfig, DpAction, DpMeterId, FlowKey, FlowMask, KeyPatch, PortId};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+type Decide = Box<dyn Fn(Reason, &FlowKey, &mut Verdict) + Send + Sync>;
+
+struct Handler {
+    decide: Mutex<Arc<Decide>>,
+    tokens: AtomicU64,
+    installed: Mutex<HashMap<u64, (WorkerId, Arc<MegaflowStats>)>>,
+    evicted: Mutex<Vec<u64>>,
+    actions: Mutex<Vec<(u64, Vec<u8>)>>,
+    upcalls: AtomicU64,
+}
+
+impl UpcallHandler for Handler {
+    fn upcall(&self, _: WorkerId, reason: Reason, key: &FlowKey, frame: &[u8], out: &mut Verdict) {
+        self.upcalls.fetch_add(1, Ordering::Relaxed);
+        if let Reason::Action(token) = reason {
+            self.actions.lock().unwrap().push((token, frame.to_vec()));
+            return;
+        }
+        out.token = self.tokens.fetch_add(1, Ordering::Relaxed) + 1;
+        let decide = self.decide.lock().unwrap().clone();
+        decide(reason, key, out);
+    }
+    fn installed(&self, worker: WorkerId, token: u64, stats: Arc<MegaflowStats>) {
+        self.installed.lock().unwrap().insert(token, (worker, stats));
+    }
+    fn evicted(&self, _: WorkerId, token: u64) {
+        self.evicted.lock().unwrap().push(token);
+    }
+}
+
+struct Rig {
+    dp: Datapath,
+    handler: Arc<Handler>,
+    wires: Vec<Arc<Wire>>,
+    ids: Vec<PortId>,
+}
+
+fn rig(config: DatapathConfig, ports: usize, polled: bool, decide: Decide) -> Rig {
+    let handler = Arc::new(Handler {
+        decide: Mutex::new(Arc::new(decide)),
+        tokens: AtomicU64::new(0),
+        installed: Mutex::default(),
+        evicted: Mutex::default(),
+        actions: Mutex::default(),
+        upcalls: AtomicU64::new(0),
+    });
+    let dp = Datapath::new(config, handler.clone()).unwrap();
+    let (mut wires, mut ids) = (Vec::new(), Vec::new());
+    for i in 0..ports {
+        let name = format!("p{i}");
+        let port = if polled { DummyPort::polled(&name) } else { DummyPort::new(&name) };
+        wires.push(port.wire());
+        ids.push(dp.add_port_object(Box::new(port)).unwrap());
+    }
+    Rig { dp, handler, wires, ids }
+}
+
+impl Rig {
+    fn inject(&self, port: usize, frame: &[u8]) {
+        self.wires[port].inject(Packet::from_bytes(frame));
+    }
+    /// The next frame out of a port.
+    fn expect(&self, port: usize) -> Vec<u8> {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(f) = self.wires[port].take() {
+                return f;
+            }
+            assert!(Instant::now() < end, "no frame out of port {port}: {:?}", self.dp.drops());
+            std::thread::yield_now();
+        }
+    }
+    fn wait(&self, what: &str, f: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !f(self) {
+            assert!(Instant::now() < end, "never: {what}");
+            std::thread::yield_now();
+        }
+    }
+    fn counter(&self, name: &str) -> u64 {
+        let all = self.dp.worker_stats();
+        all.iter().flat_map(|w| &w.counters).filter(|(n, _)| *n == name).map(|(_, v)| v).sum()
+    }
+    fn dropped(&self, word: &str) -> u64 {
+        self.dp.drops().iter().find(|(r, _)| r.word() == word).unwrap().1
+    }
+}
+
+fn udp(dst: u32, ttl: u8, port: u16) -> Vec<u8> {
+    let mut f = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, ttl, 17, 0, 0, 10, 0, 0, 1];
+    f.extend(dst.to_be_bytes());
+    f.extend([0x12, 0x34]);
+    f.extend(port.to_be_bytes());
+    f.resize(60, 0);
+    f
+}
+
+fn mask(fields: &[(usize, usize)]) -> FlowMask {
+    let mut m = FlowMask::ZERO;
+    for (at, n) in fields {
+        m.bytes_mut()[*at..at + n].fill(0xff);
+    }
+    m
+}
+
+/// Port by the last byte of the destination; drops 99.
+fn by_destination() -> Decide {
+    Box::new(|reason, key, v| {
+        v.mask = mask(&[(off::ETH_TYPE, 2), (off::IPV4_DST, 4), (off::IP_TTL, 0)]);
+        v.install = reason == Reason::Miss;
+        let dst = key.byte(off::IPV4_DST + 3);
+        if dst == 99 {
+            v.drop_reason = 3;
+        } else {
+            v.actions.push(DpAction::Output(PortId(u32::from(dst))));
+        }
+    })
+}
+
+fn forwards(polled: bool) {
+    let r = rig(DatapathConfig::default(), 3, polled, by_destination());
+    for i in 0..200u16 {
+        r.inject(0, &udp(0x0a00_0002, 64, i));
+        r.inject(0, &udp(0x0a00_0003, 64, i));
+        r.inject(0, &udp(0x0a00_0063, 64, i));
+    }
+    for i in 0..200u16 {
+        assert_eq!(r.expect(1), udp(0x0a00_0002, 64, i), "in order, unchanged");
+        assert_eq!(r.expect(2), udp(0x0a00_0003, 64, i));
+    }
+    r.wait("all counted", |r| r.dropped("policy") == 200);
+    assert_eq!(r.handler.upcalls.load(Ordering::Relaxed), 3, "one upcall a megaflow");
+    assert_eq!(r.dp.policy_drops()[3], 200);
+    let flows = r.dp.dump_megaflows();
+    assert_eq!(flows.len(), 3);
+    assert!(flows.iter().all(|f| f.packets == 200 && f.bytes == 200 * 60 && f.used_ms > 0));
+    assert_eq!((r.counter("rx_packets"), r.counter("tx_packets")), (600, 400));
+    let stats = r.dp.port_stats(r.ids[0]).unwrap();
+    assert_eq!((stats.rx_packets, r.dp.port_stats(r.ids[1]).unwrap().tx_packets), (600, 200));
+}
+
+#[test]
+fn the_epoll_worker_forwards_in_order_and_counts() {
+    forwards(false);
+}
+
+#[test]
+fn a_polling_worker_forwards_in_order_and_counts() {
+    forwards(true);
+}
+
+#[test]
+fn nothing_older_decides_after_synchronize() {
+    for polled in [false, true] {
+        let r = rig(DatapathConfig::default(), 3, polled, by_destination());
+        r.inject(0, &udp(0x0a00_0002, 64, 1));
+        r.expect(1);
+        for round in 0..300u32 {
+            let (worker, token) = {
+                let all = r.handler.installed.lock().unwrap();
+                let (token, (worker, _)) = all.iter().max_by_key(|(t, _)| **t).unwrap();
+                (*worker, *token)
+            };
+            let to = 1 + round % 2;
+            if round % 3 == 2 {
+                // Removed: the next packet asks again, and the new tables say `to`.
+                *r.handler.decide.lock().unwrap() = Arc::new(Box::new(move |_: Reason, _: &FlowKey, v: &mut Verdict| {
+                    v.mask = mask(&[(off::IPV4_DST, 4)]);
+                    v.install = true;
+                    v.actions.push(DpAction::Output(PortId(to + 1)));
+                }) as Decide);
+                r.dp.remove_megaflow(worker, token);
+            } else {
+                r.dp.update_megaflow(worker, token, vec![DpAction::Output(PortId(to + 1))], 0);
+            }
+            r.dp.synchronize();
+            r.inject(0, &udp(0x0a00_0002, 64, round as u16));
+            assert_eq!(r.expect(to as usize), udp(0x0a00_0002, 64, round as u16), "round {round}");
+        }
+    }
+}
+
+#[test]
+fn recirculation_exceptions_and_the_handler_see_the_packet() {
+    let decide: Decide = Box::new(|reason, key, v| {
+        v.mask = mask(&[(off::ETH_TYPE, 2), (off::RECIRC_ID, 4)]);
+        v.install = true;
+        v.actions = match (reason, key.u32(off::RECIRC_ID)) {
+            (Reason::Exception, _) => vec![DpAction::Userspace(77)],
+            (_, 0) => vec![DpAction::DecNwTtl, DpAction::PushMpls { eth_type: 0x8847, lse: 0x1140 }, DpAction::Recirc(5)],
+            (_, 5) => {
+                let (mut value, mut m) = (FlowKey::ZERO, FlowMask::ZERO);
+                value.set(off::ETH_DST, [6; 6]);
+                m.set(off::ETH_DST, [0xff; 6]);
+                assert_eq!(key.u16(off::ETH_TYPE), 0x8847, "extracted again");
+                vec![DpAction::Set(Box::new(KeyPatch { value, mask: m })), DpAction::Output(PortId(2))]
+            }
+            _ => vec![DpAction::Recirc(key.u32(off::RECIRC_ID) + 1)],
+        };
+    });
+    let r = rig(DatapathConfig::default(), 2, false, decide);
+    r.inject(0, &udp(0x0a00_0002, 64, 1));
+    let f = r.expect(1);
+    assert_eq!((&f[..6], &f[12..18], f[18 + 8]), (&[6u8; 6][..], &[0x88, 0x47, 0, 0, 0x11, 0x40][..], 63));
+    r.inject(0, &udp(0x0a00_0002, 1, 2));
+    r.wait("the handler has it", |r| r.handler.actions.lock().unwrap().len() == 1);
+    assert_eq!(r.handler.actions.lock().unwrap()[0], (77, udp(0x0a00_0002, 1, 2)), "unchanged by the program that it could not follow");
+    // A loop ends.
+    r.dp.execute(&udp(1, 64, 1), r.ids[0], vec![DpAction::Recirc(100)]);
+    r.wait("the loop was cut", |r| r.dropped("recirc_limit") == 1);
+}
+
+#[test]
+fn packet_outs_keep_their_order_and_floods_copy() {
+    let r = rig(DatapathConfig::default(), 3, false, by_destination());
+    for i in 0..100 {
+        let flood = vec![DpAction::Output(r.ids[1]), DpAction::PushVlan { tpid: 0x8100, tci: 7 }, DpAction::Output(r.ids[2])];
+        r.dp.execute(&udp(5, 64, i), r.ids[0], flood);
+    }
+    for i in 0..100 {
+        assert_eq!(r.expect(1), udp(5, 64, i));
+        assert_eq!(r.expect(2)[12..16], [0x81, 0, 0, 7]);
+    }
+    r.dp.execute(&udp(5, 64, 0), r.ids[0], vec![DpAction::Output(PortId(999))]);
+    r.wait("counted", |r| r.dropped("no_such_port") == 1);
+}
+
+#[test]
+fn ports_come_and_go_while_packets_flow() {
+    for polled in [false, true] {
+        let mut r = rig(DatapathConfig::default(), 2, polled, by_destination());
+        for round in 0..20 {
+            let name = "late".to_owned();
+            let port = if polled { DummyPort::polled(&name) } else { DummyPort::new(&name) };
+            let wire = port.wire();
+            let id = r.dp.add_port_object(Box::new(port)).unwrap();
+            assert!(r.dp.add_port_object(Box::new(DummyPort::new("late"))).is_err());
+            r.inject(0, &udp(id.0, 64, round));
+            r.wires.push(wire.clone());
+            assert_eq!(r.expect(r.wires.len() - 1), udp(id.0, 64, round));
+            wire.inject(Packet::from_bytes(&udp(2, 64, round)));
+            assert_eq!(r.expect(1), udp(2, 64, round));
+            r.dp.del_port(id).unwrap();
+            assert!(r.dp.port_info(id).is_none() && r.dp.del_port(id).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_meter_drops_under_its_name() {
+    let decide: Decide = Box::new(|_, _, v| {
+        v.install = true;
+        v.actions = vec![DpAction::Meter(DpMeterId(1)), DpAction::Output(PortId(2))];
+    });
+    let r = rig(DatapathConfig::default(), 2, false, decide);
+    let band = BandConfig { kind: BandKind::Drop, rate: 1, burst: 10 };
+    r.dp.set_meter(DpMeterId(1), &MeterConfig { pktps: true, bands: vec![band] });
+    r.dp.synchronize();
+    for i in 0..100 {
+        r.inject(0, &udp(2, 64, i));
+    }
+    r.wait("all arrived", |r| r.dp.meter_stats(DpMeterId(1)).unwrap().input.packets == 100);
+    r.wait("all accounted", |r| r.dropped("meter") + r.dp.port_stats(r.ids[1]).unwrap().tx_packets == 100);
+    let dropped = r.dp.meter_stats(DpMeterId(1)).unwrap().bands[0].packets;
+    assert!((80..=90).contains(&dropped) && r.dropped("meter") == dropped, "{dropped}");
+}
+
+#[test]
+fn the_flow_limit_evicts_a_few_and_never_all() {
+    let decide: Decide = Box::new(|_, _, v| {
+        v.mask = mask(&[(off::TP_DST, 2)]);
+        v.install = true;
+        v.actions = vec![DpAction::Output(PortId(2))];
+    });
+    let config = DatapathConfig { flow_limit: 100, ..DatapathConfig::default() };
+    let r = rig(config, 2, false, decide);
+    for i in 0..1000 {
+        r.inject(0, &udp(2, 64, i));
+        r.expect(1);
+        assert!(r.dp.port_stats(r.ids[1]).unwrap().tx_packets == u64::from(i) + 1);
+    }
+    r.wait("counted", |r| r.counter("evictions") == 900);
+    assert_eq!(r.dp.dump_megaflows().len(), 100);
+    let evicted = r.handler.evicted.lock().unwrap().clone();
+    let all: u64 = r.handler.installed.lock().unwrap().values().map(|(_, s)| s.packets.load(Ordering::Relaxed)).sum();
+    assert_eq!((evicted.len(), all), (900, 1000), "counters survive eviction");
+}
+
+#[test]
+fn a_storm_on_one_port_leaves_the_others_their_upcalls() {
+    let decide: Decide = Box::new(|_, key, v| {
+        v.mask = mask(&[(off::IPV4_DST, 4), (off::TP_DST, 2)]);
+        v.install = true;
+        v.actions = vec![DpAction::Output(PortId(if key.in_port() == 1 { 2 } else { 4 }))];
+    });
+    let r = rig(DatapathConfig::default(), 4, false, decide);
+    // Established traffic competes, so that upcalls are rationed.
+    for _ in 0..20_000u32 {
+        r.inject(2, &udp(7, 64, 7));
+    }
+    for i in 0..5_000u16 {
+        r.inject(0, &udp(1, 64, i));
+    }
+    for i in 0..50u16 {
+        r.inject(2, &udp(9, 64, i));
+    }
+    r.wait("every packet has an end", |r| {
+        let out = r.dp.port_stats(r.ids[1]).unwrap().tx_packets + r.dp.port_stats(r.ids[3]).unwrap().tx_packets;
+        out + r.dropped("upcall_budget") == 25_050
+    });
+    assert_eq!(r.dp.port_stats(r.ids[3]).unwrap().tx_packets, 20_050, "the storm cost the other port nothing");
+}
