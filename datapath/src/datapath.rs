@@ -185,8 +185,7 @@ impl Datapath {
     /// # Errors
     /// A core that cannot be pinned to, an unknown ISA, no file descriptors.
     pub fn new(config: DatapathConfig, handler: Arc<dyn UpcallHandler>) -> Result<Self, PortError> {
-        crate::isa::choose(config.isa.as_deref())
-            .map_err(|what| PortError::config("datapath", what))?;
+        crate::isa::choose(config.isa.as_deref()).map_err(|what| PortError::config("datapath", what))?;
         let events = Arc::new(SegQueue::new());
         let (queue, waker) = (events.clone(), config.waker.clone());
         let monitor = LinkMonitor::start(move |e| {
@@ -263,7 +262,13 @@ impl Datapath {
             Ok(Err(e)) => return Err(err(&format!("pinning to core {}", core.unwrap_or(0)), e)),
             Err(_) => return Err(PortError::system(&name, "starting a thread", "it ended at once")),
         }
-        let w = WorkerHandle { core, shared, sending: Mutex::new(()), thread: Some(thread), cleared: HashMap::new() };
+        let w = WorkerHandle {
+            core,
+            shared,
+            sending: Mutex::new(()),
+            thread: Some(thread),
+            cleared: HashMap::new(),
+        };
         for (id, p) in &mut st.ports {
             w.send(Command::AddTxq { port: *id, txq: p.port.new_txq()? });
         }
@@ -367,7 +372,11 @@ impl Datapath {
         self.state.lock().ports.get(&port.0).map(|p| p.port.xstats()).unwrap_or_default()
     }
 
-    fn with_port(&self, port: PortId, f: impl FnOnce(&mut dyn Port) -> Result<(), PortError>) -> Result<(), PortError> {
+    fn with_port(
+        &self,
+        port: PortId,
+        f: impl FnOnce(&mut dyn Port) -> Result<(), PortError>,
+    ) -> Result<(), PortError> {
         match self.state.lock().ports.get_mut(&port.0) {
             Some(p) => f(p.port.as_mut()),
             None => Err(PortError::NoSuchPort(port.0.to_string())),
@@ -505,7 +514,13 @@ impl Datapath {
                         *n = n.wrapping_sub(w.cleared.get(name).copied().unwrap_or(0));
                     }
                 }
-                WorkerStats { worker: i as u32, core: w.core, counters, tsc_hz: self.tsc_hz, isa: crate::isa::name() }
+                WorkerStats {
+                    worker: i as u32,
+                    core: w.core,
+                    counters,
+                    tsc_hz: self.tsc_hz,
+                    isa: crate::isa::name(),
+                }
             })
             .collect()
     }
@@ -569,7 +584,8 @@ impl Datapath {
             return Err(PortError::NoSuchPort(format!("{} queue {rxq}", port.0)));
         };
         st.workers[to].send(Command::AddRxq { port: port.0, index: rxq, rxq: queue, load });
-        if let Some(q) = st.ports.get_mut(&port.0).and_then(|p| p.queues.iter_mut().find(|q| q.index == rxq)) {
+        if let Some(q) = st.ports.get_mut(&port.0).and_then(|p| p.queues.iter_mut().find(|q| q.index == rxq))
+        {
             q.worker = to;
         }
         Ok(())
@@ -578,7 +594,9 @@ impl Datapath {
     /// Packets the datapath ended, by reason (all of them, zeros too).
     pub fn drops(&self) -> Vec<(DropReason, u64)> {
         let st = self.state.lock();
-        let sum = |r: DropReason| -> u64 { st.workers.iter().map(|w| w.shared.counters.drops[r as usize].get()).sum() };
+        let sum = |r: DropReason| -> u64 {
+            st.workers.iter().map(|w| w.shared.counters.drops[r as usize].get()).sum()
+        };
         let refused = st.old_tx_dropped + st.ports.values().map(|p| p.port.stats().tx_dropped).sum::<u64>();
         DropReason::ALL
             .iter()
@@ -618,9 +636,8 @@ impl Drop for Datapath {
 
 /// The PMD with the fewest queues.
 fn least_loaded(st: &State, more: &[Queue]) -> usize {
-    let of = |w: usize| {
-        st.ports.values().flat_map(|p| &p.queues).chain(more).filter(|q| q.worker == w).count()
-    };
+    let of =
+        |w: usize| st.ports.values().flat_map(|p| &p.queues).chain(more).filter(|q| q.worker == w).count();
     (1..st.workers.len()).min_by_key(|w| of(*w)).unwrap_or(0)
 }
 

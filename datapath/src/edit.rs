@@ -43,8 +43,11 @@ fn put(f: &mut [u8], at: usize, value: &[u8], mask: &[u8]) -> u32 {
     let mut delta = 0;
     let Some(to) = f.get_mut(at..at + value.len()) else { return 0 };
     for ((t, v), m) in to.chunks_exact_mut(2).zip(value.chunks_exact(2)).zip(mask.chunks_exact(2)) {
-        let (old, v, m) =
-            (u16::from_be_bytes([t[0], t[1]]), u16::from_be_bytes([v[0], v[1]]), u16::from_be_bytes([m[0], m[1]]));
+        let (old, v, m) = (
+            u16::from_be_bytes([t[0], t[1]]),
+            u16::from_be_bytes([v[0], v[1]]),
+            u16::from_be_bytes([m[0], m[1]]),
+        );
         let new = (old & !m) | (v & m);
         t.copy_from_slice(&new.to_be_bytes());
         delta += u32::from(!old) + u32::from(new);
@@ -203,7 +206,12 @@ impl SetOp {
                     let at = usize::from(l.payload);
                     let uca = (m[off::PBB_UCA] & 1) << 3;
                     let mask = [uca, m[off::PBB_ISID + 1], m[off::PBB_ISID + 2], m[off::PBB_ISID + 3]];
-                    let value = [(v[off::PBB_UCA] & 1) << 3, v[off::PBB_ISID + 1], v[off::PBB_ISID + 2], v[off::PBB_ISID + 3]];
+                    let value = [
+                        (v[off::PBB_UCA] & 1) << 3,
+                        v[off::PBB_ISID + 1],
+                        v[off::PBB_ISID + 2],
+                        v[off::PBB_ISID + 3],
+                    ];
                     put(p.data_mut(), at, &value, &mask);
                 }
                 L3::Other => {}
@@ -213,7 +221,9 @@ impl SetOp {
 
     fn set_vlan(&self, p: &mut Packet, l: &Layout) {
         let (v, m) = (self.value.bytes(), self.mask.bytes());
-        for (n, (tci, tpid)) in [(off::VLAN0_TCI, off::VLAN0_TPID), (off::VLAN1_TCI, off::VLAN1_TPID)].iter().enumerate() {
+        for (n, (tci, tpid)) in
+            [(off::VLAN0_TCI, off::VLAN0_TPID), (off::VLAN1_TCI, off::VLAN1_TPID)].iter().enumerate()
+        {
             if usize::from(l.n_vlan) > n {
                 let at = 12 + n * 4;
                 put(p.data_mut(), at, &v[*tpid..tpid + 2], &m[*tpid..tpid + 2]);
@@ -690,9 +700,20 @@ mod tests {
     fn random_set(g: &mut Gen) -> SetOp {
         let (mut v, mut m) = (FlowKey::ZERO, FlowMask::ZERO);
         let fields = [
-            (off::ETH_DST, 6), (off::ETH_SRC, 6), (off::VLAN0_TCI, 2), (off::IPV4_SRC, 4), (off::IPV4_DST, 4), (off::TP_SRC, 2),
-            (off::TP_DST, 2), (off::IP_TOS, 1), (off::IP_TTL, 1), (off::IPV6_SRC, 16), (off::IPV6_DST, 16), (off::ND_TARGET, 16),
-            (off::ARP_SHA, 6), (off::IPV6_FLABEL, 4),
+            (off::ETH_DST, 6),
+            (off::ETH_SRC, 6),
+            (off::VLAN0_TCI, 2),
+            (off::IPV4_SRC, 4),
+            (off::IPV4_DST, 4),
+            (off::TP_SRC, 2),
+            (off::TP_DST, 2),
+            (off::IP_TOS, 1),
+            (off::IP_TTL, 1),
+            (off::IPV6_SRC, 16),
+            (off::IPV6_DST, 16),
+            (off::ND_TARGET, 16),
+            (off::ARP_SHA, 6),
+            (off::IPV6_FLABEL, 4),
         ];
         for (at, n) in fields {
             if byte(g) % 3 == 0 {
@@ -709,7 +730,8 @@ mod tests {
     fn checksums_stay_right_under_random_edits() {
         let mut g = Gen::new(100);
         for round in 0..6000 {
-            let proto = [ip_proto::TCP, ip_proto::UDP, ip_proto::SCTP, ip_proto::ICMP, ip_proto::ICMPV6][round % 5];
+            let proto =
+                [ip_proto::TCP, ip_proto::UDP, ip_proto::SCTP, ip_proto::ICMP, ip_proto::ICMPV6][round % 5];
             let v6 = proto == ip_proto::ICMPV6 || (proto != ip_proto::ICMP && bool_of(&mut g));
             let udp_zero = proto == ip_proto::UDP && !v6 && bool_of(&mut g);
             let tags = usize::from(byte(&mut g) % 3);

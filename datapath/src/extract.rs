@@ -392,14 +392,20 @@ pub(crate) mod tests {
         );
         assert_eq!((k.u16(off::VLAN0_TCI), k.u16(off::VLAN0_TPID)), (0x3064, 0x88a8));
         assert_eq!((k.u16(off::VLAN1_TCI), k.u16(off::VLAN1_TPID)), (0x1065, 0x8100));
-        assert_eq!((k.u16(off::TP_SRC), k.u32(off::IPV4_DST), k.get(off::ARP_SHA)), (1, 0x0a00_0002, [2, 0, 0, 0, 0, 1]));
+        assert_eq!(
+            (k.u16(off::TP_SRC), k.u32(off::IPV4_DST), k.get(off::ARP_SHA)),
+            (1, 0x0a00_0002, [2, 0, 0, 0, 0, 1])
+        );
         assert_eq!((l.l3, l.payload, l.n_vlan), (L3::Arp, 22, 2));
     }
 
     #[test]
     fn mpls_and_pbb_end_the_walk() {
         let (k, l) = key_of("020000000002020000000001 8847 00010040 00020140 4500");
-        assert_eq!((k.u32(off::MPLS_LSE), k.u32(off::MPLS_LSE + 4), k.u32(off::MPLS_LSE + 8)), (0x10040, 0x20140, 0));
+        assert_eq!(
+            (k.u32(off::MPLS_LSE), k.u32(off::MPLS_LSE + 4), k.u32(off::MPLS_LSE + 8)),
+            (0x10040, 0x20140, 0)
+        );
         assert_eq!((l.l3, k.u32(off::IPV4_SRC)), (L3::Mpls, 0));
         let (k, l) = key_of("020000000002020000000001 88e7 08123456 020000000003020000000004 0800 4500");
         assert_eq!((k.byte(off::PBB_UCA), k.u32(off::PBB_ISID), l.l3), (1, 0x123456, L3::Pbb));

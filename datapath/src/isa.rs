@@ -31,7 +31,9 @@ pub fn choose(name: Option<&str>) -> Result<(), String> {
         Some("scalar") => Isa::Scalar,
         Some("avx2") => Isa::Avx2,
         Some("avx512") => Isa::Avx512,
-        Some(other) => return Err(format!("unknown instruction set {other:?}; one of auto, avx512, avx2, scalar")),
+        Some(other) => {
+            return Err(format!("unknown instruction set {other:?}; one of auto, avx512, avx2, scalar"))
+        }
     };
     if isa > best() {
         return Err(format!("this machine (or build) has no {name:?}", name = name.unwrap_or("")));

@@ -40,16 +40,47 @@ const WAKE_TAG: u64 = u64::MAX;
 
 /// What control tells a worker.
 pub(crate) enum Command {
-    AddTxq { port: u32, txq: Box<dyn Txq> },
-    AddRxq { port: u32, index: usize, rxq: Box<dyn Rxq>, load: Arc<AtomicU64> },
+    AddTxq {
+        port: u32,
+        txq: Box<dyn Txq>,
+    },
+    AddRxq {
+        port: u32,
+        index: usize,
+        rxq: Box<dyn Rxq>,
+        load: Arc<AtomicU64>,
+    },
     /// Takes one receive queue out (to move it).
-    TakeRxq { port: u32, index: usize, reply: SyncSender<Option<Box<dyn Rxq>>> },
-    DelPort { port: u32, reply: SyncSender<Vec<Dead>> },
-    Execute { frame: Vec<u8>, in_port: u32, actions: Vec<DpAction> },
-    Update { token: u64, program: Arc<Program> },
-    Remove { token: u64 },
-    Meter { id: DpMeterId, meter: Option<Arc<Meter>> },
-    Dump { from: u32, max: u32, reply: SyncSender<(Vec<MegaflowDump>, Option<u32>)> },
+    TakeRxq {
+        port: u32,
+        index: usize,
+        reply: SyncSender<Option<Box<dyn Rxq>>>,
+    },
+    DelPort {
+        port: u32,
+        reply: SyncSender<Vec<Dead>>,
+    },
+    Execute {
+        frame: Vec<u8>,
+        in_port: u32,
+        actions: Vec<DpAction>,
+    },
+    Update {
+        token: u64,
+        program: Arc<Program>,
+    },
+    Remove {
+        token: u64,
+    },
+    Meter {
+        id: DpMeterId,
+        meter: Option<Arc<Meter>>,
+    },
+    Dump {
+        from: u32,
+        max: u32,
+        reply: SyncSender<(Vec<MegaflowDump>, Option<u32>)>,
+    },
     FlowLimit(usize),
     /// Only counts.
     Nothing,
@@ -431,7 +462,9 @@ impl Worker {
                 let key = self.next_key;
                 if let (Some(e), Some(fd)) = (&self.epoll, rxq.fd()) {
                     if let Err(err) = e.add(fd, key) {
-                        tracing::error!("receive queue {index} of datapath port {port} cannot be watched: {err}");
+                        tracing::error!(
+                            "receive queue {index} of datapath port {port} cannot be watched: {err}"
+                        );
                     }
                 }
                 // Ready at first: packets may wait already.

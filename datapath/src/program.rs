@@ -316,9 +316,15 @@ mod tests {
     fn steps_in_order() {
         use DpAction::*;
         let o = |n| Output(PortId(n));
-        assert_eq!(run(vec![o(1), PushVlan { tpid: 0x8100, tci: 1 }, o(2), PopVlan, o(3)]), "out 1 62, out 2 66, out 3 62");
+        assert_eq!(
+            run(vec![o(1), PushVlan { tpid: 0x8100, tci: 1 }, o(2), PopVlan, o(3)]),
+            "out 1 62, out 2 66, out 3 62"
+        );
         assert_eq!(run(vec![Trunc(20), o(1), o(2)]), "out 1 20, out 2 62");
-        assert_eq!(run(vec![Clone(vec![PushVlan { tpid: 0x8100, tci: 1 }, o(2)]), o(1)]), "out 2 66, out 1 62");
+        assert_eq!(
+            run(vec![Clone(vec![PushVlan { tpid: 0x8100, tci: 1 }, o(2)]), o(1)]),
+            "out 2 66, out 1 62"
+        );
         assert_eq!(run(vec![Meter(DpMeterId(1)), Userspace(7)]), "user 7 62");
         assert_eq!(run(vec![Meter(DpMeterId(2)), o(1)]), "drop meter");
         assert_eq!(run(vec![PopVlan, o(1)]), "drop bad_header");

@@ -100,7 +100,9 @@ impl Rig {
 }
 
 fn udp(dst: u32, ttl: u8, port: u16) -> Vec<u8> {
-    let mut f = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, ttl, 17, 0, 0, 10, 0, 0, 1];
+    let mut f = vec![
+        2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, ttl, 17, 0, 0, 10, 0, 0, 1,
+    ];
     f.extend(dst.to_be_bytes());
     f.extend([0x12, 0x34]);
     f.extend(port.to_be_bytes());
@@ -177,11 +179,12 @@ fn nothing_older_decides_after_synchronize() {
             let to = 1 + round % 2;
             if round % 3 == 2 {
                 // Removed: the next packet asks again, and the new tables say `to`.
-                *r.handler.decide.lock().unwrap() = Arc::new(Box::new(move |_: Reason, _: &FlowKey, v: &mut Verdict| {
-                    v.mask = mask(&[(off::IPV4_DST, 4)]);
-                    v.install = true;
-                    v.actions.push(DpAction::Output(PortId(to + 1)));
-                }) as Decide);
+                *r.handler.decide.lock().unwrap() =
+                    Arc::new(Box::new(move |_: Reason, _: &FlowKey, v: &mut Verdict| {
+                        v.mask = mask(&[(off::IPV4_DST, 4)]);
+                        v.install = true;
+                        v.actions.push(DpAction::Output(PortId(to + 1)));
+                    }) as Decide);
                 r.dp.remove_megaflow(worker, token);
             } else {
                 r.dp.update_megaflow(worker, token, vec![DpAction::Output(PortId(to + 1))], 0);
@@ -200,7 +203,11 @@ fn recirculation_exceptions_and_the_handler_see_the_packet() {
         v.install = true;
         v.actions = match (reason, key.u32(off::RECIRC_ID)) {
             (Reason::Exception, _) => vec![DpAction::Userspace(77)],
-            (_, 0) => vec![DpAction::DecNwTtl, DpAction::PushMpls { eth_type: 0x8847, lse: 0x1140 }, DpAction::Recirc(5)],
+            (_, 0) => vec![
+                DpAction::DecNwTtl,
+                DpAction::PushMpls { eth_type: 0x8847, lse: 0x1140 },
+                DpAction::Recirc(5),
+            ],
             (_, 5) => {
                 let (mut value, mut m) = (FlowKey::ZERO, FlowMask::ZERO);
                 value.set(off::ETH_DST, [6; 6]);
@@ -217,7 +224,11 @@ fn recirculation_exceptions_and_the_handler_see_the_packet() {
     assert_eq!((&f[..6], &f[12..18], f[18 + 8]), (&[6u8; 6][..], &[0x88, 0x47, 0, 0, 0x11, 0x40][..], 63));
     r.inject(0, &udp(0x0a00_0002, 1, 2));
     r.wait("the handler has it", |r| r.handler.actions.lock().unwrap().len() == 1);
-    assert_eq!(r.handler.actions.lock().unwrap()[0], (77, udp(0x0a00_0002, 1, 2)), "unchanged by the program that it could not follow");
+    assert_eq!(
+        r.handler.actions.lock().unwrap()[0],
+        (77, udp(0x0a00_0002, 1, 2)),
+        "unchanged by the program that it could not follow"
+    );
     // A loop ends.
     r.dp.execute(&udp(1, 64, 1), r.ids[0], vec![DpAction::Recirc(100)]);
     r.wait("the loop was cut", |r| r.dropped("recirc_limit") == 1);
@@ -227,7 +238,11 @@ fn recirculation_exceptions_and_the_handler_see_the_packet() {
 fn packet_outs_keep_their_order_and_floods_copy() {
     let r = rig(DatapathConfig::default(), 3, false, by_destination());
     for i in 0..100 {
-        let flood = vec![DpAction::Output(r.ids[1]), DpAction::PushVlan { tpid: 0x8100, tci: 7 }, DpAction::Output(r.ids[2])];
+        let flood = vec![
+            DpAction::Output(r.ids[1]),
+            DpAction::PushVlan { tpid: 0x8100, tci: 7 },
+            DpAction::Output(r.ids[2]),
+        ];
         r.dp.execute(&udp(5, 64, i), r.ids[0], flood);
     }
     for i in 0..100 {
@@ -295,7 +310,8 @@ fn the_flow_limit_evicts_a_few_and_never_all() {
     r.wait("counted", |r| r.counter("evictions") == 900);
     assert_eq!(r.dp.dump_megaflows().len(), 100);
     let evicted = r.handler.evicted.lock().unwrap().clone();
-    let all: u64 = r.handler.installed.lock().unwrap().values().map(|(_, s)| s.packets.load(Ordering::Relaxed)).sum();
+    let all: u64 =
+        r.handler.installed.lock().unwrap().values().map(|(_, s)| s.packets.load(Ordering::Relaxed)).sum();
     assert_eq!((evicted.len(), all), (900, 1000), "counters survive eviction");
 }
 
@@ -318,8 +334,13 @@ fn a_storm_on_one_port_leaves_the_others_their_upcalls() {
         r.inject(2, &udp(9, 64, i));
     }
     r.wait("every packet has an end", |r| {
-        let out = r.dp.port_stats(r.ids[1]).unwrap().tx_packets + r.dp.port_stats(r.ids[3]).unwrap().tx_packets;
+        let out =
+            r.dp.port_stats(r.ids[1]).unwrap().tx_packets + r.dp.port_stats(r.ids[3]).unwrap().tx_packets;
         out + r.dropped("upcall_budget") == 25_050
     });
-    assert_eq!(r.dp.port_stats(r.ids[3]).unwrap().tx_packets, 20_050, "the storm cost the other port nothing");
+    assert_eq!(
+        r.dp.port_stats(r.ids[3]).unwrap().tx_packets,
+        20_050,
+        "the storm cost the other port nothing"
+    );
 }

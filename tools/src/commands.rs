@@ -43,7 +43,8 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Commands that a later step brings.
-const NOT_YET: &[&str] = &["fdb/show", "watch", "dpif-netdev/pmd-rxq-rebalance", "tnl/ports/show", "dpctl/dump-conntrack"];
+const NOT_YET: &[&str] =
+    &["fdb/show", "watch", "dpif-netdev/pmd-rxq-rebalance", "tnl/ports/show", "dpctl/dump-conntrack"];
 
 fn usage(name: &str) -> String {
     let args = COMMANDS.iter().find(|c| c.0 == name).map_or("", |c| c.2);
@@ -61,7 +62,8 @@ fn lines(list: impl IntoIterator<Item = String>) -> String {
 pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<String, String> {
     let json = params.iter().any(|p| p == "--json");
     let params: Vec<&str> = params.iter().map(String::as_str).filter(|p| *p != "--json").collect();
-    let Some((name, ..)) = COMMANDS.iter().find(|(n, other, _)| *n == method || other.contains(&method)) else {
+    let Some((name, ..)) = COMMANDS.iter().find(|(n, other, _)| *n == method || other.contains(&method))
+    else {
         if NOT_YET.contains(&method) {
             return Err(format!("{method}: not yet"));
         }
@@ -114,7 +116,14 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         "memory-show" => {
             let m = d.switch.memory();
             let text = lines(m.iter().map(|(n, v)| format!("{n}: {v}")));
-            Answer { text, json: m.into_iter().map(|(n, v)| (n, Value::from(v))).collect::<serde_json::Map<_, _>>().into() }
+            Answer {
+                text,
+                json: m
+                    .into_iter()
+                    .map(|(n, v)| (n, Value::from(v)))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into(),
+            }
         }
         "log-level" => {
             match params[..] {
@@ -132,9 +141,17 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         "drops" => {
             let drops = d.switch.drops();
             let width = drops.iter().map(|(n, _)| n.len()).max().unwrap_or(0);
-            let text = lines(drops.iter().filter(|(_, n)| *n > 0).map(|(why, n)| format!("{why:width$} {n}")));
+            let text =
+                lines(drops.iter().filter(|(_, n)| *n > 0).map(|(why, n)| format!("{why:width$} {n}")));
             let text = if text.is_empty() { "no packet was dropped\n".into() } else { text };
-            Answer { text, json: drops.into_iter().map(|(n, v)| (n, Value::from(v))).collect::<serde_json::Map<_, _>>().into() }
+            Answer {
+                text,
+                json: drops
+                    .into_iter()
+                    .map(|(n, v)| (n, Value::from(v)))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into(),
+            }
         }
         "show-dp" => show_dp(d),
         "metrics" => Answer::text(crate::metrics::render(d)),
@@ -142,7 +159,11 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         "list-commands" => Answer::list(
             COMMANDS
                 .iter()
-                .flat_map(|(n, other, args)| std::iter::once(n).chain(*other).map(move |n| format!("  {n:30} {args}").trim_end().to_string()))
+                .flat_map(|(n, other, args)| {
+                    std::iter::once(n)
+                        .chain(*other)
+                        .map(move |n| format!("  {n:30} {args}").trim_end().to_string())
+                })
                 .collect(),
         ),
         "exit" => {
@@ -292,7 +313,10 @@ fn megaflows(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, St
             Some(ms) => format!("{}.{:03}s", ms / 1000, ms % 1000),
             None => "never".into(),
         };
-        format!("{}, packets:{}, bytes:{}, used:{used}, actions:{}", m.matching, m.packets, m.bytes, m.actions)
+        format!(
+            "{}, packets:{}, bytes:{}, used:{used}, actions:{}",
+            m.matching, m.packets, m.bytes, m.actions
+        )
     }));
     Ok(Answer { text, json: serde_json::to_value(&list).unwrap_or_default() })
 }
@@ -304,7 +328,8 @@ fn trace(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String
     }
     let id = d.unit(bridge)?.id;
     let text = d.switch.trace(now, id, &words.join(" "))?;
-    let last = |key: &str| text.lines().rev().find_map(|l| l.strip_prefix(key)).map(str::trim).map(String::from);
+    let last =
+        |key: &str| text.lines().rev().find_map(|l| l.strip_prefix(key)).map(str::trim).map(String::from);
     let json = json!({"trace": text.lines().collect::<Vec<_>>(), "megaflow": last("Megaflow:"), "actions": last("Datapath actions:")});
     Ok(Answer { text: if text.ends_with('\n') { text } else { text + "\n" }, json })
 }
@@ -326,7 +351,8 @@ fn pmd_stats(d: &mut Daemon) -> Answer {
     let mut t = String::new();
     for w in &stats {
         let get = |n| counter(w, n);
-        let (rx, emc, smc, mega) = (get("rx_packets"), get("emc_hits"), get("signature_hits"), get("megaflow_hits"));
+        let (rx, emc, smc, mega) =
+            (get("rx_packets"), get("emc_hits"), get("signature_hits"), get("megaflow_hits"));
         let ratio = |a: u64, b: u64| if b == 0 { 0.0 } else { a as f64 / b as f64 };
         let percent = |a: u64, b: u64| 100.0 * ratio(a, b);
         let (busy, idle) = (get("busy_cycles"), get("idle_cycles"));
@@ -337,14 +363,23 @@ fn pmd_stats(d: &mut Daemon) -> Answer {
         let _ = writeln!(t, "  emc hits: {emc}");
         let _ = writeln!(t, "  smc hits: {smc}");
         let _ = writeln!(t, "  megaflow hits: {mega}");
-        let _ = writeln!(t, "  avg. subtable lookups per megaflow hit: {:.2}", ratio(get("subtables_probed"), mega));
+        let _ = writeln!(
+            t,
+            "  avg. subtable lookups per megaflow hit: {:.2}",
+            ratio(get("subtables_probed"), mega)
+        );
         let _ = writeln!(t, "  miss with success upcall: {}", get("upcalls"));
         let _ = writeln!(t, "  miss with failed upcall: {}", get("misses").saturating_sub(get("upcalls")));
-        let _ = writeln!(t, "  avg. packets per output batch: {:.2}", ratio(get("tx_packets"), get("tx_batches")));
+        let _ = writeln!(
+            t,
+            "  avg. packets per output batch: {:.2}",
+            ratio(get("tx_packets"), get("tx_batches"))
+        );
         let _ = writeln!(t, "  idle cycles: {idle} ({:.2}%)", percent(idle, busy + idle));
         let _ = writeln!(t, "  processing cycles: {busy} ({:.2}%)", percent(busy, busy + idle));
         if rx > 0 {
-            let _ = writeln!(t, "  avg cycles per packet: {:.2} ({}/{rx})", ratio(busy + idle, rx), busy + idle);
+            let _ =
+                writeln!(t, "  avg cycles per packet: {:.2} ({}/{rx})", ratio(busy + idle, rx), busy + idle);
             let _ = writeln!(t, "  avg processing cycles per packet: {:.2} ({busy}/{rx})", ratio(busy, rx));
         }
     }
@@ -401,8 +436,10 @@ fn show_dp(d: &mut Daemon) -> Answer {
         let ports = d.switch.ports(u.id);
         for (s, p) in &ports {
             let options: Vec<String> = s.options.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            let options = if options.is_empty() { String::new() } else { format!(": {}", options.join(", ")) };
-            let no = if p.port_no == openflow::PortNo::LOCAL { "65534".into() } else { p.port_no.0.to_string() };
+            let options =
+                if options.is_empty() { String::new() } else { format!(": {}", options.join(", ")) };
+            let no =
+                if p.port_no == openflow::PortNo::LOCAL { "65534".into() } else { p.port_no.0.to_string() };
             let _ = writeln!(t, "    {} {no}/{no}: ({}{options})", s.name, s.kind);
         }
         json.insert(name.clone(), ports.iter().map(|(s, p)| json!({"spec": s, "port": p})).collect());

@@ -82,14 +82,8 @@ impl std::str::FromStr for ControllerConfig {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = text.split(',');
         let target = words.next().unwrap_or("").parse::<Target>().map_err(|e| e.to_string())?;
-        let mut c = Self {
-            target,
-            max_backoff_ms: 1000,
-            inactivity_probe_ms: 5000,
-            rate: 0,
-            burst: 0,
-            auxiliary: 0,
-        };
+        let mut c =
+            Self { target, max_backoff_ms: 1000, inactivity_probe_ms: 5000, rate: 0, burst: 0, auxiliary: 0 };
         for w in words {
             let (k, v) = w.split_once('=').ok_or_else(|| format!("{w:?} of {text:?} is not KEY=VALUE"))?;
             let number = |max: u64| match v.parse::<u64>() {
@@ -145,7 +139,10 @@ impl BridgeSettings {
     pub fn dpid(&self) -> u64 {
         self.dpid.unwrap_or_else(|| {
             // FNV-1a, folded into 48 bits with the "locally administered" bit.
-            let h = self.name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+            let h = self
+                .name
+                .bytes()
+                .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
             (h ^ (h >> 48)) & 0xfcff_ffff_ffff | 0x0200_0000_0000
         })
     }
@@ -189,7 +186,8 @@ pub fn core_list(text: &str) -> Result<Vec<usize>, String> {
     let mut out = Vec::new();
     for part in text.split(',').filter(|p| !p.is_empty()) {
         let (a, b) = part.split_once('-').unwrap_or((part, part));
-        let (a, b): (usize, usize) = (a.trim().parse().map_err(|_| wrong())?, b.trim().parse().map_err(|_| wrong())?);
+        let (a, b): (usize, usize) =
+            (a.trim().parse().map_err(|_| wrong())?, b.trim().parse().map_err(|_| wrong())?);
         if a > b || b > 4095 {
             return Err(wrong());
         }
@@ -203,7 +201,8 @@ pub fn core_list(text: &str) -> Result<Vec<usize>, String> {
 /// `0x6` as a list of cores.
 pub fn core_mask(text: &str) -> Result<Vec<usize>, String> {
     let digits = text.trim_start_matches("0x").trim_start_matches("0X");
-    let mask = u128::from_str_radix(digits, 16).map_err(|_| format!("{text:?} is not a hexadecimal mask of cores"))?;
+    let mask = u128::from_str_radix(digits, 16)
+        .map_err(|_| format!("{text:?} is not a hexadecimal mask of cores"))?;
     Ok((0..128).filter(|i| mask >> i & 1 == 1).collect())
 }
 
@@ -220,11 +219,14 @@ pub fn dpid(text: &str) -> Result<u64, String> {
 /// `NAME[,ofport=N][,type=T][,KEY=VALUE]...`; `devargs=` takes the rest, commas and all.
 pub fn port_spec(text: &str) -> Result<PortSpec, String> {
     let (name, mut rest) = text.split_once(',').unwrap_or((text, ""));
-    let mut spec = PortSpec { name: name.into(), ofport: None, kind: "system".into(), options: BTreeMap::new() };
+    let mut spec =
+        PortSpec { name: name.into(), ofport: None, kind: "system".into(), options: BTreeMap::new() };
     let mut bad_name = name.is_empty() || name.len() > 15;
     bad_name |= name.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | '=' | ':'));
     if bad_name {
-        return Err(format!("{name:?} is not a port name (1 to 15 characters without blanks, '/', ':' or '=')"));
+        return Err(format!(
+            "{name:?} is not a port name (1 to 15 characters without blanks, '/', ':' or '=')"
+        ));
     }
     while !rest.is_empty() {
         let (word, tail) = if rest.starts_with("devargs=") {
@@ -233,7 +235,8 @@ pub fn port_spec(text: &str) -> Result<PortSpec, String> {
             rest.split_once(',').unwrap_or((rest, ""))
         };
         rest = tail;
-        let (k, v) = word.split_once('=').ok_or_else(|| format!("{word:?} of port {name} is not KEY=VALUE"))?;
+        let (k, v) =
+            word.split_once('=').ok_or_else(|| format!("{word:?} of port {name} is not KEY=VALUE"))?;
         port_option(&mut spec, k, v)?;
     }
     check_port(&spec)?;
@@ -246,7 +249,11 @@ pub fn port_option(spec: &mut PortSpec, key: &str, value: &str) -> Result<(), St
         "ofport" | "ofport_request" => match value.parse::<u32>() {
             Ok(n) if (1..PortNo::MAX.0).contains(&n) => spec.ofport = Some(PortNo(n)),
             _ => {
-                return Err(format!("ofport={value} of port {}: expected a number from 1 to {}", spec.name, PortNo::MAX.0 - 1))
+                return Err(format!(
+                    "ofport={value} of port {}: expected a number from 1 to {}",
+                    spec.name,
+                    PortNo::MAX.0 - 1
+                ))
             }
         },
         "type" => spec.kind = if value.is_empty() { "system".into() } else { value.into() },
@@ -259,8 +266,17 @@ pub fn port_option(spec: &mut PortSpec, key: &str, value: &str) -> Result<(), St
 }
 
 /// All types of DESIGN section 5.
-const PORT_TYPES: &[&str] =
-    &["system", "internal", "patch", "afxdp", "dpdk", "dpdkvhostuser", "dpdkvhostuserclient", "dpdkr", "memif"];
+const PORT_TYPES: &[&str] = &[
+    "system",
+    "internal",
+    "patch",
+    "afxdp",
+    "dpdk",
+    "dpdkvhostuser",
+    "dpdkvhostuserclient",
+    "dpdkr",
+    "memif",
+];
 
 /// Whether such a port can be had from this build at all.
 pub fn check_port(spec: &PortSpec) -> Result<(), String> {
@@ -270,7 +286,9 @@ pub fn check_port(spec: &PortSpec) -> Result<(), String> {
     }
     let dpdk = kind.starts_with("dpdk") || kind == "memif";
     if dpdk && !cfg!(feature = "dpdk") {
-        return Err(format!("port {name}: type {kind} needs DPDK, and this build has no feature dpdk (make build has it)"));
+        return Err(format!(
+            "port {name}: type {kind} needs DPDK, and this build has no feature dpdk (make build has it)"
+        ));
     }
     if kind == "patch" && !options.contains_key("peer") {
         return Err(format!("port {name}: type patch needs peer=NAME"));
@@ -469,9 +487,23 @@ impl Config {
                 _ => {}
             }
             let known = [
-                "--config", "--run-dir", "--state-dir", "--log", "--metrics", "--dpdk", "--pmd-cores",
-                "--pmd-cpu-mask", "--bridge", "--dpid", "--fail-mode", "--port", "--controller", "--private-key",
-                "--certificate", "--ca-cert", "--desc",
+                "--config",
+                "--run-dir",
+                "--state-dir",
+                "--log",
+                "--metrics",
+                "--dpdk",
+                "--pmd-cores",
+                "--pmd-cpu-mask",
+                "--bridge",
+                "--dpid",
+                "--fail-mode",
+                "--port",
+                "--controller",
+                "--private-key",
+                "--certificate",
+                "--ca-cert",
+                "--desc",
             ];
             if !known.contains(&flag.as_str()) {
                 return Err(format!("unknown argument {a:?} (see ofswitchd --help)"));
@@ -488,7 +520,9 @@ impl Config {
                 "--log" => c.log = v,
                 "--metrics" => {
                     c.metrics =
-                        Some(v.parse().map_err(|_| format!("--metrics: {v:?} is not ADDR:PORT, such as 127.0.0.1:9475"))?);
+                        Some(v.parse().map_err(|_| {
+                            format!("--metrics: {v:?} is not ADDR:PORT, such as 127.0.0.1:9475")
+                        })?);
                 }
                 "--dpdk" => c.dpdk = Some(v),
                 "--pmd-cores" => c.pmd_cores = core_list(&v).map_err(in_flag)?,
@@ -536,7 +570,11 @@ impl Config {
                 return Err(format!("bridge {} is given twice", b.name));
             }
             if let Some(other) = dpids.insert(b.dpid(), &b.name) {
-                return Err(format!("bridges {other} and {} have the same datapath id {:016x}", b.name, b.dpid()));
+                return Err(format!(
+                    "bridges {other} and {} have the same datapath id {:016x}",
+                    b.name,
+                    b.dpid()
+                ));
             }
             let mut numbers = std::collections::HashSet::new();
             for p in &b.ports {
@@ -550,11 +588,18 @@ impl Config {
                 }
             }
             if let Some(k) = b.desc.keys().find(|k| !DESC_KEYS.contains(&k.as_str())) {
-                return Err(format!("bridge {}: desc {k:?} is unknown; there are {}", b.name, DESC_KEYS.join(", ")));
+                return Err(format!(
+                    "bridge {}: desc {k:?} is unknown; there are {}",
+                    b.name,
+                    DESC_KEYS.join(", ")
+                ));
             }
             if self.tls.is_none() {
                 if let Some(c) = b.controllers.iter().find(|c| c.target.is_tls()) {
-                    return Err(format!("controller {} needs --private-key, --certificate and --ca-cert", c.target));
+                    return Err(format!(
+                        "controller {} needs --private-key, --certificate and --ca-cert",
+                        c.target
+                    ));
                 }
             }
         }
@@ -590,8 +635,19 @@ mod tests {
     #[test]
     fn flags_apply_to_the_last_bridge() {
         let c = run(&[
-            "--port", "p1", "--bridge", "br1", "--dpid", "000000000000000a", "--port", "p2,ofport=7,type=patch,peer=p1",
-            "--controller=tcp:127.0.0.1:6653,rate=100,burst=10", "--pmd-cores", "1,2-3", "--fail-mode", "standalone",
+            "--port",
+            "p1",
+            "--bridge",
+            "br1",
+            "--dpid",
+            "000000000000000a",
+            "--port",
+            "p2,ofport=7,type=patch,peer=p1",
+            "--controller=tcp:127.0.0.1:6653,rate=100,burst=10",
+            "--pmd-cores",
+            "1,2-3",
+            "--fail-mode",
+            "standalone",
         ])
         .unwrap();
         assert_eq!(c.bridges.len(), 2);

@@ -142,9 +142,16 @@ async fn serve(mut stream: UnixStream, requests: mpsc::Sender<Request>) -> Resul
 ///
 /// # Errors
 /// The daemon's refusal, or that there is no daemon.
-pub fn call(path: &Path, method: &str, params: &[String], patience: Option<Duration>) -> Result<String, String> {
+pub fn call(
+    path: &Path,
+    method: &str,
+    params: &[String],
+    patience: Option<Duration>,
+) -> Result<String, String> {
     use std::io::{Read, Write};
-    let at = |e: &dyn std::fmt::Display| format!("{}: {e} (is ofswitchd running with this --run-dir?)", path.display());
+    let at = |e: &dyn std::fmt::Display| {
+        format!("{}: {e} (is ofswitchd running with this --run-dir?)", path.display())
+    };
     let mut s = std::os::unix::net::UnixStream::connect(path).map_err(|e| at(&e))?;
     s.set_read_timeout(patience).map_err(|e| at(&e))?;
     let request = json!({"method": method, "params": params, "id": 0}).to_string();
@@ -163,7 +170,9 @@ pub fn call(path: &Path, method: &str, params: &[String], patience: Option<Durat
         match s.read(&mut piece) {
             Ok(0) => return Err(at(&"closed without an answer")),
             Ok(n) => buf.extend_from_slice(&piece[..n]),
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Err(format!("{method}: no answer in time")),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                return Err(format!("{method}: no answer in time"))
+            }
             Err(e) => return Err(at(&e)),
         }
     }

@@ -140,7 +140,11 @@ impl Daemon {
         if config.dpdk.is_some() && !cfg!(feature = "dpdk") {
             return Err("--dpdk: this build has no feature dpdk (make build has it)".into());
         }
-        let dp = DatapathConfig { pmd_cores: config.pmd_cores.clone(), waker: waker.clone(), ..DatapathConfig::default() };
+        let dp = DatapathConfig {
+            pmd_cores: config.pmd_cores.clone(),
+            waker: waker.clone(),
+            ..DatapathConfig::default()
+        };
         let switch = Switch::new(dp, waker, now).map_err(|e| e.to_string())?;
         let mut d = Self {
             switch,
@@ -192,7 +196,9 @@ impl Daemon {
             let name = &u.settings.name;
             out.push_str(&format!(" {name}={:016x}", u.settings.dpid()));
             let run_dir = self.config.run_dir.display();
-            out.push_str(&format!(" {name}.mgmt=unix:{run_dir}/{name}.mgmt {name}.snoop=unix:{run_dir}/{name}.snoop"));
+            out.push_str(&format!(
+                " {name}.mgmt=unix:{run_dir}/{name}.mgmt {name}.snoop=unix:{run_dir}/{name}.snoop"
+            ));
             for c in &u.controllers {
                 match self.listeners.get(&c.key) {
                     Some(door) => out.push_str(&format!(" {name}.listen={}", door.listener.target)),
@@ -232,7 +238,11 @@ impl Daemon {
             return Err(format!("bridge {name} exists"));
         }
         if let Some(u) = self.units.values().find(|u| u.settings.dpid() == settings.dpid()) {
-            return Err(format!("bridge {} has datapath id {:016x} already", u.settings.name, settings.dpid()));
+            return Err(format!(
+                "bridge {} has datapath id {:016x} already",
+                u.settings.name,
+                settings.dpid()
+            ));
         }
         let mut config = BridgeConfig::new(&name, settings.dpid());
         config.standalone = settings.fail_mode == FailMode::Standalone;
@@ -313,7 +323,12 @@ impl Daemon {
     ///
     /// # Errors
     /// One line; nothing has changed then.
-    pub fn add_port(&mut self, bridge: &str, spec: PortSpec, now: Instant) -> Result<openflow::PortNo, String> {
+    pub fn add_port(
+        &mut self,
+        bridge: &str,
+        spec: PortSpec,
+        now: Instant,
+    ) -> Result<openflow::PortNo, String> {
         crate::config::check_port(&spec)?;
         let id = self.unit(bridge)?.id;
         let no = self.switch.add_port(now, id, spec.clone()).map_err(|e| e.to_string())?;
@@ -336,11 +351,18 @@ impl Daemon {
     ///
     /// # Errors
     /// The address cannot be listened on, or TLS is not set up.
-    pub async fn add_controller(&mut self, bridge: &str, config: ControllerConfig, now: Instant) -> Result<(), String> {
+    pub async fn add_controller(
+        &mut self,
+        bridge: &str,
+        config: ControllerConfig,
+        now: Instant,
+    ) -> Result<(), String> {
         let key;
         let dialer;
         if config.target.is_passive() {
-            key = self.open_door(bridge, ConnKind::Controller, &config.target.clone(), Some(config.clone())).await?;
+            key = self
+                .open_door(bridge, ConnKind::Controller, &config.target.clone(), Some(config.clone()))
+                .await?;
             dialer = None;
         } else {
             if config.target.is_tls() {
@@ -415,7 +437,8 @@ impl Daemon {
                 continue;
             }
             let longest = if waiting { Duration::from_millis(1) } else { TIMER_GRAIN };
-            let until = [deadline, timer].into_iter().flatten().min().unwrap_or(now + longest).min(now + longest);
+            let until =
+                [deadline, timer].into_iter().flatten().min().unwrap_or(now + longest).min(now + longest);
             let _ = tokio::time::timeout_at(until.into(), self.wake_or_channel()).await;
         }
         self.stop();
@@ -532,7 +555,8 @@ impl Daemon {
         if let Some(c) = config {
             o.rconn = RconnConfig {
                 max_backoff: Duration::from_millis(c.max_backoff_ms),
-                inactivity_probe: (c.inactivity_probe_ms > 0).then(|| Duration::from_millis(c.inactivity_probe_ms)),
+                inactivity_probe: (c.inactivity_probe_ms > 0)
+                    .then(|| Duration::from_millis(c.inactivity_probe_ms)),
             };
             o.packet_in_rate = (c.rate > 0).then_some((c.rate, c.burst.max(c.rate / 4)));
         }
@@ -582,7 +606,8 @@ impl Daemon {
             };
             let pipe = Pipe::new();
             tokio::task::spawn_local(io::serve(stream, pipe.clone(), wake));
-            let mut options = Self::options(ConnKind::Controller, c.config.target.to_string(), Some(&c.config));
+            let mut options =
+                Self::options(ConnKind::Controller, c.config.target.to_string(), Some(&c.config));
             if d.auxiliary_id == 0 {
                 if let Some(r) = &mut c.dialer {
                     r.opened(now);

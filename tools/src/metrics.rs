@@ -98,7 +98,10 @@ pub fn render(d: &mut Daemon) -> String {
     for (name, u) in &d.units {
         let names = d.switch.ports(u.id);
         for s in d.switch.port_stats(now, u.id) {
-            let port = names.iter().find(|(_, p)| p.port_no == s.port_no).map_or(String::new(), |(n, _)| n.name.clone());
+            let port = names
+                .iter()
+                .find(|(_, p)| p.port_no == s.port_no)
+                .map_or(String::new(), |(n, _)| n.name.clone());
             ports.push((name.clone(), port, s));
         }
     }
@@ -134,7 +137,11 @@ pub fn render(d: &mut Daemon) -> String {
             for w in &workers {
                 let core = w.core.map_or("none".into(), |c| c.to_string());
                 let value = counter(w, name);
-                let _ = writeln!(out, "ofswitch_worker_{name}_total{{worker=\"{}\",core=\"{core}\"}} {value}", w.worker);
+                let _ = writeln!(
+                    out,
+                    "ofswitch_worker_{name}_total{{worker=\"{}\",core=\"{core}\"}} {value}",
+                    w.worker
+                );
             }
         }
     }
@@ -150,8 +157,16 @@ pub fn render(d: &mut Daemon) -> String {
     for (name, u) in &d.units {
         for c in u.manager.list(now) {
             let who = format!("bridge=\"{}\",peer=\"{}\",conn=\"{}\"", escape(name), escape(&c.name), c.id.0);
-            let _ = writeln!(out, "ofswitch_connection_messages_total{{{who},direction=\"in\"}} {}", c.stats.messages_in);
-            let _ = writeln!(out, "ofswitch_connection_messages_total{{{who},direction=\"out\"}} {}", c.stats.messages_out);
+            let _ = writeln!(
+                out,
+                "ofswitch_connection_messages_total{{{who},direction=\"in\"}} {}",
+                c.stats.messages_in
+            );
+            let _ = writeln!(
+                out,
+                "ofswitch_connection_messages_total{{{who},direction=\"out\"}} {}",
+                c.stats.messages_out
+            );
         }
     }
     out.push_str("# EOF\n");

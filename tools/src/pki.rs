@@ -1,6 +1,9 @@
 //! `ofctl pki DIR`: a CA and certificates for a switch, a controller and a client, to try TLS with.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +13,13 @@ const ENDS: &[&str] = &["switch", "controller", "client"];
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), String> {
     use std::os::unix::fs::OpenOptionsExt;
     let at = |e: std::io::Error| format!("{}: {e}", path.display());
-    let mut f =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path).map_err(at)?;
+    let mut f = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)
+        .map_err(at)?;
     f.write_all(text.as_bytes()).map_err(at)
 }
 
@@ -44,10 +52,12 @@ pub fn make(dir: &Path, days: u32) -> Result<Vec<PathBuf>, String> {
     write(&out[1], &ca_key.serialize_pem(), 0o600)?;
     let issuer = Issuer::new(ca, ca_key);
     for end in ENDS {
-        let mut p = CertificateParams::new(vec!["localhost".to_string(), "127.0.0.1".into(), "::1".into()]).map_err(fault)?;
+        let mut p = CertificateParams::new(vec!["localhost".to_string(), "127.0.0.1".into(), "::1".into()])
+            .map_err(fault)?;
         p.distinguished_name.push(DnType::CommonName, format!("ofswitch test {end}"));
         p.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        p.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         until(&mut p);
         let key = KeyPair::generate().map_err(fault)?;
         let cert = p.signed_by(&key, &issuer).map_err(fault)?;

@@ -298,7 +298,9 @@ impl FlowTable {
 
     #[inline(always)]
     fn prefetch(&self, id: FlowId) {
-        if let Some(f) = self.chunks.get((id >> CHUNK_BITS) as usize).and_then(|c| c.get(id as usize & (CHUNK - 1))) {
+        if let Some(f) =
+            self.chunks.get((id >> CHUNK_BITS) as usize).and_then(|c| c.get(id as usize & (CHUNK - 1)))
+        {
             let p: *const Option<Megaflow> = f;
             prefetch(p);
             prefetch(p.cast::<u8>().wrapping_add(64));
@@ -321,7 +323,12 @@ impl FlowTable {
     }
 
     /// Looks up a batch of keys of one in_port: `out[i]` for `keys[i]`, [`NONE`] if nothing matches.
-    pub fn lookup_batch(&mut self, in_port: u32, keys: &[FlowKey], out: &mut [FlowId; BATCH_SIZE]) -> LookupCounts {
+    pub fn lookup_batch(
+        &mut self,
+        in_port: u32,
+        keys: &[FlowKey],
+        out: &mut [FlowId; BATCH_SIZE],
+    ) -> LookupCounts {
         let n = keys.len().min(BATCH_SIZE);
         let mut counts = LookupCounts::default();
         out[..n].fill(NONE);
@@ -639,7 +646,13 @@ mod tests {
     fn small_key(g: &mut Gen) -> FlowKey {
         let mut k = FlowKey::ZERO;
         k.set(off::IN_PORT, (u32::arbitrary(g) % 3 + 1).to_be_bytes());
-        for (at, m) in [(off::IPV4_SRC + 3, 7u8), (off::TP_DST + 1, 3), (off::IPV6_DST, 3), (off::MPLS_LSE, 1), (off::IP_PROTO, 1)] {
+        for (at, m) in [
+            (off::IPV4_SRC + 3, 7u8),
+            (off::TP_DST + 1, 3),
+            (off::IPV6_DST, 3),
+            (off::MPLS_LSE, 1),
+            (off::IP_PROTO, 1),
+        ] {
             k.set_byte(at, u8::arbitrary(g) & m);
         }
         k
@@ -727,7 +740,14 @@ mod tests {
             t.insert(&key(i), &m, program(), Arc::default(), u64::from(i));
         }
         for i in 0..20_000 {
-            assert_eq!({ let id = t.lookup_one(&key(i)); t.slot(id) }.map(Megaflow::token), Some(u64::from(i)));
+            assert_eq!(
+                {
+                    let id = t.lookup_one(&key(i));
+                    t.slot(id)
+                }
+                .map(Megaflow::token),
+                Some(u64::from(i))
+            );
         }
         assert_eq!(t.lookup_one(&key(20_001)), NONE);
         for i in (0..20_000u32).step_by(2) {
