@@ -568,6 +568,8 @@ class Pair:
                     sent += n
                 else:
                     time.sleep(0.001)
+                for sw in (tester, self.target):
+                    sw.pump()
             elapsed = time.monotonic() - start
             tester.barrier("sending")
             end_counts, last = self.rates(), None
@@ -582,6 +584,7 @@ class Pair:
                 n = int(acc)
                 acc -= n
                 time.sleep(0.01)
+                self.target.pump()
                 for _ in range(n):
                     tester.write(fixed or tester.packet_out(self.packet(spec["data"])))
             end_counts = self.rates()

@@ -150,3 +150,35 @@ fn a_malformed_message_is_answered_and_the_connection_lives() {
     wait_for("the end of the connection", 5 * SECOND, || peer.is_closed().then_some(()));
     Peer::connect(&lab.switch.run_dir().join("br0.mgmt")).barrier();
 }
+
+#[test]
+fn tls_serves_those_with_a_certificate_and_no_others() {
+    let _quiet = shared();
+    let (ns, _hosts, dir) = Lab::bare(1);
+    let pki = dir.path("pki");
+    let made = std::process::Command::new(tests::switch::bin("ofctl")).arg("pki").arg(&pki).output().expect("ofctl");
+    assert!(made.status.success(), "ofctl pki: {}", String::from_utf8_lossy(&made.stderr));
+    let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
+    let (key, cert, ca) = (file("switch-privkey.pem"), file("switch-cert.pem"), file("cacert.pem"));
+    let tls = ["--private-key", &key, "--certificate", &cert, "--ca-cert", &ca];
+    let mut args = vec!["--bridge", "br0", "--port", "p1", "--controller", "pssl:6640:127.0.0.1"];
+    args.extend(tls);
+    let _switch = Switch::start(&ns, &dir, &args);
+    let ask = |key: &str, cert: &str, ca: &str| {
+        ns.try_sh(&format!(
+            "timeout 10 ovs-ofctl -O OpenFlow13 -p {key} -c {cert} -C {ca} show ssl:127.0.0.1:6640"
+        ))
+    };
+    let out = ask(&file("client-privkey.pem"), &file("client-cert.pem"), &ca);
+    assert!(String::from_utf8_lossy(&out.stdout).contains("1(p1)"), "{}", String::from_utf8_lossy(&out.stderr));
+    // Somebody else's certificate.
+    let other = dir.path("other");
+    let made = std::process::Command::new(tests::switch::bin("ofctl")).arg("pki").arg(&other).output().expect("ofctl");
+    assert!(made.status.success());
+    let theirs = |name: &str| other.join(name).to_string_lossy().into_owned();
+    let out = ask(&theirs("client-privkey.pem"), &theirs("client-cert.pem"), &ca);
+    assert!(!out.status.success(), "a stranger was served");
+    // And plain TCP on the same port.
+    let out = ns.try_sh("timeout 5 ovs-ofctl -O OpenFlow13 show tcp:127.0.0.1:6640");
+    assert!(!out.status.success(), "a client without TLS was served");
+}
