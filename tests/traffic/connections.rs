@@ -156,7 +156,8 @@ fn tls_serves_those_with_a_certificate_and_no_others() {
     let _quiet = shared();
     let (ns, _hosts, dir) = Lab::bare(1);
     let pki = dir.path("pki");
-    let made = std::process::Command::new(tests::switch::bin("ofctl")).arg("pki").arg(&pki).output().expect("ofctl");
+    let made =
+        std::process::Command::new(tests::switch::bin("ofctl")).arg("pki").arg(&pki).output().expect("ofctl");
     assert!(made.status.success(), "ofctl pki: {}", String::from_utf8_lossy(&made.stderr));
     let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
     let (key, cert, ca) = (file("switch-privkey.pem"), file("switch-cert.pem"), file("cacert.pem"));
@@ -170,10 +171,18 @@ fn tls_serves_those_with_a_certificate_and_no_others() {
         ))
     };
     let out = ask(&file("client-privkey.pem"), &file("client-cert.pem"), &ca);
-    assert!(String::from_utf8_lossy(&out.stdout).contains("1(p1)"), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        String::from_utf8_lossy(&out.stdout).contains("1(p1)"),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     // Somebody else's certificate.
     let other = dir.path("other");
-    let made = std::process::Command::new(tests::switch::bin("ofctl")).arg("pki").arg(&other).output().expect("ofctl");
+    let made = std::process::Command::new(tests::switch::bin("ofctl"))
+        .arg("pki")
+        .arg(&other)
+        .output()
+        .expect("ofctl");
     assert!(made.status.success());
     let theirs = |name: &str| other.join(name).to_string_lossy().into_owned();
     let out = ask(&theirs("client-privkey.pem"), &theirs("client-cert.pem"), &ca);
