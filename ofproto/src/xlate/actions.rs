@@ -1,0 +1,694 @@
+//! What each OpenFlow action does to the translation.
+
+use super::{Credit, Dep, GroupView, List, Origin, PortTarget, Punt, Reason, Step, World, Xlate};
+use crate::fields::{flow_satisfies, loc, packet_in_match, prereq_mask, sub_loc};
+use crate::flow::{mix, pipe, Flow};
+use datapath::flow_key::{off, MPLS_DEPTH};
+use datapath::DpAction;
+use openflow::action::{BundleAction, ControllerAction, Learn, LearnDst, LearnSrc, Multipath, Subfield};
+use openflow::field::{Field, Prereq};
+use openflow::group::GroupType;
+use openflow::msg::{FlowMod, FlowModCommand, FlowModFlags, PacketInReason};
+use openflow::{Action, GroupId, Instruction, Oxm, OxmField, PortNo, TableId};
+use std::sync::Arc;
+
+const VLAN_PRESENT: u16 = 0x1000;
+
+impl<W: World> Xlate<'_, '_, W> {
+    /// Executes actions of a list from `at` on, until one asks for something to be done first.
+    pub(super) fn actions(&mut self, list: List<W::Entry>, at: usize, origin: Origin) {
+        let n = list.get().len();
+        for i in at..n {
+            let action = &list.get()[i];
+            if self.reparse && !needs_no_headers(action) {
+                self.steps.push(Step::Actions(list, i, origin));
+                return self.freeze();
+            }
+            if self.listener.is_some() {
+                let (d, text) = (self.depth, openflow::text::print_actions(std::slice::from_ref(action)));
+                self.tell(|l| l.action(d, &text));
+            }
+            let before = self.steps.len();
+            // What the action pushes is to be done before the rest of the list.
+            self.steps.push(Step::Actions(list.clone(), i + 1, origin));
+            let go_on = self.action(action, origin);
+            if self.steps.is_empty() || !go_on {
+                // Aborted, or this copy of the packet ends here.
+                if self.steps.len() > before {
+                    self.steps.truncate(before);
+                }
+                return;
+            }
+            if self.steps.len() == before + 1 {
+                self.steps.pop();
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// One action. `false`: the list ends here.
+    fn action(&mut self, action: &Action, origin: Origin) -> bool {
+        match action {
+            Action::Output { port, max_len } => self.output(*port, *max_len, origin),
+            Action::OutputReg { src, max_len } => {
+                if let Some(v) = self.read(src) {
+                    self.output(PortNo(v as u32), *max_len, origin);
+                }
+            }
+            Action::OutputTrunc { port, max_len } => {
+                self.commit();
+                self.emit(DpAction::Trunc(*max_len));
+                self.output(*port, 0xffff, origin);
+            }
+            Action::Group(id) => self.group(*id, origin),
+            Action::SetQueue(q) => self.queue.0 = Some(*q),
+            Action::PopQueue => self.queue.0 = None,
+            Action::SetField(Oxm::Known(f)) | Action::RegLoad2(Oxm::Known(f)) => self.set_field(f),
+            Action::RegLoad { dst, value } => self.write(dst, (*value).into()),
+            Action::RegMove { src, dst } => {
+                if let Some(v) = self.read(src) {
+                    self.write(dst, v);
+                }
+            }
+            Action::SetTunnel(id) => self.put_field(Field::TunnelId, (*id).into()),
+            Action::StackPush(s) => {
+                if let Some(v) = self.read(s) {
+                    if self.stack.len() < 1024 {
+                        self.stack.push((v, s.n_bits));
+                    }
+                }
+            }
+            Action::StackPop(s) => match self.stack.pop() {
+                Some((v, _)) => self.write(s, v),
+                None => self.note("the stack is empty"),
+            },
+            Action::WriteMetadata { metadata, mask } => {
+                let old = self.flow.get(pipe::METADATA, 8) as u64;
+                self.flow.put(pipe::METADATA, 8, (old & !mask | metadata & mask).into());
+            }
+            Action::PushVlan(tpid) => self.push_vlan(*tpid),
+            Action::PopVlan => self.pop_vlan(),
+            Action::PushMpls(t) => self.push_mpls(*t),
+            Action::PopMpls(t) => self.pop_mpls(*t),
+            Action::PushPbb(_) => self.push_pbb(),
+            Action::PopPbb => self.pop_pbb(),
+            Action::SetNwTtl(ttl) => self.put_field(Field::IpTtl, (*ttl).into()),
+            Action::SetMplsTtl(ttl) => self.put_field(Field::MplsTtl, (*ttl).into()),
+            Action::DecNwTtl | Action::DecTtlCntIds(_) => return self.dec_ttl(Field::IpTtl, origin),
+            Action::DecMplsTtl => return self.dec_ttl(Field::MplsTtl, origin),
+            Action::CopyTtlOut => self.copy_ttl(true),
+            Action::CopyTtlIn => self.copy_ttl(false),
+            Action::Resubmit { in_port, table, .. } => self.resubmit(*in_port, *table, origin),
+            Action::Controller(c) => self.controller(c, origin),
+            Action::Learn(l) => self.learn(l, origin),
+            Action::Multipath(m) => self.multipath(m),
+            Action::Bundle(b) => self.bundle(b, origin),
+            Action::Clone(list) => {
+                if self.deeper() {
+                    let list = List::Own(list.clone().into());
+                    self.copy(vec![Step::Actions(list, 0, origin)]);
+                }
+            }
+            Action::Exit => {
+                self.end_of_copy();
+                return false;
+            }
+            Action::Note(_) | Action::Conjunction { .. } | Action::FinTimeout { .. } | Action::Sample(_) => {}
+            Action::SetField(_)
+            | Action::RegLoad2(_)
+            | Action::Ct(_)
+            | Action::Nat(_)
+            | Action::CtClear
+            | Action::CheckPktLarger { .. }
+            | Action::Encap { .. }
+            | Action::Decap { .. }
+            | Action::DecNshTtl
+            | Action::DeleteField(_)
+            | Action::Experimenter { .. }
+            | Action::Unknown { .. } => {
+                // Refused when a flow entry is added; kept here so that a new action is thought of.
+                self.end(Reason::Unsupported);
+            }
+        }
+        true
+    }
+
+    /// Nothing more is done for this copy of the packet.
+    fn end_of_copy(&mut self) {
+        let copy = self.steps.iter().rposition(|s| matches!(s, Step::EndCopy(_))).map_or(0, |i| i + 1);
+        self.steps.truncate(copy);
+        self.action_set.0.clear();
+    }
+
+    // ---- fields ----
+
+    /// Bits of a field as they are now.
+    fn read(&mut self, s: &Subfield) -> Option<u128> {
+        let l = sub_loc(s)?;
+        self.look_mask(&prereq_mask(s.field.def().prereq));
+        self.look_mask(&l.mask());
+        Some(l.get(&self.flow))
+    }
+    fn write(&mut self, s: &Subfield, v: u128) {
+        if let Some(l) = sub_loc(s) {
+            let bits = l.mask();
+            self.store(s.field, bits, |f| l.set(f, v));
+        }
+    }
+    fn set_field(&mut self, f: &OxmField) {
+        if let Some(l) = loc(f.field) {
+            let mask = f.mask.unwrap_or(f.field.def().full_mask());
+            let mut bits = Flow::ZERO;
+            l.set_masked(&mut bits, u128::MAX, mask);
+            self.store(f.field, bits, |flow| l.set_masked(flow, f.value, mask));
+        }
+    }
+    fn put_field(&mut self, field: Field, v: u128) {
+        self.set_field(&OxmField::exact(field, v));
+    }
+    /// Changes `bits` of the flow, if the packet has the field at all.
+    fn store(&mut self, field: Field, bits: Flow, change: impl FnOnce(&mut Flow)) {
+        let need = match field {
+            Field::VlanVid | Field::VlanPcp => Prereq::Vlan,
+            f => f.def().prereq,
+        };
+        self.look_mask(&prereq_mask(need));
+        if !flow_satisfies(&self.flow, need) {
+            return self.note("the packet has no such field: not set");
+        }
+        change(&mut self.flow);
+        if field == Field::VlanTci && self.flow.u16(off::VLAN0_TCI) & VLAN_PRESENT == 0 {
+            return self.note("load of a VLAN TCI without the present bit: not done");
+        }
+        self.known.or_assign(&bits);
+        self.pending.or_assign(&bits);
+    }
+
+    // ---- tags and labels ----
+
+    /// Everything about VLAN tags, before they move.
+    fn look_vlans(&mut self) {
+        self.look(off::VLAN0_TCI, 2, 0xffff);
+        self.look(off::VLAN0_TPID, 6, u128::MAX);
+        self.look(off::ETH_TYPE, 2, 0xffff);
+    }
+    fn vlans_are_known(&mut self) {
+        self.known.put(off::VLAN0_TCI, 2, 0xffff);
+        self.known.put(off::VLAN0_TPID, 6, u128::MAX >> 80);
+    }
+    fn push_vlan(&mut self, tpid: u16) {
+        self.commit();
+        self.look_vlans();
+        let (tci0, tpid0) = (self.flow.u16(off::VLAN0_TCI), self.flow.u16(off::VLAN0_TPID));
+        let (tci1, tpid1) = (self.flow.u16(off::VLAN1_TCI), self.flow.u16(off::VLAN1_TPID));
+        if tci1 & VLAN_PRESENT != 0 {
+            self.extra_vlans.push((tci1, tpid1));
+        }
+        let tci = tci0 & !VLAN_PRESENT; // id and priority are copied from the tag below, if there is one
+        self.emit(DpAction::PushVlan { tpid, tci });
+        self.put_tag(0, tci | VLAN_PRESENT, tpid);
+        self.put_tag(1, tci0, tpid0);
+        self.vlans_are_known();
+    }
+    fn pop_vlan(&mut self) {
+        self.look_vlans();
+        if self.flow.u16(off::VLAN0_TCI) & VLAN_PRESENT == 0 {
+            return self.note("no VLAN tag to pop");
+        }
+        self.commit();
+        self.emit(DpAction::PopVlan);
+        let (tci1, tpid1) = (self.flow.u16(off::VLAN1_TCI), self.flow.u16(off::VLAN1_TPID));
+        let (tci2, tpid2) = self.extra_vlans.pop().unwrap_or((0, 0));
+        self.put_tag(0, tci1, tpid1);
+        self.put_tag(1, tci2, tpid2);
+        self.vlans_are_known();
+        // A third tag that the key did not hold: what the headers are is only known after parsing them.
+        self.reparse |= matches!(self.flow.eth_type(), 0x8100 | 0x88a8);
+    }
+    fn put_tag(&mut self, n: usize, tci: u16, tpid: u16) {
+        let at = [(off::VLAN0_TCI, off::VLAN0_TPID), (off::VLAN1_TCI, off::VLAN1_TPID)][n];
+        self.flow.put(at.0, 2, tci.into());
+        self.flow.put(at.1, 2, tpid.into());
+    }
+
+    fn is_mpls(&self) -> bool {
+        flow_satisfies(&self.flow, Prereq::Mpls)
+    }
+    fn is_ip(&self) -> bool {
+        flow_satisfies(&self.flow, Prereq::Ip)
+    }
+    fn lse(&self, n: usize) -> u32 {
+        self.flow.u32(off::MPLS_LSE + 4 * n)
+    }
+    /// Network and transport headers are out of sight from now on (constant zero).
+    fn hide_l3(&mut self) {
+        for (at, n) in [(off::IPV4_SRC, 16), (off::TCP_FLAGS, 2), (off::IPV6_SRC, 64), (off::IPV6_EXTHDR, 2)] {
+            for b in at..at + n {
+                self.flow.set_byte(b, 0);
+                self.known.set_byte(b, 0xff);
+            }
+        }
+    }
+    fn push_mpls(&mut self, eth_type: u16) {
+        self.commit();
+        self.look(off::ETH_TYPE, 2, 0xffff);
+        self.look(off::MPLS_LSE, 4 * MPLS_DEPTH, u128::MAX);
+        let lse = if self.is_mpls() {
+            self.lse(0) & !0x100
+        } else {
+            let ttl = if self.is_ip() {
+                self.look(off::IP_TTL, 1, 0xff);
+                u32::from(self.flow.byte(off::IP_TTL))
+            } else {
+                0
+            };
+            self.hide_l3();
+            0x100 | ttl
+        };
+        self.emit(DpAction::PushMpls { eth_type, lse });
+        for n in (1..MPLS_DEPTH).rev() {
+            let v = self.lse(n - 1);
+            self.flow.put(off::MPLS_LSE + 4 * n, 4, v.into());
+        }
+        self.flow.put(off::MPLS_LSE, 4, lse.into());
+        self.known.put(off::MPLS_LSE, 4 * MPLS_DEPTH, u128::MAX);
+        self.set_eth_type(eth_type);
+    }
+    /// The Ethertype, as a consequence of a push or pop.
+    fn set_eth_type(&mut self, t: u16) {
+        self.flow.put(off::ETH_TYPE, 2, t.into());
+        self.known.put(off::ETH_TYPE, 2, 0xffff);
+    }
+    fn pop_mpls(&mut self, eth_type: u16) {
+        self.look(off::ETH_TYPE, 2, 0xffff);
+        if !self.is_mpls() {
+            return self.note("no MPLS label to pop");
+        }
+        self.commit();
+        self.look(off::MPLS_LSE, 4 * MPLS_DEPTH, u128::MAX);
+        let depth = (0..MPLS_DEPTH).find(|&n| self.lse(n) & 0x100 != 0).map(|n| n + 1);
+        self.emit(DpAction::PopMpls { eth_type });
+        for n in 0..MPLS_DEPTH {
+            let v = if n + 1 < MPLS_DEPTH { self.lse(n + 1) } else { 0 };
+            self.flow.put(off::MPLS_LSE + 4 * n, 4, v.into());
+        }
+        self.known.put(off::MPLS_LSE, 4 * MPLS_DEPTH, u128::MAX);
+        self.set_eth_type(eth_type);
+        // Below the last label, and below what the key holds, nothing was parsed.
+        self.reparse |= !self.is_mpls() || depth.is_none_or(|d| d == 1);
+    }
+    fn push_pbb(&mut self) {
+        self.commit();
+        self.look(off::ETH_TYPE, 2, 0xffff);
+        self.look_vlans();
+        let was_pbb = flow_satisfies(&self.flow, Prereq::Pbb);
+        let isid = if was_pbb {
+            self.look(off::PBB_ISID, 4, 0xff_ffff);
+            self.flow.u32(off::PBB_ISID)
+        } else {
+            0
+        };
+        self.emit(DpAction::PushPbb { isid });
+        self.hide_l3();
+        self.set_eth_type(0x88e7);
+        self.put_tag(0, 0, 0);
+        self.put_tag(1, 0, 0);
+        self.extra_vlans.clear();
+        self.vlans_are_known();
+        self.flow.put(off::PBB_ISID, 4, isid.into());
+        self.flow.put(off::PBB_UCA, 1, 0);
+        self.known.put(off::PBB_ISID, 4, u128::MAX >> 96);
+        self.known.put(off::PBB_UCA, 1, 0xff);
+    }
+    fn pop_pbb(&mut self) {
+        self.look(off::ETH_TYPE, 2, 0xffff);
+        if !flow_satisfies(&self.flow, Prereq::Pbb) {
+            return self.note("no PBB header to pop");
+        }
+        self.commit();
+        self.emit(DpAction::PopPbb);
+        // The customer's frame is not in the key.
+        self.reparse = true;
+    }
+    fn copy_ttl(&mut self, out: bool) {
+        self.look(off::ETH_TYPE, 2, 0xffff);
+        if !self.is_mpls() {
+            return self.note("no MPLS header to copy a TTL of");
+        }
+        self.commit();
+        self.look(off::MPLS_LSE, 4 * MPLS_DEPTH, u128::MAX);
+        let two = self.lse(0) & 0x100 == 0;
+        let (a, b) = (self.lse(0), self.lse(1));
+        if out {
+            self.emit(DpAction::CopyTtlOut);
+            if two {
+                self.flow.put(off::MPLS_LSE, 4, (a & !0xff | b & 0xff).into());
+            } else {
+                self.reparse = true; // the IP header's TTL is not in the key
+            }
+        } else {
+            self.emit(DpAction::CopyTtlIn);
+            if two {
+                self.flow.put(off::MPLS_LSE + 4, 4, (b & !0xff | a & 0xff).into());
+            }
+        }
+        self.known.put(off::MPLS_LSE, 4 * MPLS_DEPTH, u128::MAX);
+    }
+
+    /// `false`: the TTL is used up, the packet goes to the controllers and no further.
+    fn dec_ttl(&mut self, field: Field, origin: Origin) -> bool {
+        let Some(l) = loc(field) else { return true };
+        self.look_mask(&prereq_mask(field.def().prereq));
+        if !flow_satisfies(&self.flow, field.def().prereq) {
+            self.note("the packet has no TTL: not decremented");
+            return true;
+        }
+        let ttl = l.get(&self.flow);
+        let bits = l.mask();
+        let is_set = bits.is_subset_of(&self.known);
+        if ttl <= 1 {
+            self.look_mask(&bits);
+            self.commit();
+            self.punt(origin, PacketInReason::INVALID_TTL, 0xffff, 0, Vec::new());
+            self.end(Reason::InvalidTtl);
+            self.end_of_copy();
+            return false;
+        }
+        l.set(&mut self.flow, ttl - 1);
+        if is_set {
+            self.pending.or_assign(&bits);
+        } else {
+            // The packet's own TTL, whatever it is: the datapath decrements, and asks again when it is used up. Whoever looks at the
+            // TTL later looks at the packet's.
+            self.emit(if field == Field::IpTtl { DpAction::DecNwTtl } else { DpAction::DecMplsTtl });
+        }
+        true
+    }
+
+    // ---- outputs ----
+
+    fn punt(&mut self, origin: Origin, reason: PacketInReason, max_len: u16, id: u16, userdata: Vec<u8>) {
+        let in_port = PortNo(self.flow.in_port());
+        if self.world.port(self.bridge, in_port).is_some_and(|p| p.no_packet_in) {
+            return self.end(Reason::NoPacketIn);
+        }
+        self.commit();
+        self.look(off::TUNNEL_ID, 8, u128::MAX >> 64);
+        let token = self.world.punt(Punt {
+            bridge: self.bridge,
+            controller_id: id,
+            reason,
+            table: origin.table,
+            cookie: origin.cookie,
+            max_len,
+            metadata: packet_in_match(&self.flow),
+            userdata,
+        });
+        self.sent = true;
+        self.emit(DpAction::Userspace(token));
+    }
+    fn controller(&mut self, c: &ControllerAction, origin: Origin) {
+        let reason = PacketInReason(c.reason);
+        self.punt(origin, reason, c.max_len, c.controller_id, c.userdata.clone());
+    }
+
+    pub(super) fn output(&mut self, port: PortNo, max_len: u16, origin: Origin) {
+        let in_port = PortNo(self.flow.in_port());
+        match port {
+            PortNo::CONTROLLER => {
+                let reason = if origin.is_miss { PacketInReason::NO_MATCH } else { PacketInReason::ACTION };
+                self.punt(origin, reason, max_len, 0, Vec::new());
+            }
+            PortNo::IN_PORT => self.send(in_port),
+            PortNo::ALL | PortNo::FLOOD => self.flood(|_| true),
+            PortNo::NORMAL => self.normal(),
+            PortNo::TABLE => {
+                // Only in packet-outs (OpenFlow 1.3.5, "Reserved Ports").
+                if origin == Origin::NONE && self.deeper() {
+                    self.steps.push(Step::ActionSet);
+                    self.steps.push(Step::Table(0));
+                }
+            }
+            PortNo::ANY | PortNo::UNSET => self.end(Reason::NoSuchPort),
+            p if p == in_port => self.end(Reason::InputPort),
+            p => self.send(p),
+        }
+    }
+
+    /// To every port that `wanted` names, but the one it came in by.
+    pub(super) fn flood(&mut self, wanted: impl Fn(PortNo) -> bool) {
+        let in_port = PortNo(self.flow.in_port());
+        self.deps.push(Dep::Ports(self.bridge));
+        let ports = self.world.ports(self.bridge);
+        for p in ports.iter().filter(|p| p.number != in_port && !p.no_fwd && wanted(p.number)) {
+            match p.target {
+                // Sent at once; what crosses to another bridge comes after all of these.
+                PortTarget::Datapath(_) => self.send(p.number),
+                PortTarget::Patch(_) => self.steps.push(Step::Send(p.number)),
+            }
+        }
+    }
+
+    /// Out by one port, as the packet is now.
+    pub(super) fn send(&mut self, number: PortNo) {
+        self.deps.push(Dep::Port(self.bridge, number));
+        let Some(port) = self.world.port(self.bridge, number) else { return self.end(Reason::NoSuchPort) };
+        if port.no_fwd {
+            return self.end(Reason::OutputBlocked);
+        }
+        match port.target {
+            PortTarget::Datapath(id) => {
+                self.commit();
+                if self.queue.0 != self.queue.1 {
+                    self.queue.1 = self.queue.0;
+                    self.emit(DpAction::SetQueue(self.queue.0));
+                }
+                self.sent = true;
+                self.emit(DpAction::Output(id));
+            }
+            PortTarget::Patch(None) => self.end(Reason::NoSuchPort),
+            PortTarget::Patch(Some((bridge, peer))) => self.cross(number, bridge, peer),
+        }
+    }
+
+    /// Through a patch port: a copy of the packet enters the other bridge.
+    fn cross(&mut self, out: PortNo, bridge: crate::api::BridgeId, peer: PortNo) {
+        if !self.deeper() {
+            return;
+        }
+        self.credits.push(Credit::Patch(self.bridge, out, false));
+        self.credits.push(Credit::Patch(bridge, peer, true));
+        self.commit();
+        self.copy(Vec::new());
+        self.bridge = bridge;
+        for at in (pipe::IN_PORT..pipe::CONJ_ID + 4).step_by(4) {
+            self.flow.put(at, 4, 0);
+        }
+        self.flow.put(pipe::IN_PORT, 4, peer.0.into());
+        self.flow.put(pipe::IN_PHY_PORT, 4, peer.0.into());
+        self.flow.put(pipe::ACTSET_OUTPUT, 4, PortNo::UNSET.0.into());
+        self.action_set.0.clear();
+        self.stack.clear();
+        self.queue.0 = None;
+        self.enter_bridge();
+    }
+
+    fn resubmit(&mut self, in_port: Option<PortNo>, table: Option<u8>, origin: Origin) {
+        if !self.deeper() {
+            return;
+        }
+        let old = self.flow.in_port();
+        if let Some(p) = in_port.filter(|p| *p != PortNo::IN_PORT && p.0 != old) {
+            self.steps.push(Step::InPort(old));
+            self.flow.put(pipe::IN_PORT, 4, p.0.into());
+        }
+        let table = table.filter(|t| *t != 0xff).unwrap_or(if origin.table.0 == 0xff { 0 } else { origin.table.0 });
+        self.steps.push(Step::Resubmit(table));
+    }
+
+    // ---- groups ----
+
+    fn group(&mut self, id: GroupId, origin: Origin) {
+        self.deps.push(Dep::Group(self.bridge, id));
+        let Some(group) = self.world.group(self.bridge, id) else { return self.end(Reason::NoSuchGroup) };
+        if !self.deeper() {
+            return;
+        }
+        self.credits.push(Credit::Group(self.bridge, id, group.clone()));
+        let chosen = match group.kind() {
+            GroupType::ALL => {
+                // In order: the first bucket's copy is pushed last.
+                for i in (0..group.buckets().len()).rev() {
+                    self.bucket_later(id, &group, i, origin);
+                }
+                return;
+            }
+            GroupType::INDIRECT => (!group.buckets().is_empty()).then_some(0),
+            GroupType::SELECT => {
+                let mut looked = Flow::ZERO;
+                let i = group.select(&self.flow, &mut looked);
+                self.look_mask(&looked);
+                for b in group.buckets() {
+                    self.deps.push(Dep::Port(self.bridge, b.watch_port));
+                }
+                i
+            }
+            _ => {
+                for b in group.buckets() {
+                    self.deps.push(Dep::Port(self.bridge, b.watch_port));
+                }
+                group.failover()
+            }
+        };
+        match chosen {
+            Some(i) => {
+                let d = self.depth;
+                self.tell(|l| l.action(d, &format!("bucket {i}")));
+                self.bucket_later(id, &group, i, origin);
+            }
+            None => self.end(Reason::NoBucket),
+        }
+    }
+
+    /// Has a bucket's actions, as an action set, executed on a copy of the packet.
+    fn bucket_later(&mut self, id: GroupId, group: &W::Group, i: usize, origin: Origin) {
+        self.credits.push(Credit::Bucket(self.bridge, id, group.clone(), i));
+        let mut set = super::ActionSet::default();
+        group.buckets()[i].actions.iter().for_each(|a| set.write(a));
+        // A bucket is done after the steps pushed later, so its copy begins when its turn comes.
+        let list: Vec<Action> = vec![Action::Clone(set.take())];
+        let quiet = Origin { is_miss: false, ..origin };
+        self.steps.push(Step::Actions(List::Own(list.into()), 0, quiet));
+    }
+
+    // ---- hashing ----
+
+    /// A hash of the fields that NX_HASH_FIELDS_* asks for, un-wildcarding them.
+    fn hash_fields(&mut self, fields: u16, basis: u16) -> u64 {
+        let (l2, l3l4, l3) = (
+            &[(off::ETH_DST, 12), (off::ETH_TYPE, 2), (off::VLAN0_TCI, 2)][..],
+            &[(off::IPV4_SRC, 8), (off::IPV6_SRC, 32), (off::IP_PROTO, 1), (off::TP_SRC, 4)][..],
+            &[(off::IPV4_SRC, 8), (off::IPV6_SRC, 32)][..],
+        );
+        let list: Vec<(usize, usize)> = match fields {
+            0 => vec![(off::ETH_SRC, 6)],
+            2 => l3.to_vec(),
+            3 => vec![(off::IPV4_SRC, 4), (off::IPV6_SRC, 16)],
+            4 => vec![(off::IPV4_DST, 4), (off::IPV6_DST, 16)],
+            _ => [l2, l3l4].concat(),
+        };
+        let mut h = mix(0x6f66, basis.into());
+        for (at, n) in list {
+            for b in (at..at + n).step_by(16) {
+                let n = 16.min(at + n - b);
+                self.look(b, n, u128::MAX >> (128 - 8 * n));
+                let v = self.flow.get(b, n);
+                h = mix(mix(h, v as u64), (v >> 64) as u64);
+            }
+        }
+        h
+    }
+    fn multipath(&mut self, m: &Multipath) {
+        let h = self.hash_fields(m.fields, m.basis);
+        let n = u64::from(m.max_link) + 1;
+        let link = match m.algorithm {
+            0 => h % n,
+            1 => ((u128::from(h) * u128::from(n)) >> 64) as u64,
+            // Highest random weight, which iterated hashing also stands for: both move few flows when links change.
+            _ => (0..n).max_by_key(|l| mix(h, *l + 1 + u64::from(m.arg))).unwrap_or(0),
+        };
+        self.write(&m.dst, link.into());
+    }
+    fn bundle(&mut self, b: &BundleAction, origin: Origin) {
+        let h = if b.algorithm == 0 { 0 } else { self.hash_fields(b.fields, b.basis) };
+        for p in &b.members {
+            self.deps.push(Dep::Port(self.bridge, *p));
+        }
+        let live = b.members.iter().filter(|p| self.world.live(self.bridge, **p)).copied();
+        let chosen = match b.algorithm {
+            0 => live.into_iter().next(),
+            _ => live.into_iter().max_by_key(|p| mix(h, p.0.into())),
+        };
+        let port = chosen.unwrap_or(PortNo::ANY);
+        match &b.dst {
+            Some(dst) => self.write(dst, if port == PortNo::ANY { 0xffff } else { port.0.into() }),
+            None => self.output(port, 0xffff, origin),
+        }
+    }
+
+    // ---- learn ----
+
+    fn learn(&mut self, l: &Learn, origin: Origin) {
+        let mut flow = FlowMod { command: FlowModCommand::MODIFY_STRICT, ..FlowMod::default() };
+        flow.table_id = TableId(l.table_id);
+        flow.priority = l.priority;
+        flow.cookie = l.cookie;
+        flow.idle_timeout = l.idle_timeout;
+        flow.hard_timeout = l.hard_timeout;
+        if l.flags & 1 != 0 {
+            flow.flags = FlowModFlags::SEND_FLOW_REM;
+        }
+        let mut actions = Vec::new();
+        for s in &l.specs {
+            let v = match &s.src {
+                LearnSrc::Field(f) => match self.read(f) {
+                    Some(v) => v,
+                    None => continue,
+                },
+                LearnSrc::Immediate(b) => b.iter().fold(0, |v, b| v << 8 | u128::from(*b)),
+            };
+            match &s.dst {
+                LearnDst::Match(d) => {
+                    let def = d.field.def();
+                    let ones = if d.n_bits >= 128 { u128::MAX } else { (1 << d.n_bits) - 1 };
+                    let (value, mask) = ((v & ones) << d.offset, ones << d.offset);
+                    let known = flow.matching.fields.iter_mut().find_map(|o| match o {
+                        Oxm::Known(f) if f.field == d.field => Some(f),
+                        _ => None,
+                    });
+                    match known {
+                        Some(f) => {
+                            f.value |= value;
+                            let all = f.mask.unwrap_or(def.full_mask()) | mask;
+                            f.mask = (all != def.full_mask()).then_some(all);
+                        }
+                        None if mask == def.full_mask() => {
+                            flow.matching.fields.push(OxmField::exact(d.field, value).into());
+                        }
+                        None => flow.matching.fields.push(OxmField::masked(d.field, value, mask).into()),
+                    }
+                }
+                LearnDst::Load(d) => actions.push(Action::RegLoad { dst: *d, value: v as u64 }),
+                LearnDst::Output => {
+                    actions.push(Action::Output { port: PortNo(v as u32), max_len: 0 });
+                }
+            }
+        }
+        if l.fin_idle_timeout != 0 || l.fin_hard_timeout != 0 {
+            actions.push(Action::FinTimeout { idle: l.fin_idle_timeout, hard: l.fin_hard_timeout });
+        }
+        if !actions.is_empty() {
+            flow.instructions = vec![Instruction::ApplyActions(actions)].into();
+        }
+        let _ = origin;
+        if self.side_effects {
+            self.world.learn(self.bridge, &flow);
+        }
+        self.credits.push(Credit::Learn(self.bridge, Arc::new(flow)));
+        if let Some(dst) = &l.result_dst {
+            self.write(dst, 1);
+        }
+    }
+}
+
+/// Actions that can be executed on a packet whose headers below were not parsed.
+fn needs_no_headers(a: &Action) -> bool {
+    match a {
+        Action::Output { port, .. } => !matches!(*port, PortNo::NORMAL | PortNo::TABLE),
+        Action::OutputTrunc { .. } | Action::SetQueue(_) | Action::PopQueue | Action::Note(_) | Action::Exit => true,
+        Action::Controller(_) | Action::SetTunnel(_) => true,
+        Action::SetField(Oxm::Known(f)) => matches!(f.field.def().prereq, Prereq::None) && f.field != Field::VlanVid,
+        _ => false,
+    }
+}
