@@ -32,9 +32,11 @@ pub fn loc(field: Field) -> Option<Loc> {
         Metadata => whole(pipe::METADATA, 8),
         ActsetOutput => whole(pipe::ACTSET_OUTPUT, 4),
         ConjId => whole(pipe::CONJ_ID, 4),
-        Reg0 | Reg1 | Reg2 | Reg3 | Reg4 | Reg5 | Reg6 | Reg7 | Reg8 | Reg9 | Reg10 | Reg11 | Reg12 | Reg13
-        | Reg14 | Reg15 => whole(pipe::REG0 + 4 * nth(Reg0), 4),
-        Xreg0 | Xreg1 | Xreg2 | Xreg3 | Xreg4 | Xreg5 | Xreg6 | Xreg7 => whole(pipe::REG0 + 8 * nth(Xreg0), 8),
+        Reg0 | Reg1 | Reg2 | Reg3 | Reg4 | Reg5 | Reg6 | Reg7 | Reg8 | Reg9 | Reg10 | Reg11 | Reg12
+        | Reg13 | Reg14 | Reg15 => whole(pipe::REG0 + 4 * nth(Reg0), 4),
+        Xreg0 | Xreg1 | Xreg2 | Xreg3 | Xreg4 | Xreg5 | Xreg6 | Xreg7 => {
+            whole(pipe::REG0 + 8 * nth(Xreg0), 8)
+        }
         Xxreg0 | Xxreg1 | Xxreg2 | Xxreg3 => whole(pipe::REG0 + 16 * nth(Xxreg0), 16),
         EthDst => whole(off::ETH_DST, 6),
         EthSrc => whole(off::ETH_SRC, 6),
@@ -83,7 +85,11 @@ pub fn loc(field: Field) -> Option<Loc> {
 }
 
 fn ones(bits: usize) -> u128 {
-    if bits >= 128 { u128::MAX } else { (1 << bits) - 1 }
+    if bits >= 128 {
+        u128::MAX
+    } else {
+        (1 << bits) - 1
+    }
 }
 
 impl Loc {
@@ -127,7 +133,7 @@ pub fn match_to_flow(m: &Match) -> Option<(Flow, Flow)> {
         let mut bits = f.full_mask();
         if f.field == Field::VlanVid && f.mask.is_none() && f.value == 0 {
             bits = 0x1000; // OFPVID_NONE: no tag
-            // The whole TCI is zero without a tag; the present bit decides.
+                           // The whole TCI is zero without a tag; the present bit decides.
         }
         l.set_masked(&mut value, f.value, bits);
         l.set_masked(&mut mask, bits, bits);

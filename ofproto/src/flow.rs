@@ -172,7 +172,11 @@ impl MaskInfo {
         }
         let plens = TRIES.map(|(at, n, _)| {
             let v = mask.get(at, n) << (128 - n * 8);
-            if v.leading_ones() + v.trailing_zeros() >= 128 { v.leading_ones() as u8 } else { 0 }
+            if v.leading_ones() + v.trailing_zeros() >= 128 {
+                v.leading_ones() as u8
+            } else {
+                0
+            }
         });
         let last_stage = (0..STAGES).rev().find(|&s| !stages[s].is_empty()).unwrap_or(0);
         Self { mask, words, stages, plens, last_stage }

@@ -243,7 +243,8 @@ impl<W: World> Xlate<'_, '_, W> {
     }
     /// Network and transport headers are out of sight from now on (constant zero).
     fn hide_l3(&mut self) {
-        for (at, n) in [(off::IPV4_SRC, 16), (off::TCP_FLAGS, 2), (off::IPV6_SRC, 64), (off::IPV6_EXTHDR, 2)] {
+        for (at, n) in [(off::IPV4_SRC, 16), (off::TCP_FLAGS, 2), (off::IPV6_SRC, 64), (off::IPV6_EXTHDR, 2)]
+        {
             for b in at..at + n {
                 self.flow.set_byte(b, 0);
                 self.known.set_byte(b, 0xff);
@@ -503,7 +504,8 @@ impl<W: World> Xlate<'_, '_, W> {
             self.steps.push(Step::InPort(old));
             self.flow.put(pipe::IN_PORT, 4, p.0.into());
         }
-        let table = table.filter(|t| *t != 0xff).unwrap_or(if origin.table.0 == 0xff { 0 } else { origin.table.0 });
+        let table =
+            table.filter(|t| *t != 0xff).unwrap_or(if origin.table.0 == 0xff { 0 } else { origin.table.0 });
         self.steps.push(Step::Resubmit(table));
     }
 
@@ -686,9 +688,15 @@ impl<W: World> Xlate<'_, '_, W> {
 fn needs_no_headers(a: &Action) -> bool {
     match a {
         Action::Output { port, .. } => !matches!(*port, PortNo::NORMAL | PortNo::TABLE),
-        Action::OutputTrunc { .. } | Action::SetQueue(_) | Action::PopQueue | Action::Note(_) | Action::Exit => true,
+        Action::OutputTrunc { .. }
+        | Action::SetQueue(_)
+        | Action::PopQueue
+        | Action::Note(_)
+        | Action::Exit => true,
         Action::Controller(_) | Action::SetTunnel(_) => true,
-        Action::SetField(Oxm::Known(f)) => matches!(f.field.def().prereq, Prereq::None) && f.field != Field::VlanVid,
+        Action::SetField(Oxm::Known(f)) => {
+            matches!(f.field.def().prereq, Prereq::None) && f.field != Field::VlanVid
+        }
         _ => false,
     }
 }

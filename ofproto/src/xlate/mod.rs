@@ -335,7 +335,9 @@ impl<E: Entry> PartialEq for Frozen<E> {
         let step = |a: &Step<E>, b: &Step<E>| match (a, b) {
             (Step::Table(a), Step::Table(b)) | (Step::Resubmit(a), Step::Resubmit(b)) => a == b,
             (Step::Actions(a, i, x), Step::Actions(b, j, y)) => x == y && a.get()[*i..] == b.get()[*j..],
-            (Step::Rest(a, i, x), Step::Rest(b, j, y)) => i == j && x == y && a.instructions() == b.instructions(),
+            (Step::Rest(a, i, x), Step::Rest(b, j, y)) => {
+                i == j && x == y && a.instructions() == b.instructions()
+            }
             (Step::InPort(a), Step::InPort(b)) => a == b,
             (Step::Send(a), Step::Send(b)) => a == b,
             (Step::ActionSet, Step::ActionSet) | (Step::Leave, Step::Leave) => true,
@@ -423,7 +425,11 @@ impl ActionSet {
     }
     fn output(&self) -> u32 {
         let group = self.0.iter().any(|a| matches!(a, Action::Group(_)));
-        match self.0.iter().find_map(|a| if let Action::Output { port, .. } = a { Some(port.0) } else { None }) {
+        match self
+            .0
+            .iter()
+            .find_map(|a| if let Action::Output { port, .. } = a { Some(port.0) } else { None })
+        {
             Some(p) if !group => p,
             _ => PortNo::UNSET.0,
         }
@@ -740,9 +746,10 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         let origin = Origin { table: TableId(table), cookie: e.cookie(), is_miss: e.is_table_miss() };
         // Instructions are executed in the specification's order: meter, apply, clear, write, metadata, goto.
         let apply = e.instructions().iter().position(|i| matches!(i, Instruction::ApplyActions(_)));
-        let has_rest = e.instructions().iter().any(|i| {
-            !matches!(i, Instruction::ApplyActions(_) | Instruction::Meter(_))
-        });
+        let has_rest = e
+            .instructions()
+            .iter()
+            .any(|i| !matches!(i, Instruction::ApplyActions(_) | Instruction::Meter(_)));
         if has_rest {
             self.steps.push(Step::Rest(e.clone(), table, origin));
         }
@@ -836,7 +843,10 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
     fn join(&mut self, mut inner: Vec<DpAction>) {
         trim(&mut inner);
         let harmless = |a: &DpAction| {
-            matches!(a, DpAction::Output(_) | DpAction::Userspace(_) | DpAction::Clone(_) | DpAction::Trunc(_))
+            matches!(
+                a,
+                DpAction::Output(_) | DpAction::Userspace(_) | DpAction::Clone(_) | DpAction::Trunc(_)
+            )
         };
         if let Some(outer) = self.out.last_mut() {
             if inner.iter().all(harmless) {
