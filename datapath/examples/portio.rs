@@ -1,0 +1,109 @@
+//! Measures ports alone: forwards everything from one port to another (or counts and drops) for some seconds, as a busy-polling or a
+//! waiting loop, without looking at the packets.
+//!
+//! `portio [--core N] [--seconds S] [--wait] [--both] [--dpdk "EAL ARGS"] RX [TX]`, ports as in `ofswitchd --port`: `NAME,type=T,KEY=VALUE,...`;
+//! `--both` forwards in both directions, `--wait` sleeps in poll(2) while nothing comes, as an epoll worker does.
+
+use std::time::{Duration, Instant};
+
+use datapath::packet::Batch;
+use datapath::port::{self, Port, PortConfig, Rxq, Txq};
+
+fn spec(text: &str) -> PortConfig {
+    let mut c = PortConfig { name: text.split(',').next().unwrap_or_default().into(), ..PortConfig::default() };
+    let mut rest = text.get(c.name.len() + 1..).unwrap_or_default();
+    while !rest.is_empty() {
+        let (k, v) = rest.split_once('=').expect("KEY=VALUE");
+        // DPDK arguments come last and take the rest.
+        let end = if k == "devargs" { v.len() } else { v.find(',').unwrap_or(v.len()) };
+        if k == "type" {
+            c.kind = v[..end].into();
+        } else {
+            c.options.insert(k.into(), v[..end].into());
+        }
+        rest = v.get(end + 1..).unwrap_or_default();
+    }
+    c
+}
+
+struct Way {
+    rx: Vec<Box<dyn Rxq>>,
+    tx: Option<Box<dyn Txq>>,
+}
+
+fn main() {
+    let (mut core, mut seconds, mut wait, mut both, mut ports) = (None, 5.0, false, false, Vec::<Box<dyn Port>>::new());
+    let mut args = std::env::args().skip(1);
+    let mut specs = Vec::new();
+    while let Some(a) = args.next() {
+        let mut value = || args.next().expect("a value");
+        match a.as_str() {
+            "--core" => core = Some(value().parse::<usize>().expect("a number")),
+            "--seconds" => seconds = value().parse::<f64>().expect("a number"),
+            "--wait" => wait = true,
+            "--both" => both = true,
+            #[cfg(feature = "dpdk")]
+            "--dpdk" => {
+                datapath::dpdk::eal::init(&value()).unwrap_or_else(|e| panic!("{e}"));
+            }
+            s => specs.push(spec(s)),
+        }
+    }
+    for s in &specs {
+        ports.push(port::open(s).unwrap_or_else(|e| panic!("{e}")));
+    }
+    let mut ways = Vec::new();
+    let n = ports.len();
+    for i in 0..if both { n } else { 1 } {
+        let rx = ports[i].take_rxqs();
+        let tx = (n > 1).then(|| ports[(i + 1) % n].new_txq().expect("a queue"));
+        ways.push(Way { rx, tx });
+    }
+    if let Some(c) = core {
+        datapath::sys::pin_to_core(c).expect("pinned");
+    }
+    let fds: Vec<i32> = ways.iter().flat_map(|w| &w.rx).filter_map(|q| q.fd()).collect();
+    let (start, cycles) = (Instant::now(), tsc());
+    let (mut packets, mut bytes, mut bursts, mut empty) = (0u64, 0u64, 0u64, 0u64);
+    let mut batch = Batch::new();
+    while start.elapsed() < Duration::from_secs_f64(seconds) {
+        for _ in 0..64 {
+            let mut any = false;
+            for w in &mut ways {
+                for q in &mut w.rx {
+                    let k = q.recv(&mut batch);
+                    if k == 0 {
+                        empty += 1;
+                        continue;
+                    }
+                    any = true;
+                    bursts += 1;
+                    packets += k as u64;
+                    bytes += batch.as_slice().iter().map(|p| p.len() as u64).sum::<u64>();
+                    match &mut w.tx {
+                        Some(t) => t.send(&mut batch),
+                        None => batch.clear(),
+                    }
+                }
+            }
+            if !any && wait {
+                datapath::port::sys::poll_many(&fds, 10);
+            }
+        }
+    }
+    let (t, c) = (start.elapsed().as_secs_f64(), tsc() - cycles);
+    println!(
+        "{:.3} Mpps, {:.2} Gbit/s, {:.1} cycles a packet, {:.1} packets a burst, {empty} empty polls",
+        packets as f64 / t / 1e6,
+        bytes as f64 * 8.0 / t / 1e9,
+        c as f64 / packets.max(1) as f64,
+        packets as f64 / bursts.max(1) as f64
+    );
+    for p in &ports {
+        println!("{}: {:?}", p.info().name, p.stats());
+    }
+}
+
+fn tsc() -> u64 {
+    datapath::sys::tsc()
+}
