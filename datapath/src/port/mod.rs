@@ -4,6 +4,7 @@
 //! no lock). Counters are shared through [`counters::PortCounters`]. [`open`] knows all drivers.
 
 pub mod af_packet;
+pub mod af_xdp;
 pub mod counters;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
@@ -13,6 +14,8 @@ pub mod netlink;
 pub mod offload;
 pub mod sys;
 pub mod tap;
+pub mod xdp_filter;
+pub mod xdp_sys;
 
 use crate::packet::Batch;
 use monitor::LinkMonitor;
@@ -177,6 +180,7 @@ pub trait Port: Send {
 pub fn open(config: &PortConfig) -> Result<Box<dyn Port>, PortError> {
     match config.kind.as_str() {
         "system" | "" => Ok(Box::new(af_packet::SystemPort::open(af_packet::Config::new(config)?)?)),
+        "afxdp" | "afxdp-nonpmd" => Ok(Box::new(af_xdp::XdpPort::open(af_xdp::Config::new(config)?)?)),
         "internal" | "tap" => Ok(Box::new(tap::TapPort::open(tap::Config::new(config)?)?)),
         #[cfg(feature = "dpdk")]
         k if dpdk::KINDS.contains(&k) => Ok(Box::new(dpdk::DpdkPort::open(dpdk::Config::new(config)?)?)),

@@ -584,6 +584,17 @@ pub fn link_speed_mbps(ctl: BorrowedFd<'_>, name: &str) -> Option<u32> {
     (s[1] != 0 && s[1] != u32::MAX).then_some(s[1])
 }
 
+/// The driver's name.
+pub fn driver_name(ctl: BorrowedFd<'_>, name: &str) -> Option<String> {
+    const ETHTOOL_GDRVINFO: u32 = 3;
+    // struct ethtool_drvinfo: cmd:4 driver:32 version:32 ... (196 bytes)
+    let mut d = [0u32; 49];
+    d[0] = ETHTOOL_GDRVINFO;
+    ethtool(ctl, name, &mut d).ok()?;
+    let bytes: Vec<u8> = d[1..9].iter().flat_map(|w| w.to_ne_bytes()).take_while(|b| *b != 0).collect();
+    String::from_utf8(bytes).ok()
+}
+
 /// Receive queues that the device has (combined or rx channels), at least 1.
 pub fn rx_channels(ctl: BorrowedFd<'_>, name: &str) -> u32 {
     // struct ethtool_channels: cmd, max_rx, max_tx, max_other, max_combined, rx, tx, other, combined
