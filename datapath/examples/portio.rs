@@ -10,7 +10,8 @@ use datapath::packet::Batch;
 use datapath::port::{self, Port, PortConfig, Rxq, Txq};
 
 fn spec(text: &str) -> PortConfig {
-    let mut c = PortConfig { name: text.split(',').next().unwrap_or_default().into(), ..PortConfig::default() };
+    let mut c =
+        PortConfig { name: text.split(',').next().unwrap_or_default().into(), ..PortConfig::default() };
     let mut rest = text.get(c.name.len() + 1..).unwrap_or_default();
     while !rest.is_empty() {
         let (k, v) = rest.split_once('=').expect("KEY=VALUE");
@@ -32,7 +33,8 @@ struct Way {
 }
 
 fn main() {
-    let (mut core, mut seconds, mut wait, mut both, mut ports) = (None, 5.0, false, false, Vec::<Box<dyn Port>>::new());
+    let (mut core, mut seconds, mut wait, mut both, mut ports) =
+        (None, 5.0, false, false, Vec::<Box<dyn Port>>::new());
     let mut args = std::env::args().skip(1);
     let mut specs = Vec::new();
     while let Some(a) = args.next() {

@@ -68,12 +68,28 @@ impl Config {
     /// # Errors
     /// An unknown option or a value out of range.
     pub fn new(c: &PortConfig) -> Result<Self, PortError> {
-        let mut out = Self { name: c.name.clone(), n_rxq: 0, ring: 2048, mode: Mode::Auto, busy_poll: false, filter: Filter::default() };
+        let mut out = Self {
+            name: c.name.clone(),
+            n_rxq: 0,
+            ring: 2048,
+            mode: Mode::Auto,
+            busy_poll: false,
+            filter: Filter::default(),
+        };
         for (k, v) in &c.options {
             let bad = |right: &str| PortError::config(&c.name, format!("{k}={v}: write {right}"));
             match k.as_str() {
-                "n_rxq" => out.n_rxq = v.parse().ok().filter(|n| (1..=256).contains(n)).ok_or_else(|| bad("1 to 256"))?,
-                "ring" => out.ring = v.parse().ok().filter(|n: &u32| (64..=16384).contains(n) && n.is_power_of_two()).ok_or_else(|| bad("a power of two, 64 to 16384"))?,
+                "n_rxq" => {
+                    out.n_rxq =
+                        v.parse().ok().filter(|n| (1..=256).contains(n)).ok_or_else(|| bad("1 to 256"))?
+                }
+                "ring" => {
+                    out.ring = v
+                        .parse()
+                        .ok()
+                        .filter(|n: &u32| (64..=16384).contains(n) && n.is_power_of_two())
+                        .ok_or_else(|| bad("a power of two, 64 to 16384"))?
+                }
                 "mode" | "xdp-mode" => {
                     out.mode = match v.as_str() {
                         "auto" | "best-effort" => Mode::Auto,
@@ -85,7 +101,14 @@ impl Config {
                 }
                 "busy_poll" => out.busy_poll = v.parse().map_err(|_| bad("true or false"))?,
                 "filter" => out.filter = Filter::parse(v).map_err(|e| PortError::config(&c.name, e))?,
-                _ => return Err(PortError::config(&c.name, format!("an afxdp port has no option {k}; it has n_rxq, ring, mode, busy_poll and filter"))),
+                _ => {
+                    return Err(PortError::config(
+                        &c.name,
+                        format!(
+                            "an afxdp port has no option {k}; it has n_rxq, ring, mode, busy_poll and filter"
+                        ),
+                    ))
+                }
             }
         }
         Ok(out)
@@ -142,16 +165,25 @@ impl Shared {
 
     fn attach(&self, link: &LinkInfo) -> Result<(), PortError> {
         if link.mtu > MTU_MAX {
-            return Err(PortError::config(&self.config.name, format!("MTU {} is above AF_XDP's {MTU_MAX}; lower it or use type=system", link.mtu)));
+            return Err(PortError::config(
+                &self.config.name,
+                format!("MTU {} is above AF_XDP's {MTU_MAX}; lower it or use type=system", link.mtu),
+            ));
         }
         // Sockets of an earlier incarnation first: a queue can have one only.
         *self.attached.lock() = None;
         for q in &self.queues {
             *q.tx.lock() = None;
         }
-        let map = xdp_sys::socket_map(self.queues.len() as u32).map_err(|e| self.err("making an XDP socket map", &e))?;
-        let program = xdp_sys::load_program(&self.config.filter.compile(map.as_raw_fd())).map_err(|e| self.err("loading the XDP program", &e))?;
-        let ways: &[(u32, bool, &str)] = &[(xdp_sys::XDP_FLAGS_DRV, true, "in the driver, zero-copy"), (xdp_sys::XDP_FLAGS_DRV, false, "in the driver, copying"), (xdp_sys::XDP_FLAGS_SKB, false, "in the generic layer, copying")];
+        let map = xdp_sys::socket_map(self.queues.len() as u32)
+            .map_err(|e| self.err("making an XDP socket map", &e))?;
+        let program = xdp_sys::load_program(&self.config.filter.compile(map.as_raw_fd()))
+            .map_err(|e| self.err("loading the XDP program", &e))?;
+        let ways: &[(u32, bool, &str)] = &[
+            (xdp_sys::XDP_FLAGS_DRV, true, "in the driver, zero-copy"),
+            (xdp_sys::XDP_FLAGS_DRV, false, "in the driver, copying"),
+            (xdp_sys::XDP_FLAGS_SKB, false, "in the generic layer, copying"),
+        ];
         let ways = match self.config.mode {
             Mode::Auto => ways,
             Mode::ZeroCopy => &ways[..1],
@@ -169,7 +201,8 @@ impl Shared {
                         self.queues.len(),
                         if self.is_veth { "; unfinished checksums of the veth's peer are completed" } else { "" }
                     );
-                    *self.attached.lock() = Some(Attached { _link: bpf_link, _program: program, _map: map, sockets });
+                    *self.attached.lock() =
+                        Some(Attached { _link: bpf_link, _program: program, _map: map, sockets });
                     return Ok(());
                 }
                 Err(e) => failed = Some(e),
@@ -178,13 +211,30 @@ impl Shared {
         Err(failed.unwrap_or_else(|| no_interface(&self.config.name)))
     }
 
-    fn attach_so(&self, link: &LinkInfo, map: &OwnedFd, program: &OwnedFd, flags: u32, zero_copy: bool) -> Result<(OwnedFd, Vec<Arc<OwnedFd>>), PortError> {
+    fn attach_so(
+        &self,
+        link: &LinkInfo,
+        map: &OwnedFd,
+        program: &OwnedFd,
+        flags: u32,
+        zero_copy: bool,
+    ) -> Result<(OwnedFd, Vec<Arc<OwnedFd>>), PortError> {
         let mut opened = Vec::new();
         // The program first: some drivers give XDP queues only to an interface that has one.
-        let bpf_link = xdp_sys::attach(program, link.ifindex, flags).map_err(|e| self.err("attaching the XDP program", &e))?;
+        let bpf_link = xdp_sys::attach(program, link.ifindex, flags)
+            .map_err(|e| self.err("attaching the XDP program", &e))?;
         for queue in 0..self.queues.len() as u32 {
-            let c = SocketConfig { ifindex: link.ifindex, queue, ring: self.config.ring, zero_copy, busy_poll: self.config.busy_poll };
-            opened.push(xdp_sys::open_socket(&c).map_err(|e| self.err(&format!("opening an XDP socket on queue {queue}"), &e))?);
+            let c = SocketConfig {
+                ifindex: link.ifindex,
+                queue,
+                ring: self.config.ring,
+                zero_copy,
+                busy_poll: self.config.busy_poll,
+            };
+            opened.push(
+                xdp_sys::open_socket(&c)
+                    .map_err(|e| self.err(&format!("opening an XDP socket on queue {queue}"), &e))?,
+            );
         }
         let mut sockets = Vec::new();
         for (n, (q, (fd, rx, tx))) in self.queues.iter().zip(opened).enumerate() {
@@ -205,7 +255,10 @@ impl Shared {
 
     fn kernel_drops(&self) -> (u64, u64, u64) {
         let a = self.attached.lock();
-        a.iter().flat_map(|a| &a.sockets).map(|s| RxRings::drops(s)).fold((0, 0, 0), |t, d| (t.0 + d.0, t.1 + d.1, t.2 + d.2))
+        a.iter()
+            .flat_map(|a| &a.sockets)
+            .map(|s| RxRings::drops(s))
+            .fold((0, 0, 0), |t, d| (t.0 + d.0, t.1 + d.1, t.2 + d.2))
     }
 }
 
@@ -220,7 +273,10 @@ impl LinkWatcher for Shared {
                 }
             }
             None => {
-                tracing::info!("port {}: its interface is gone; waiting for it to come back", self.config.name);
+                tracing::info!(
+                    "port {}: its interface is gone; waiting for it to come back",
+                    self.config.name
+                );
                 *self.attached.lock() = None;
                 for q in &self.queues {
                     *q.tx.lock() = None;
@@ -241,7 +297,9 @@ impl XdpPort {
         let name = config.name.clone();
         let err = |what: &str, e: std::io::Error| PortError::system(&name, what, e);
         let ctl = sys::ioctl_socket().map_err(|e| err("opening a socket", e))?;
-        let link = LinkSocket::find(&name).map_err(|e| err("reading interfaces", e))?.ok_or_else(|| no_interface(&name))?;
+        let link = LinkSocket::find(&name)
+            .map_err(|e| err("reading interfaces", e))?
+            .ok_or_else(|| no_interface(&name))?;
         let channels = sys::rx_channels(ctl.as_fd(), &name);
         let n = match config.n_rxq {
             0 => channels,
@@ -249,11 +307,27 @@ impl XdpPort {
             n => n,
         };
         let queues = (0..n)
-            .map(|_| Ok(Queue { epoll: xdp_sys::epoll()?, fresh: Mutex::new(None), is_fresh: AtomicBool::new(false), tx: Mutex::new(None) }))
+            .map(|_| {
+                Ok(Queue {
+                    epoll: xdp_sys::epoll()?,
+                    fresh: Mutex::new(None),
+                    is_fresh: AtomicBool::new(false),
+                    tx: Mutex::new(None),
+                })
+            })
             .collect::<std::io::Result<Vec<_>>>()
             .map_err(|e| err("making an epoll set", e))?;
         let is_veth = sys::driver_name(ctl.as_fd(), &name).is_some_and(|d| d == "veth");
-        let shared = Shared { config, ctl, link: Mutex::new(None), mtu: AtomicU32::new(0), counters: PortCounters::default(), queues, attached: Mutex::new(None), is_veth };
+        let shared = Shared {
+            config,
+            ctl,
+            link: Mutex::new(None),
+            mtu: AtomicU32::new(0),
+            counters: PortCounters::default(),
+            queues,
+            attached: Mutex::new(None),
+            is_veth,
+        };
         shared.attach(&link)?;
         shared.set_link(Some(link));
         Ok(Self { shared: Arc::new(shared), rxqs_taken: false, n_txq_given: 0 })
@@ -283,27 +357,45 @@ impl Port for XdpPort {
             return Vec::new();
         }
         (0..self.shared.queues.len())
-            .map(|queue| -> Box<dyn Rxq> { Box::new(XdpRxq { counters: self.shared.counters.new_rx(), shared: Arc::clone(&self.shared), queue, rings: None }) })
+            .map(|queue| -> Box<dyn Rxq> {
+                Box::new(XdpRxq {
+                    counters: self.shared.counters.new_rx(),
+                    shared: Arc::clone(&self.shared),
+                    queue,
+                    rings: None,
+                })
+            })
             .collect()
     }
 
     fn new_txq(&mut self) -> Result<Box<dyn Txq>, PortError> {
         let queue = self.n_txq_given % self.shared.queues.len();
         self.n_txq_given += 1;
-        Ok(Box::new(XdpTxq { counters: self.shared.counters.new_tx(), shared: Arc::clone(&self.shared), queue, scratch: Vec::new() }))
+        Ok(Box::new(XdpTxq {
+            counters: self.shared.counters.new_tx(),
+            shared: Arc::clone(&self.shared),
+            queue,
+            scratch: Vec::new(),
+        }))
     }
 
     fn set_mtu(&mut self, mtu: u32) -> Result<(), PortError> {
         let s = &self.shared;
         if mtu > MTU_MAX {
-            return Err(PortError::config(&s.config.name, format!("mtu={mtu}: an afxdp port takes at most {MTU_MAX}")));
+            return Err(PortError::config(
+                &s.config.name,
+                format!("mtu={mtu}: an afxdp port takes at most {MTU_MAX}"),
+            ));
         }
-        sys::set_mtu(s.ctl.as_fd(), &s.config.name, mtu).map_err(|e| PortError::system(&s.config.name, format!("setting MTU {mtu}"), e))
+        sys::set_mtu(s.ctl.as_fd(), &s.config.name, mtu)
+            .map_err(|e| PortError::system(&s.config.name, format!("setting MTU {mtu}"), e))
     }
 
     fn set_admin_up(&mut self, up: bool) -> Result<(), PortError> {
         let s = &self.shared;
-        sys::set_up(s.ctl.as_fd(), &s.config.name, up).map_err(|e| PortError::system(&s.config.name, if up { "setting it up" } else { "setting it down" }, e))
+        sys::set_up(s.ctl.as_fd(), &s.config.name, up).map_err(|e| {
+            PortError::system(&s.config.name, if up { "setting it up" } else { "setting it down" }, e)
+        })
     }
 
     fn watch(&mut self, monitor: &LinkMonitor) {
@@ -315,7 +407,11 @@ impl Port for XdpPort {
     fn xstats(&self) -> Vec<(String, u64)> {
         let mut all = self.shared.counters.xstats();
         let (full, empty, other) = self.shared.kernel_drops();
-        all.extend([("rx_ring_full".into(), full), ("rx_no_chunk".into(), empty), ("rx_kernel_dropped".into(), other)]);
+        all.extend([
+            ("rx_ring_full".into(), full),
+            ("rx_no_chunk".into(), empty),
+            ("rx_kernel_dropped".into(), other),
+        ]);
         all
     }
 }

@@ -121,7 +121,8 @@ pub fn poll_raw(fd: RawFd, timeout_ms: i32) -> bool {
 
 /// Waits until one of the descriptor numbers is readable.
 pub fn poll_many(fds: &[RawFd], timeout_ms: i32) -> bool {
-    let mut p: Vec<libc::pollfd> = fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    let mut p: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
     // SAFETY: a live array of that many pollfds.
     unsafe { libc::poll(p.as_mut_ptr(), p.len() as libc::nfds_t, timeout_ms) > 0 }
 }

@@ -173,7 +173,10 @@ impl Asm {
                 }
                 Test::Proto(v) => {
                     // IPv4 has it at 9, IPv6 (as next header) at 6; the Ethertype decides at run time.
-                    let (v6, done) = (format!("{next} proto6 {}", self.code.len()), format!("{next} proto {}", self.code.len()));
+                    let (v6, done) = (
+                        format!("{next} proto6 {}", self.code.len()),
+                        format!("{next} proto {}", self.code.len()),
+                    );
                     self.need(8, 20, next);
                     self.jump(JEQ_IMM, 5, 0, 0x86dd, &v6);
                     self.jump(JNE_IMM, 5, 0, 0x0800, next);
@@ -194,7 +197,10 @@ impl Asm {
                     self.jump(JNE32_REG, 1, 4, 0, next);
                 }
                 Test::Port(at, value) => {
-                    let (v6, done) = (format!("{next} port6 {}", self.code.len()), format!("{next} port {}", self.code.len()));
+                    let (v6, done) = (
+                        format!("{next} port6 {}", self.code.len()),
+                        format!("{next} port {}", self.code.len()),
+                    );
                     self.need(8, 20, next);
                     self.jump(JEQ_IMM, 5, 0, 0x86dd, &v6);
                     self.jump(JNE_IMM, 5, 0, 0x0800, next);
@@ -310,7 +316,12 @@ fn prefix<'a>(word: &str, value: Option<&'a str>, max: u32) -> Result<(&'a str, 
     let v = value.unwrap_or_default();
     match v.split_once('/') {
         None => Ok((v, max)),
-        Some((a, n)) => Ok((a, n.parse().ok().filter(|n| *n <= max).ok_or_else(|| format!("filter: {word}: a prefix length up to {max} must follow the slash"))?)),
+        Some((a, n)) => Ok((
+            a,
+            n.parse().ok().filter(|n| *n <= max).ok_or_else(|| {
+                format!("filter: {word}: a prefix length up to {max} must follow the slash")
+            })?,
+        )),
     }
 }
 
@@ -334,7 +345,12 @@ mod tests {
 
     #[test]
     fn jumps_stay_inside_the_program() {
-        for text in ["", "arp", "udp+tp_dst=4789|arp|ipv6_dst=2001:db8::/37+tp_src=1", "dl_vlan=5+dl_dst=02:00:00:00:00:01+nw_src=10.0.0.0/8"] {
+        for text in [
+            "",
+            "arp",
+            "udp+tp_dst=4789|arp|ipv6_dst=2001:db8::/37+tp_src=1",
+            "dl_vlan=5+dl_dst=02:00:00:00:00:01+nw_src=10.0.0.0/8",
+        ] {
             let code = Filter::parse(text).unwrap().compile(3);
             for (i, insn) in code.iter().enumerate() {
                 if insn.code & 7 == 5 && insn.code != CALL && insn.code != EXIT || insn.code & 7 == 6 {

@@ -57,7 +57,11 @@ pub const XDP_FLAGS_DRV: u32 = 1 << 2;
 pub const XDP_FLAGS_SKB: u32 = 1 << 1;
 
 fn check(r: i64) -> io::Result<i64> {
-    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(r) }
+    if r < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(r)
+    }
 }
 
 /// A private mapping that ends with the value.
@@ -74,11 +78,16 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     fn new(len: usize, fd: i32, off: i64, flags: i32) -> io::Result<Self> {
         // SAFETY: a fresh mapping at an address of the kernel's choice.
-        let p = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, off) };
+        let p = unsafe {
+            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, off)
+        };
         if p == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { at: NonNull::new(p.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?, len })
+        Ok(Self {
+            at: NonNull::new(p.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?,
+            len,
+        })
     }
 }
 
@@ -98,7 +107,12 @@ pub struct Umem {
 impl Umem {
     /// `chunks` chunks.
     pub fn new(chunks: u32) -> io::Result<Arc<Self>> {
-        let memory = Mapping::new(chunks as usize * CHUNK, -1, 0, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE)?;
+        let memory = Mapping::new(
+            chunks as usize * CHUNK,
+            -1,
+            0,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+        )?;
         Ok(Arc::new(Self { memory, chunks }))
     }
 
@@ -150,7 +164,12 @@ struct RingOffset {
 
 impl<T: Copy> Ring<T> {
     fn map(fd: i32, size: u32, off: RingOffset, page: i64) -> io::Result<Self> {
-        let map = Mapping::new(off.desc as usize + size as usize * size_of::<T>(), fd, page, libc::MAP_SHARED | libc::MAP_POPULATE)?;
+        let map = Mapping::new(
+            off.desc as usize + size as usize * size_of::<T>(),
+            fd,
+            page,
+            libc::MAP_SHARED | libc::MAP_POPULATE,
+        )?;
         // SAFETY: the kernel says where in its mapping, which is as long as it asked for, each part lies, suitably aligned.
         unsafe {
             Ok(Self {
@@ -267,23 +286,34 @@ pub struct SocketConfig {
 pub fn open_socket(c: &SocketConfig) -> io::Result<(Arc<OwnedFd>, RxRings, TxRings)> {
     let umem = Umem::new(2 * c.ring)?;
     // SAFETY: no memory is passed; the result is ours.
-    let fd = unsafe { OwnedFd::from_raw_fd(check(i64::from(libc::socket(AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0)))? as i32) };
+    let fd = unsafe {
+        OwnedFd::from_raw_fd(
+            check(i64::from(libc::socket(AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0)))? as i32
+        )
+    };
     let raw = fd.as_raw_fd();
     let set = |opt: i32, v: &[u32]| -> io::Result<()> {
         // SAFETY: a live slice of that many bytes, only read.
-        check(i64::from(unsafe { libc::setsockopt(raw, SOL_XDP, opt, v.as_ptr().cast(), size_of_val(v) as u32) }))?;
+        check(i64::from(unsafe {
+            libc::setsockopt(raw, SOL_XDP, opt, v.as_ptr().cast(), size_of_val(v) as u32)
+        }))?;
         Ok(())
     };
     // struct xdp_umem_reg: addr:8 len:8 chunk_size:4 headroom:4 flags:4 tx_metadata_len:4
     let (addr, len) = (umem.memory.at.as_ptr() as u64, umem.memory.len as u64);
-    set(XDP_UMEM_REG, &[addr as u32, (addr >> 32) as u32, len as u32, (len >> 32) as u32, CHUNK as u32, HEADROOM, 0, 0])?;
+    set(
+        XDP_UMEM_REG,
+        &[addr as u32, (addr >> 32) as u32, len as u32, (len >> 32) as u32, CHUNK as u32, HEADROOM, 0, 0],
+    )?;
     for opt in [XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING, XDP_RX_RING, XDP_TX_RING] {
         set(opt, &[c.ring])?;
     }
     let mut off = [RingOffset::default(); 4]; // rx, tx, fill, completion
     let mut len = size_of_val(&off) as u32;
     // SAFETY: a live array of `len` bytes.
-    check(i64::from(unsafe { libc::getsockopt(raw, SOL_XDP, XDP_MMAP_OFFSETS, off.as_mut_ptr().cast(), &mut len) }))?;
+    check(i64::from(unsafe {
+        libc::getsockopt(raw, SOL_XDP, XDP_MMAP_OFFSETS, off.as_mut_ptr().cast(), &mut len)
+    }))?;
     let rx = Ring::map(raw, c.ring, off[0], PGOFF_RX)?;
     let tx = Ring::map(raw, c.ring, off[1], PGOFF_TX)?;
     let fill = Ring::map(raw, c.ring, off[2], PGOFF_FILL)?;
@@ -315,7 +345,16 @@ impl RxRings {
     pub fn wake(&mut self) {
         if self.fill.needs_wakeup() {
             // SAFETY: no memory is passed.
-            unsafe { libc::recvfrom(self.fd.as_raw_fd(), std::ptr::null_mut(), 0, libc::MSG_DONTWAIT, std::ptr::null_mut(), std::ptr::null_mut()) };
+            unsafe {
+                libc::recvfrom(
+                    self.fd.as_raw_fd(),
+                    std::ptr::null_mut(),
+                    0,
+                    libc::MSG_DONTWAIT,
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut(),
+                )
+            };
         }
     }
 
@@ -344,15 +383,29 @@ impl RxRings {
         let mut s = [0u64; 6]; // rx_dropped, rx_invalid_descs, tx_invalid_descs, rx_ring_full, rx_fill_ring_empty_descs, tx_ring_empty_descs
         let mut len = size_of_val(&s) as u32;
         // SAFETY: a live array of `len` bytes.
-        let r = unsafe { libc::getsockopt(fd.as_raw_fd(), SOL_XDP, XDP_STATISTICS, s.as_mut_ptr().cast(), &mut len) };
-        if r == 0 { (s[3], s[4], s[0]) } else { (0, 0, 0) }
+        let r = unsafe {
+            libc::getsockopt(fd.as_raw_fd(), SOL_XDP, XDP_STATISTICS, s.as_mut_ptr().cast(), &mut len)
+        };
+        if r == 0 {
+            (s[3], s[4], s[0])
+        } else {
+            (0, 0, 0)
+        }
     }
 
     /// Whether the driver really puts frames into our memory.
     pub fn zero_copy(fd: &OwnedFd) -> bool {
         let (mut v, mut len) = (0u32, 4u32);
         // SAFETY: a live integer.
-        let r = unsafe { libc::getsockopt(fd.as_raw_fd(), SOL_XDP, XDP_OPTIONS, std::ptr::from_mut(&mut v).cast(), &mut len) };
+        let r = unsafe {
+            libc::getsockopt(
+                fd.as_raw_fd(),
+                SOL_XDP,
+                XDP_OPTIONS,
+                std::ptr::from_mut(&mut v).cast(),
+                &mut len,
+            )
+        };
         r == 0 && v & 1 != 0
     }
 }
@@ -396,9 +449,19 @@ impl TxRings {
         let mut before = self.tx.pending();
         while before > 0 && self.tx.needs_wakeup() {
             // SAFETY: no memory is passed.
-            let r = check(unsafe { libc::sendto(self.fd.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0) } as i64);
+            let r = check(unsafe {
+                libc::sendto(
+                    self.fd.as_raw_fd(),
+                    std::ptr::null(),
+                    0,
+                    libc::MSG_DONTWAIT,
+                    std::ptr::null(),
+                    0,
+                )
+            } as i64);
             if let Err(e) = r {
-                if !matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR)) {
+                if !matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR))
+                {
                     return Err(e);
                 }
             }
@@ -469,7 +532,11 @@ pub fn load_program(code: &[Insn]) -> io::Result<OwnedFd> {
     };
     load(&mut []).or_else(|e| {
         let mut log = vec![0u8; 1 << 16];
-        load(&mut log).inspect_err(|_| tracing::debug!("eBPF verifier: {}", String::from_utf8_lossy(&log).trim_end_matches('\0'))).map_err(|_| e)
+        load(&mut log)
+            .inspect_err(|_| {
+                tracing::debug!("eBPF verifier: {}", String::from_utf8_lossy(&log).trim_end_matches('\0'))
+            })
+            .map_err(|_| e)
     })
 }
 
@@ -490,6 +557,8 @@ pub fn epoll() -> io::Result<OwnedFd> {
 pub fn epoll_add(set: &OwnedFd, fd: &OwnedFd) -> io::Result<()> {
     let mut ev = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
     // SAFETY: a live event, only read.
-    check(i64::from(unsafe { libc::epoll_ctl(set.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut ev) }))?;
+    check(i64::from(unsafe {
+        libc::epoll_ctl(set.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut ev)
+    }))?;
     Ok(())
 }

@@ -21,7 +21,10 @@ fn in_namespace(f: impl FnOnce() + Send + 'static) {
 }
 
 fn ip(args: &str) {
-    assert!(Command::new("ip").args(args.split_whitespace()).status().expect("iproute2 is installed").success(), "ip {args}");
+    assert!(
+        Command::new("ip").args(args.split_whitespace()).status().expect("iproute2 is installed").success(),
+        "ip {args}"
+    );
 }
 
 fn veth(a: &str, b: &str) {
@@ -33,7 +36,11 @@ fn veth(a: &str, b: &str) {
 }
 
 fn config(name: &str, kind: &str, options: &[(&str, &str)]) -> PortConfig {
-    PortConfig { name: name.into(), kind: kind.into(), options: options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect() }
+    PortConfig {
+        name: name.into(),
+        kind: kind.into(),
+        options: options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+    }
 }
 
 type Ends = (Box<dyn Port>, Box<dyn Rxq>, Box<dyn Txq>);
@@ -161,8 +168,11 @@ fn a_filter_takes_what_matches_and_leaves_the_rest_to_the_kernel() {
             send(tx_y.as_mut(), frames);
             let n = takes.iter().filter(|t| **t).count();
             let mine: Vec<Vec<u8>> = receive(rx_x.as_mut(), n).iter().map(|p| p.data().to_vec()).collect();
-            let kernels: Vec<Vec<u8>> = receive(rx_kernel.as_mut(), 4 - n).iter().map(|p| p.data().to_vec()).collect();
-            let want = |t: bool| -> Vec<Vec<u8>> { bytes.iter().zip(takes).filter(|(_, x)| *x == t).map(|(b, _)| b.clone()).collect() };
+            let kernels: Vec<Vec<u8>> =
+                receive(rx_kernel.as_mut(), 4 - n).iter().map(|p| p.data().to_vec()).collect();
+            let want = |t: bool| -> Vec<Vec<u8>> {
+                bytes.iter().zip(takes).filter(|(_, x)| *x == t).map(|(b, _)| b.clone()).collect()
+            };
             assert_eq!((mine, kernels), (want(true), want(false)), "{filter}");
             ip("link del x0");
         }
@@ -181,7 +191,8 @@ fn an_interface_that_comes_back_gets_new_sockets_behind_the_same_queues() {
         .expect("netlink");
         px.watch(&monitor);
         let until = |want: &dyn Fn(Option<&LinkInfo>) -> bool| loop {
-            let e: crate::port::monitor::PortEvent = events.recv_timeout(Duration::from_secs(5)).expect("an event");
+            let e: crate::port::monitor::PortEvent =
+                events.recv_timeout(Duration::from_secs(5)).expect("an event");
             if want(e.link.as_ref()) {
                 break;
             }
@@ -216,7 +227,10 @@ fn what_cannot_be_is_refused_in_one_line() {
             assert!(e.starts_with("port x0: ") && e.contains(says) && !e.contains('\n'), "{e}");
         }
         ip("link set x0 mtu 1500");
-        let e = crate::port::open(&config("x0", "afxdp", &[("mode", "zero-copy")])).err().expect("a veth cannot").to_string();
+        let e = crate::port::open(&config("x0", "afxdp", &[("mode", "zero-copy")]))
+            .err()
+            .expect("a veth cannot")
+            .to_string();
         assert!(e.contains("x0"), "{e}");
         let _first = open("x0", "afxdp", &[]);
         let e = crate::port::open(&config("x0", "afxdp", &[])).err().expect("taken").to_string();
