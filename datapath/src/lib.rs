@@ -26,6 +26,7 @@ pub mod port;
 pub mod program;
 pub mod stats;
 pub mod sys;
+pub mod text;
 pub mod upcall;
 
 pub use action::{DpAction, DpMeterId, KeyPatch, PortId};
