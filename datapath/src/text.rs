@@ -349,7 +349,11 @@ pub fn full_mask(key: &FlowKey) -> FlowMask {
         eth_type::IPV6 => {
             add(IPV6);
             if key.u16(off::IPV6_EXTHDR) != 0 {
-                add(SINGLE.iter().find(|s| s.name == "ipv6_exthdr").map(std::slice::from_ref).unwrap_or_default());
+                add(SINGLE
+                    .iter()
+                    .find(|s| s.name == "ipv6_exthdr")
+                    .map(std::slice::from_ref)
+                    .unwrap_or_default());
             }
         }
         eth_type::ARP | eth_type::RARP => add(ARP),
@@ -360,7 +364,11 @@ pub fn full_mask(key: &FlowKey) -> FlowMask {
         match key.byte(off::IP_PROTO) {
             ip_proto::TCP => {
                 add(PORTS);
-                add(SINGLE.iter().find(|s| s.name == "tcp_flags").map(std::slice::from_ref).unwrap_or_default());
+                add(SINGLE
+                    .iter()
+                    .find(|s| s.name == "tcp_flags")
+                    .map(std::slice::from_ref)
+                    .unwrap_or_default());
             }
             ip_proto::UDP | ip_proto::SCTP => add(PORTS),
             ip_proto::ICMP | ip_proto::ICMPV6 => add(ICMP),
@@ -428,7 +436,10 @@ fn format_action(a: &DpAction, packet: &FlowKey) -> String {
             if ty == eth_type::ARP {
                 p.group("arp");
             } else {
-                if any(off::IPV6_SRC..off::IPV6_DST + 16) || any(off::IPV6_FLABEL..off::IPV6_FLABEL + 4) || ty == eth_type::IPV6 {
+                if any(off::IPV6_SRC..off::IPV6_DST + 16)
+                    || any(off::IPV6_FLABEL..off::IPV6_FLABEL + 4)
+                    || ty == eth_type::IPV6
+                {
                     p.group("ipv6");
                 } else {
                     p.group("ipv4");
@@ -451,7 +462,9 @@ fn format_action(a: &DpAction, packet: &FlowKey) -> String {
             format!("push_vlan({tpid}vid={},pcp={})", tci & 0xfff, tci >> 13)
         }
         DpAction::PopVlan => "pop_vlan".into(),
-        DpAction::PushMpls { eth_type, lse } => format!("push_mpls({},eth_type={eth_type:#x})", lse_text(*lse, u32::MAX)),
+        DpAction::PushMpls { eth_type, lse } => {
+            format!("push_mpls({},eth_type={eth_type:#x})", lse_text(*lse, u32::MAX))
+        }
         DpAction::PopMpls { eth_type } => format!("pop_mpls(eth_type={eth_type:#x})"),
         DpAction::DecMplsTtl => "dec_mpls_ttl".into(),
         DpAction::CopyTtlOut => "copy_ttl_out".into(),
@@ -476,7 +489,10 @@ fn items(text: &str, base: usize) -> Result<Vec<(usize, &str, &str, usize)>, Tex
             Some(b'(') => {
                 depth += 1;
                 if depth > 8 {
-                    return Err(TextError { column: base + at + 1, what: "parentheses nested too deeply".into() });
+                    return Err(TextError {
+                        column: base + at + 1,
+                        what: "parentheses nested too deeply".into(),
+                    });
                 }
             }
             Some(b')') if depth == 0 => {
@@ -491,10 +507,18 @@ fn items(text: &str, base: usize) -> Result<Vec<(usize, &str, &str, usize)>, Tex
                 if !word.is_empty() {
                     match word.find('(') {
                         Some(open) if word.ends_with(')') => {
-                            v.push((base + start, &word[..open], &word[open + 1..word.len() - 1], base + start + open + 1));
+                            v.push((
+                                base + start,
+                                &word[..open],
+                                &word[open + 1..word.len() - 1],
+                                base + start + open + 1,
+                            ));
                         }
                         Some(_) => {
-                            return Err(TextError { column: base + at, what: format!("text after ')' in {word:?}") });
+                            return Err(TextError {
+                                column: base + at,
+                                what: format!("text after ')' in {word:?}"),
+                            });
                         }
                         None => v.push((base + start, word, "", base + at)),
                     }
@@ -525,7 +549,9 @@ fn parse_value(s: &Sub, text: &str, column: usize) -> Result<u128, TextError> {
                 _ => return Err(bad("an Ethernet address")),
             }
         }
-        Kind::V4 if text.contains('.') => u128::from(u32::from(text.parse::<Ipv4Addr>().map_err(|_| bad("an IPv4 address"))?)),
+        Kind::V4 if text.contains('.') => {
+            u128::from(u32::from(text.parse::<Ipv4Addr>().map_err(|_| bad("an IPv4 address"))?))
+        }
         Kind::V6 => u128::from(text.parse::<Ipv6Addr>().map_err(|_| bad("an IPv6 address"))?),
         Kind::Frag => match text {
             "no" => 0,
@@ -536,12 +562,21 @@ fn parse_value(s: &Sub, text: &str, column: usize) -> Result<u128, TextError> {
         Kind::Dec | Kind::Hex | Kind::Mac | Kind::V4 => number(text, column)?,
     };
     if v & !ones(width(s)) != 0 {
-        return Err(TextError { column: column + 1, what: format!("{text:?} does not fit {} ({} bits)", s.name, width(s)) });
+        return Err(TextError {
+            column: column + 1,
+            what: format!("{text:?} does not fit {} ({} bits)", s.name, width(s)),
+        });
     }
     Ok(v)
 }
 
-fn parse_masked(s: &Sub, text: &str, column: usize, k: &mut FlowKey, m: &mut FlowMask) -> Result<(), TextError> {
+fn parse_masked(
+    s: &Sub,
+    text: &str,
+    column: usize,
+    k: &mut FlowKey,
+    m: &mut FlowMask,
+) -> Result<(), TextError> {
     let full = ones(width(s));
     let (v, mask) = match text.split_once('/') {
         None => (text, full),
@@ -551,11 +586,18 @@ fn parse_masked(s: &Sub, text: &str, column: usize, k: &mut FlowKey, m: &mut Flo
             let mask = if plen {
                 let n = number(mask, column)?;
                 if n > u128::from(bits) {
-                    return Err(TextError { column: column + 1, what: format!("prefix length {n} above {bits}") });
+                    return Err(TextError {
+                        column: column + 1,
+                        what: format!("prefix length {n} above {bits}"),
+                    });
                 }
                 full & !ones(bits - n as u32)
             } else {
-                parse_value(&Sub { kind: if s.kind == Kind::Frag { Kind::Hex } else { s.kind }, ..*s }, mask, column)?
+                parse_value(
+                    &Sub { kind: if s.kind == Kind::Frag { Kind::Hex } else { s.kind }, ..*s },
+                    mask,
+                    column,
+                )?
             };
             (v, mask)
         }
@@ -601,7 +643,12 @@ fn parse_tci(inside: &str, base: usize) -> Result<(u16, u16), TextError> {
             "vid" => (0, 12),
             "pcp" => (13, 3),
             "cfi" => (12, 1),
-            _ => return Err(TextError { column: base + 1, what: format!("{name:?} in vlan(): expected vid, pcp or cfi") }),
+            _ => {
+                return Err(TextError {
+                    column: base + 1,
+                    what: format!("{name:?} in vlan(): expected vid, pcp or cfi"),
+                })
+            }
         };
         let (x, xm) = small(value, column, bits)?;
         v = (v & !((ones(bits) as u16) << shift)) | ((x as u16) << shift);
@@ -622,20 +669,33 @@ fn parse_lse(inside: &str, base: usize) -> Result<(usize, u32, u32, Option<u16>)
             v |= (x & xm) << shift;
             m |= xm << shift;
         } else {
-            return Err(TextError { column: base + 1, what: format!("{name:?} in mpls(): expected label, tc, ttl or bos") });
+            return Err(TextError {
+                column: base + 1,
+                what: format!("{name:?} in mpls(): expected label, tc, ttl or bos"),
+            });
         }
     }
     Ok((depth, v, m, ty))
 }
 
-fn parse_flow_into(text: &str, base: usize, level: usize, k: &mut FlowKey, m: &mut FlowMask) -> Result<(), TextError> {
+fn parse_flow_into(
+    text: &str,
+    base: usize,
+    level: usize,
+    k: &mut FlowKey,
+    m: &mut FlowMask,
+) -> Result<(), TextError> {
     for (column, name, inside, inner) in items(text, base)? {
         if name == "encap" {
             if level >= 2 {
                 return Err(TextError { column: column + 1, what: "more than two VLAN tags".into() });
             }
             // What was read as the Ethertype is the tag's.
-            let (tci, tpid) = if level == 0 { (off::VLAN0_TCI, off::VLAN0_TPID) } else { (off::VLAN1_TCI, off::VLAN1_TPID) };
+            let (tci, tpid) = if level == 0 {
+                (off::VLAN0_TCI, off::VLAN0_TPID)
+            } else {
+                (off::VLAN1_TCI, off::VLAN1_TPID)
+            };
             let ty = k.get::<2>(off::ETH_TYPE);
             if m.u16(off::ETH_TYPE) != 0 {
                 k.set(tpid, ty);
@@ -732,7 +792,12 @@ fn actions_at(text: &str, base: usize) -> Result<Vec<DpAction>, TextError> {
                         "tpid" => tpid = small(value, at, 16)?.0 as u16,
                         "vid" => tci |= small(value, at, 12)?.0 as u16,
                         "pcp" => tci |= (small(value, at, 3)?.0 as u16) << 13,
-                        _ => return Err(TextError { column: at, what: format!("{n:?}: expected tpid, vid or pcp") }),
+                        _ => {
+                            return Err(TextError {
+                                column: at,
+                                what: format!("{n:?}: expected tpid, vid or pcp"),
+                            })
+                        }
                     }
                 }
                 DpAction::PushVlan { tpid, tci }
@@ -862,7 +927,22 @@ mod tests {
         }
         quickcheck::quickcheck(prop as fn(String) -> bool);
         let mut g = Gen::new(30);
-        let words = ["in_port(", "1", ")", ",", "encap(", "vlan(", "vid=", "/", "eth(", "set(", "clone(", "ipv6(src=", "::", "0x"];
+        let words = [
+            "in_port(",
+            "1",
+            ")",
+            ",",
+            "encap(",
+            "vlan(",
+            "vid=",
+            "/",
+            "eth(",
+            "set(",
+            "clone(",
+            "ipv6(src=",
+            "::",
+            "0x",
+        ];
         for _ in 0..5000 {
             let s: String = (0..usize::arbitrary(&mut g) % 12).map(|_| *g.choose(&words).unwrap()).collect();
             let _ = parse_flow(&s);
