@@ -65,7 +65,7 @@ fn main() {
         datapath::sys::pin_to_core(c).expect("pinned");
     }
     let fds: Vec<i32> = ways.iter().flat_map(|w| &w.rx).filter_map(|q| q.fd()).collect();
-    let (start, cycles) = (Instant::now(), tsc());
+    let (start, cycles, cpu) = (Instant::now(), tsc(), datapath::port::sys::thread_cpu_ns());
     let (mut packets, mut bytes, mut bursts, mut empty) = (0u64, 0u64, 0u64, 0u64);
     let mut batch = Batch::new();
     while start.elapsed() < Duration::from_secs_f64(seconds) {
@@ -94,11 +94,13 @@ fn main() {
         }
     }
     let (t, c) = (start.elapsed().as_secs_f64(), tsc() - cycles);
+    let cpu = datapath::port::sys::thread_cpu_ns() - cpu;
     println!(
-        "{:.3} Mpps, {:.2} Gbit/s, {:.1} cycles a packet, {:.1} packets a burst, {empty} empty polls",
+        "{:.3} Mpps, {:.2} Gbit/s, {:.1} cycles a packet, {:.0} ns of CPU a packet, {:.1} packets a burst, {empty} empty polls",
         packets as f64 / t / 1e6,
         bytes as f64 * 8.0 / t / 1e9,
         c as f64 / packets.max(1) as f64,
+        cpu as f64 / packets.max(1) as f64,
         packets as f64 / bursts.max(1) as f64
     );
     for p in &ports {

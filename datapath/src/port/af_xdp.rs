@@ -347,7 +347,8 @@ impl Port for XdpPort {
     fn stats(&self) -> PortStats {
         let mut s = self.shared.counters.stats();
         let (full, empty, other) = self.shared.kernel_drops();
-        s.rx_dropped += full + empty + other;
+        // `empty` counts the same frames as `other`: no chunk was there to receive into.
+        s.rx_dropped += full + other.max(empty);
         s.rx_over_err = full + empty;
         s
     }

@@ -529,8 +529,9 @@ pub fn to_mbuf_packet(pool: &Mempool, frame: &[u8]) -> Option<Packet> {
     if frame.len() > usize::from(pool.data_bytes) {
         return None;
     }
+    let m = NonNull::new(copy_in(pool, frame)?)?;
     // SAFETY: a fresh mbuf of one segment that is ours.
-    copy_in(pool, frame).and_then(NonNull::new).map(|m| unsafe { mbuf::from_mbuf(m) })
+    Some(unsafe { mbuf::from_mbuf(m) })
 }
 
 #[cfg(test)]

@@ -127,6 +127,14 @@ pub fn poll_many(fds: &[RawFd], timeout_ms: i32) -> bool {
     unsafe { libc::poll(p.as_mut_ptr(), p.len() as libc::nfds_t, timeout_ms) > 0 }
 }
 
+/// CPU time that the calling thread has used, nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: one live timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
 /// A counter that wakes a poller.
 pub fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed.
