@@ -2,7 +2,7 @@
 //!
 //! `ofswitchd`: [`config`] (flags and TOML) · [`logging`] · [`daemon`] (start, loop, stop) · [`control`] (the command socket) ·
 //! [`commands`] (what it understands) · [`metrics`] (OpenMetrics).
-//! `ofctl`: [`offline`] (what needs no switch) · [`pki`] (certificates to try TLS with).
+//! `ofctl`: [`ofctl`] (options, connections, commands) · [`offline`] (what needs no switch) · [`pki`] (certificates to try TLS with).
 #![forbid(unsafe_code)]
 
 pub mod commands;
@@ -12,5 +12,5 @@ pub mod daemon;
 pub mod logging;
 pub mod metrics;
 pub mod offline;
-// pub mod ofctl;
+pub mod ofctl;
 pub mod pki;

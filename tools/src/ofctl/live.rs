@@ -1,0 +1,238 @@
+//! Commands that keep listening, or measure: monitor, snoop, ping, benchmark, top.
+
+use super::options::{Options, Usage};
+use super::vconn::Vconn;
+use super::{daemon, print};
+use anyhow::{bail, Context, Result};
+use openflow::codec::Frame;
+use openflow::msg::multipart::flow_monitor::{FlowMonitorFlags, FlowMonitorRequest};
+use openflow::msg::multipart::MultipartFlags;
+use openflow::msg::{
+    AsyncConfig, ConfigFlags, Echo, Message, MultipartRequest, NxMessage, PacketInFormat, RequestBody, SwitchConfig,
+};
+use openflow::text::{self, NoNames};
+use openflow::{PortNo, TableId};
+use std::time::{Duration, Instant};
+
+fn show(o: &Options, f: &Frame) -> Result<()> {
+    if o.json {
+        return print(&format!("{}\n", crate::offline::message_json(&f.raw)));
+    }
+    print(&text::print::bytes(&f.raw, 1 + o.more, &NoNames))
+}
+
+fn listen(o: &Options, v: &mut Vconn) -> Result<()> {
+    let until = o.timeout.map(|t| Instant::now() + t);
+    let mut left = o.count.unwrap_or(u64::MAX);
+    while left > 0 && until.is_none_or(|u| Instant::now() < u) {
+        if let Some(f) = v.frame_within(Duration::from_millis(500))? {
+            if matches!(f.message.as_ref().map(|m| &m.body), Ok(Message::BarrierReply)) {
+                continue;
+            }
+            show(o, &f)?;
+            left -= 1;
+        }
+    }
+    Ok(())
+}
+
+/// `snoop`: what controllers and switch say to each other.
+///
+/// # Errors
+/// The connection broke.
+pub fn snoop(o: &Options, switch: &str) -> Result<()> {
+    let patient = Options { timeout: Some(Duration::from_millis(500)), ..o.clone() };
+    let mut v = Vconn::open_as(switch, &patient, "snoop")?;
+    listen(o, &mut v)
+}
+
+/// `monitor`: packet-ins and other messages as they come.
+///
+/// # Errors
+/// A wrong word, or the connection broke.
+pub fn monitor(o: &Options, a: &[&str]) -> Result<()> {
+    let patient = Options { timeout: Some(Duration::from_millis(500)), ..o.clone() };
+    let mut v = Vconn::open(a[0], &patient)?;
+    let mut miss_send_len = None;
+    let mut invalid_ttl = false;
+    let mut monitors = Vec::new();
+    for w in &a[1..] {
+        if let Ok(n) = w.parse::<u16>() {
+            miss_send_len = Some(n);
+        } else if *w == "invalid_ttl" {
+            invalid_ttl = true;
+        } else if let Some(spec) = w.strip_prefix("watch:") {
+            monitors.push(watch(spec, monitors.len() as u32 + 1)?);
+        } else {
+            return Err(Usage(format!("{w:?} is unknown; monitor takes MISS_LEN, invalid_ttl and watch:[FLOW]")).into());
+        }
+    }
+    if invalid_ttl {
+        v.send(Message::SetAsync(AsyncConfig {
+            packet_in_mask: [0b111, 0],
+            port_status_mask: [0b111, 0b111],
+            flow_removed_mask: [0b1111, 0],
+        }))?;
+    }
+    // As ovs-ofctl: the extended format, which shows table, cookie and metadata.
+    v.send(NxMessage::SetPacketInFormat(PacketInFormat::NXT_PACKET_IN2))?;
+    if miss_send_len.is_some() || monitors.is_empty() {
+        let miss_send_len = miss_send_len.unwrap_or(0xffff);
+        v.send(Message::SetConfig(SwitchConfig { flags: ConfigFlags::FRAG_NORMAL, miss_send_len }))?;
+    }
+    if !monitors.is_empty() {
+        v.send(MultipartRequest { flags: MultipartFlags::empty(), body: RequestBody::NxFlowMonitor(monitors) })?;
+    }
+    v.send(Message::BarrierRequest)?;
+    v.flush()?;
+    listen(o, &mut v)
+}
+
+/// `watch:[!initial][!add]...[table=N][out_port=P][FLOW]` of `monitor`.
+fn watch(spec: &str, id: u32) -> Result<FlowMonitorRequest> {
+    let mut flags = FlowMonitorFlags::INITIAL
+        | FlowMonitorFlags::ADD
+        | FlowMonitorFlags::DELETE
+        | FlowMonitorFlags::MODIFY
+        | FlowMonitorFlags::OWN
+        | FlowMonitorFlags::ACTIONS;
+    let mut rest = Vec::new();
+    for w in spec.split(',').filter(|w| !w.is_empty()) {
+        let off = match w {
+            "!initial" => FlowMonitorFlags::INITIAL,
+            "!add" => FlowMonitorFlags::ADD,
+            "!delete" => FlowMonitorFlags::DELETE,
+            "!modify" => FlowMonitorFlags::MODIFY,
+            "!actions" => FlowMonitorFlags::ACTIONS,
+            "!own" => FlowMonitorFlags::OWN,
+            _ => {
+                rest.push(w);
+                continue;
+            }
+        };
+        flags.0 &= !off.0;
+    }
+    let f = text::parse_flow_filter(&rest.join(","), &NoNames)?;
+    let table_id = if rest.iter().any(|w| w.starts_with("table=")) { f.table_id } else { TableId::ALL };
+    let out_port = if f.out_port.0 == 0 { PortNo::ANY } else { f.out_port };
+    Ok(FlowMonitorRequest { id, flags, out_port, table_id, matching: f.matching })
+}
+
+fn echo(v: &mut Vconn, data: &bytes::Bytes) -> Result<Duration> {
+    let started = Instant::now();
+    let reply = v.transact(Message::EchoRequest(Echo { data: data.clone() }))?;
+    match reply.body {
+        Message::EchoReply(e) if e.data == *data => Ok(started.elapsed()),
+        Message::EchoReply(_) => bail!("the echo came back changed"),
+        other => bail!("a {} where an echo reply was due", other.msg_type()),
+    }
+}
+
+/// `probe` and `ping`.
+///
+/// # Errors
+/// No answer, or a wrong one.
+pub fn ping(o: &Options, name: &str, a: &[&str]) -> Result<()> {
+    let mut v = Vconn::open(a[0], o)?;
+    if name == "probe" {
+        echo(&mut v, &bytes::Bytes::new())?;
+        return Ok(());
+    }
+    let size: usize = match a.get(1) {
+        None => 64,
+        Some(s) => s.parse().ok().filter(|n| (8..=65535).contains(n)).with_context(|| format!("{s:?} is not a size from 8 to 65535"))?,
+    };
+    let data: bytes::Bytes = (0..size - 8).map(|i| i as u8).collect::<Vec<_>>().into();
+    let mut times = Vec::new();
+    for i in 0..o.count.unwrap_or(10) {
+        let t = echo(&mut v, &data)?;
+        if o.json {
+            times.push(t.as_secs_f64() * 1e3);
+        } else {
+            print(&format!("{size} bytes from {}: xid={:08x} time={:.3} ms\n", a[0], i + 1, t.as_secs_f64() * 1e3))?;
+        }
+        if let Some(pause) = o.interval {
+            std::thread::sleep(pause);
+        }
+    }
+    if o.json {
+        print(&format!("{}\n", serde_json::json!({"bytes": size, "times_ms": times})))?;
+    }
+    Ok(())
+}
+
+/// `benchmark`: echoes, one after the other.
+///
+/// # Errors
+/// A wrong number, or no answer.
+pub fn benchmark(o: &Options, a: &[&str]) -> Result<()> {
+    let number = |s: &str, max: usize| {
+        s.parse::<usize>().ok().filter(|n| (1..=max).contains(n)).with_context(|| format!("{s:?} is not a number from 1 to {max}"))
+    };
+    let size = number(a[1], 65535 - 8)?;
+    let count = number(a[2], usize::MAX)?;
+    let mut v = Vconn::open(a[0], o)?;
+    let data: bytes::Bytes = vec![0u8; size].into();
+    let started = Instant::now();
+    for _ in 0..count {
+        echo(&mut v, &data)?;
+    }
+    let s = started.elapsed().as_secs_f64().max(1e-9);
+    let (packets, bytes) = (count as f64 / s, (count * (size + 8)) as f64 / s);
+    if o.json {
+        return print(&format!("{}\n", serde_json::json!({"seconds": s, "packets_per_second": packets, "bytes_per_second": bytes})));
+    }
+    print(&format!("Finished in {:.1} ms ({packets:.0} packets/s) ({bytes:.0} bytes/s)\n", s * 1e3))
+}
+
+/// `top`: the busiest ports and workers, again and again.
+///
+/// # Errors
+/// There is no daemon.
+pub fn top(o: &Options) -> Result<()> {
+    let pause = o.interval.unwrap_or(Duration::from_secs(1));
+    let json = Options { json: true, ..o.clone() };
+    let ask = |name: &str| -> Result<serde_json::Value> { Ok(serde_json::from_str(&daemon(&json, name, &[])?)?) };
+    let mut before: Option<(Instant, serde_json::Value)> = None;
+    let mut left = o.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let (at, workers) = (Instant::now(), ask("pmd-stats-show")?);
+        if let Some((then, old)) = &before {
+            let s = (at - *then).as_secs_f64().max(1e-9);
+            let mut lines = Vec::new();
+            let mut list = Vec::new();
+            for (w, b) in workers.as_array().into_iter().flatten().zip(old.as_array().into_iter().flatten()) {
+                let rate = |n: &str| {
+                    let get = |v: &serde_json::Value| v["counters"][n].as_u64().unwrap_or(0);
+                    get(w).saturating_sub(get(b)) as f64 / s
+                };
+                let (busy, idle) = (rate("busy_cycles"), rate("idle_cycles"));
+                let share = if busy + idle > 0.0 { 100.0 * busy / (busy + idle) } else { 0.0 };
+                let name = w["core"].as_u64().map_or("main".to_string(), |c| format!("core {c}"));
+                lines.push(format!(
+                    "{name:8} {:12.0} {:12.0} {:12.0} {:12.0} {:10.0} {share:6.1}%",
+                    rate("rx_packets"),
+                    rate("tx_packets"),
+                    rate("emc_hits"),
+                    rate("megaflow_hits"),
+                    rate("misses"),
+                ));
+                list.push(serde_json::json!({"worker": name, "rx_pps": rate("rx_packets"), "tx_pps": rate("tx_packets"),
+                    "emc_hits": rate("emc_hits"), "megaflow_hits": rate("megaflow_hits"), "misses": rate("misses"), "busy_percent": share}));
+            }
+            if o.json {
+                print(&format!("{}\n", serde_json::Value::from(list)))?;
+            } else {
+                let clear = if std::io::IsTerminal::is_terminal(&std::io::stdout()) { "\x1b[2J\x1b[H" } else { "" };
+                let head = "worker          rx/s         tx/s        emc/s   megaflow/s     miss/s    busy";
+                print(&format!("{clear}{head}\n{}\n", lines.join("\n")))?;
+            }
+            left -= 1;
+        }
+        before = Some((at, workers));
+        if left > 0 {
+            std::thread::sleep(pause);
+        }
+    }
+    Ok(())
+}
