@@ -11,6 +11,6 @@ pub mod control;
 pub mod daemon;
 pub mod logging;
 pub mod metrics;
-pub mod offline;
 pub mod ofctl;
+pub mod offline;
 pub mod pki;

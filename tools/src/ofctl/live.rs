@@ -8,7 +8,8 @@ use openflow::codec::Frame;
 use openflow::msg::multipart::flow_monitor::{FlowMonitorFlags, FlowMonitorRequest};
 use openflow::msg::multipart::MultipartFlags;
 use openflow::msg::{
-    AsyncConfig, ConfigFlags, Echo, Message, MultipartRequest, NxMessage, PacketInFormat, RequestBody, SwitchConfig,
+    AsyncConfig, ConfigFlags, Echo, Message, MultipartRequest, NxMessage, PacketInFormat, RequestBody,
+    SwitchConfig,
 };
 use openflow::text::{self, NoNames};
 use openflow::{PortNo, TableId};
@@ -64,7 +65,10 @@ pub fn monitor(o: &Options, a: &[&str]) -> Result<()> {
         } else if let Some(spec) = w.strip_prefix("watch:") {
             monitors.push(watch(spec, monitors.len() as u32 + 1)?);
         } else {
-            return Err(Usage(format!("{w:?} is unknown; monitor takes MISS_LEN, invalid_ttl and watch:[FLOW]")).into());
+            return Err(Usage(format!(
+                "{w:?} is unknown; monitor takes MISS_LEN, invalid_ttl and watch:[FLOW]"
+            ))
+            .into());
         }
     }
     if invalid_ttl {
@@ -81,7 +85,10 @@ pub fn monitor(o: &Options, a: &[&str]) -> Result<()> {
         v.send(Message::SetConfig(SwitchConfig { flags: ConfigFlags::FRAG_NORMAL, miss_send_len }))?;
     }
     if !monitors.is_empty() {
-        v.send(MultipartRequest { flags: MultipartFlags::empty(), body: RequestBody::NxFlowMonitor(monitors) })?;
+        v.send(MultipartRequest {
+            flags: MultipartFlags::empty(),
+            body: RequestBody::NxFlowMonitor(monitors),
+        })?;
     }
     v.send(Message::BarrierRequest)?;
     v.flush()?;
@@ -140,7 +147,11 @@ pub fn ping(o: &Options, name: &str, a: &[&str]) -> Result<()> {
     }
     let size: usize = match a.get(1) {
         None => 64,
-        Some(s) => s.parse().ok().filter(|n| (8..=65535).contains(n)).with_context(|| format!("{s:?} is not a size from 8 to 65535"))?,
+        Some(s) => s
+            .parse()
+            .ok()
+            .filter(|n| (8..=65535).contains(n))
+            .with_context(|| format!("{s:?} is not a size from 8 to 65535"))?,
     };
     let data: bytes::Bytes = (0..size - 8).map(|i| i as u8).collect::<Vec<_>>().into();
     let mut times = Vec::new();
@@ -149,7 +160,12 @@ pub fn ping(o: &Options, name: &str, a: &[&str]) -> Result<()> {
         if o.json {
             times.push(t.as_secs_f64() * 1e3);
         } else {
-            print(&format!("{size} bytes from {}: xid={:08x} time={:.3} ms\n", a[0], i + 1, t.as_secs_f64() * 1e3))?;
+            print(&format!(
+                "{size} bytes from {}: xid={:08x} time={:.3} ms\n",
+                a[0],
+                i + 1,
+                t.as_secs_f64() * 1e3
+            ))?;
         }
         if let Some(pause) = o.interval {
             std::thread::sleep(pause);
@@ -167,7 +183,10 @@ pub fn ping(o: &Options, name: &str, a: &[&str]) -> Result<()> {
 /// A wrong number, or no answer.
 pub fn benchmark(o: &Options, a: &[&str]) -> Result<()> {
     let number = |s: &str, max: usize| {
-        s.parse::<usize>().ok().filter(|n| (1..=max).contains(n)).with_context(|| format!("{s:?} is not a number from 1 to {max}"))
+        s.parse::<usize>()
+            .ok()
+            .filter(|n| (1..=max).contains(n))
+            .with_context(|| format!("{s:?} is not a number from 1 to {max}"))
     };
     let size = number(a[1], 65535 - 8)?;
     let count = number(a[2], usize::MAX)?;
@@ -180,7 +199,10 @@ pub fn benchmark(o: &Options, a: &[&str]) -> Result<()> {
     let s = started.elapsed().as_secs_f64().max(1e-9);
     let (packets, bytes) = (count as f64 / s, (count * (size + 8)) as f64 / s);
     if o.json {
-        return print(&format!("{}\n", serde_json::json!({"seconds": s, "packets_per_second": packets, "bytes_per_second": bytes})));
+        return print(&format!(
+            "{}\n",
+            serde_json::json!({"seconds": s, "packets_per_second": packets, "bytes_per_second": bytes})
+        ));
     }
     print(&format!("Finished in {:.1} ms ({packets:.0} packets/s) ({bytes:.0} bytes/s)\n", s * 1e3))
 }
@@ -192,7 +214,8 @@ pub fn benchmark(o: &Options, a: &[&str]) -> Result<()> {
 pub fn top(o: &Options) -> Result<()> {
     let pause = o.interval.unwrap_or(Duration::from_secs(1));
     let json = Options { json: true, ..o.clone() };
-    let ask = |name: &str| -> Result<serde_json::Value> { Ok(serde_json::from_str(&daemon(&json, name, &[])?)?) };
+    let ask =
+        |name: &str| -> Result<serde_json::Value> { Ok(serde_json::from_str(&daemon(&json, name, &[])?)?) };
     let mut before: Option<(Instant, serde_json::Value)> = None;
     let mut left = o.count.unwrap_or(u64::MAX);
     while left > 0 {
@@ -223,7 +246,8 @@ pub fn top(o: &Options) -> Result<()> {
             if o.json {
                 print(&format!("{}\n", serde_json::Value::from(list)))?;
             } else {
-                let clear = if std::io::IsTerminal::is_terminal(&std::io::stdout()) { "\x1b[2J\x1b[H" } else { "" };
+                let clear =
+                    if std::io::IsTerminal::is_terminal(&std::io::stdout()) { "\x1b[2J\x1b[H" } else { "" };
                 let head = "worker          rx/s         tx/s        emc/s   megaflow/s     miss/s    busy";
                 print(&format!("{clear}{head}\n{}\n", lines.join("\n")))?;
             }

@@ -97,13 +97,39 @@ const COMMANDS: &[(&str, &str, usize, usize)] = &[
 
 /// Commands for the command socket, passed on as they are.
 const DAEMON: &[&str] = &[
-    "add-br", "del-br", "list-br", "add-port", "del-port", "list-ports", "set-port", "set-controller", "del-controller",
-    "get-controller", "set-fail-mode", "list-connections", "dump-megaflows", "pmd-stats-show", "pmd-stats-clear",
-    "pmd-rxq-show", "pmd-perf-show", "upcall-show", "memory-show", "log-level", "drops",
+    "add-br",
+    "del-br",
+    "list-br",
+    "add-port",
+    "del-port",
+    "list-ports",
+    "set-port",
+    "set-controller",
+    "del-controller",
+    "get-controller",
+    "set-fail-mode",
+    "list-connections",
+    "dump-megaflows",
+    "pmd-stats-show",
+    "pmd-stats-clear",
+    "pmd-rxq-show",
+    "pmd-perf-show",
+    "upcall-show",
+    "memory-show",
+    "log-level",
+    "drops",
 ];
 
 /// Commands of OpenFlow 1.4 and later that people may try.
-const LATER: &[&str] = &["dump-table-desc", "dump-ipfix-bridge", "insert-buckets", "remove-buckets", "add-tlv-map", "dump-tlv-map", "ct-flush"];
+const LATER: &[&str] = &[
+    "dump-table-desc",
+    "dump-ipfix-bridge",
+    "insert-buckets",
+    "remove-buckets",
+    "add-tlv-map",
+    "dump-tlv-map",
+    "ct-flush",
+];
 
 fn help() -> String {
     let mut out = String::from(
@@ -155,8 +181,9 @@ pub fn run(args: impl IntoIterator<Item = String>) -> u8 {
 }
 
 fn is_broken_pipe(e: &anyhow::Error) -> bool {
-    e.chain().any(|c| c.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
-        && !e.to_string().contains("closed")
+    e.chain().any(|c| {
+        c.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    }) && !e.to_string().contains("closed")
 }
 
 fn command(o: &Options, name: &str, args: &[String]) -> Result<u8> {
@@ -197,7 +224,10 @@ fn command(o: &Options, name: &str, args: &[String]) -> Result<u8> {
 }
 
 fn near(name: &str) -> String {
-    let best = COMMANDS.iter().map(|c| c.0).filter(|c| c.starts_with(name) || name.starts_with(*c) || distance(c, name) <= 2);
+    let best = COMMANDS
+        .iter()
+        .map(|c| c.0)
+        .filter(|c| c.starts_with(name) || name.starts_with(*c) || distance(c, name) <= 2);
     match best.min_by_key(|c| distance(c, name)) {
         Some(c) => format!(" (did you mean {c}?)"),
         None => String::new(),

@@ -91,7 +91,8 @@ const VALUED: &[(&str, &str)] = &[
 /// The word that is wrong.
 pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Asked, Usage> {
     let mut o = Options {
-        run_dir: std::env::var_os("OFSWITCH_RUN_DIR").map_or_else(|| crate::config::DEFAULT_RUN_DIR.into(), Into::into),
+        run_dir: std::env::var_os("OFSWITCH_RUN_DIR")
+            .map_or_else(|| crate::config::DEFAULT_RUN_DIR.into(), Into::into),
         ..Options::default()
     };
     let mut rest = Vec::new();
@@ -164,8 +165,8 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Asked, Usage> {
             "help" => return Ok(Asked::Help),
             "version" => return Ok(Asked::Version),
             // Accepted for scripts made for ovs-ofctl; they change nothing here.
-            "flow-format" | "packet-in-format" | "color" | "log-file" | "unixctl" | "verbose" | "read-only"
-            | "readd" | "no-color" | "oneline" => {}
+            "flow-format" | "packet-in-format" | "color" | "log-file" | "unixctl" | "verbose"
+            | "read-only" | "readd" | "no-color" | "oneline" => {}
             _ => return Err(Usage(format!("unknown option \"--{name}\""))),
         }
     }
@@ -203,7 +204,8 @@ mod tests {
 
     #[test]
     fn options_stand_anywhere_in_the_forms_of_getopt() {
-        let Ok(Asked::Command(o, c, rest)) = go("-OOpenFlow13 dump-flows --sort=priority br0 -mm table=1 --run-dir /x -t 5")
+        let Ok(Asked::Command(o, c, rest)) =
+            go("-OOpenFlow13 dump-flows --sort=priority br0 -mm table=1 --run-dir /x -t 5")
         else {
             panic!()
         };

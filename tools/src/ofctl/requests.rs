@@ -9,9 +9,9 @@ use openflow::msg::multipart::{
     FlowStats, FlowStatsRequest, GroupStatsRequest, MeterRequest, PortStatsRequest, QueueStatsRequest,
 };
 use openflow::msg::{
-    ConfigFlags, FlowMod, FlowModCommand, FlowModFlags, GroupModCommand, Message, MeterModCommand, MultipartReply,
-    OfMessage, PacketOut, PortMod, QueueGetConfigRequest, ReplyBody, RequestBody, SwitchConfig, TableMod,
-    OFP_NO_BUFFER,
+    ConfigFlags, FlowMod, FlowModCommand, FlowModFlags, GroupModCommand, Message, MeterModCommand,
+    MultipartReply, OfMessage, PacketOut, PortMod, QueueGetConfigRequest, ReplyBody, RequestBody,
+    SwitchConfig, TableMod, OFP_NO_BUFFER,
 };
 use openflow::port::{Port, PortConfig};
 use openflow::text::{self, json, FlowStyle, NoNames, PortNames};
@@ -149,8 +149,10 @@ pub fn run(o: &Options, name: &str, a: &[&str]) -> Result<u8> {
         "dump-ports-desc" => {
             let names = shown_names(o, v)?;
             let mut reply = v.multipart(RequestBody::PortDesc)?;
-            if let (Some(word), Message::MultipartReply(MultipartReply { body: ReplyBody::PortDesc(list), .. })) =
-                (arg, &mut reply.body)
+            if let (
+                Some(word),
+                Message::MultipartReply(MultipartReply { body: ReplyBody::PortDesc(list), .. }),
+            ) = (arg, &mut reply.body)
             {
                 let no = port_no(list, word)?;
                 list.retain(|p| p.port_no == no);
@@ -201,8 +203,10 @@ pub fn run(o: &Options, name: &str, a: &[&str]) -> Result<u8> {
         "dump-groups" => {
             let names = shown_names(o, v)?;
             let mut reply = v.multipart(RequestBody::GroupDesc)?;
-            if let (Some(word), Message::MultipartReply(MultipartReply { body: ReplyBody::GroupDesc(list), .. })) =
-                (arg, &mut reply.body)
+            if let (
+                Some(word),
+                Message::MultipartReply(MultipartReply { body: ReplyBody::GroupDesc(list), .. }),
+            ) = (arg, &mut reply.body)
             {
                 let id = group_id(word)?;
                 list.retain(|g| id == GroupId::ALL || g.group_id == id);
@@ -384,7 +388,14 @@ fn dump_flows(o: &Options, v: &mut Vconn, text: &str) -> Result<()> {
 type ParseLine<'a> = dyn Fn(&str) -> Result<Message, text::TextError> + 'a;
 
 /// Sends a file's lines: checked as a whole first, then as a bundle or with many in flight.
-fn send_file(o: &Options, v: &mut Vconn, path: &str, content: &str, parse: &ParseLine<'_>, bundle: bool) -> Result<u8> {
+fn send_file(
+    o: &Options,
+    v: &mut Vconn,
+    path: &str,
+    content: &str,
+    parse: &ParseLine<'_>,
+    bundle: bool,
+) -> Result<u8> {
     let in_file = |line: usize, mut e: text::TextError| {
         e.line = line;
         anyhow!("{path}: {e}")
@@ -436,7 +447,8 @@ fn key(table: TableId, priority: u16, m: &openflow::Match) -> Key {
         .filter(|f| f.2 != 0)
         .collect();
     known.sort();
-    let unknown: String = m.fields.iter().filter(|f| matches!(f, Oxm::Unknown(_))).map(|f| format!("{f:?}")).collect();
+    let unknown: String =
+        m.fields.iter().filter(|f| matches!(f, Oxm::Unknown(_))).map(|f| format!("{f:?}")).collect();
     (table.0, priority, known, unknown)
 }
 
@@ -542,7 +554,11 @@ fn diff_flows(o: &Options, first: &str, second: &str) -> Result<u8> {
         }
     }
     let differ = !out.is_empty();
-    print(&if o.json { format!("{}\n", serde_json::json!({"only_first": less, "only_second": more})) } else { out })?;
+    print(&if o.json {
+        format!("{}\n", serde_json::json!({"only_first": less, "only_second": more}))
+    } else {
+        out
+    })?;
     Ok(if differ { EX_USAGE } else { 0 })
 }
 
@@ -566,7 +582,9 @@ fn packet_out(o: &Options, v: &mut Vconn, a: &[&str]) -> Result<()> {
     }
     // The old way: IN_PORT ACTIONS PACKET...
     if a.len() < 3 {
-        return Err(Usage("usage: ofctl packet-out SWITCH \"in_port=P packet=HEX actions=...\"".into()).into());
+        return Err(
+            Usage("usage: ofctl packet-out SWITCH \"in_port=P packet=HEX actions=...\"".into()).into()
+        );
     }
     let list = ports(v)?;
     let in_port = match a[0].to_ascii_uppercase().as_str() {
@@ -575,8 +593,13 @@ fn packet_out(o: &Options, v: &mut Vconn, a: &[&str]) -> Result<()> {
     };
     let actions = text::parse_actions(a[1], &names)?;
     for hex in &a[2..] {
-        let one_of = text::parse_packet_out(&format!("in_port=controller packet={hex} actions=drop"), &NoNames)?;
-        one(o, v, PacketOut { buffer_id: OFP_NO_BUFFER, in_port, actions: actions.clone(), data: one_of.data })?;
+        let one_of =
+            text::parse_packet_out(&format!("in_port=controller packet={hex} actions=drop"), &NoNames)?;
+        one(
+            o,
+            v,
+            PacketOut { buffer_id: OFP_NO_BUFFER, in_port, actions: actions.clone(), data: one_of.data },
+        )?;
     }
     Ok(())
 }
@@ -592,7 +615,10 @@ mod tests {
             let f = f(t);
             key(f.table_id, f.priority, &f.matching)
         };
-        assert_eq!(k("tcp,in_port=1,tp_dst=80,actions=drop"), k("dl_type=0x800,nw_proto=6,in_port=1,tp_dst=80,actions=1"));
+        assert_eq!(
+            k("tcp,in_port=1,tp_dst=80,actions=drop"),
+            k("dl_type=0x800,nw_proto=6,in_port=1,tp_dst=80,actions=1")
+        );
         assert_ne!(k("ip,nw_src=10.0.0.0/8,actions=drop"), k("ip,nw_src=10.0.0.0/9,actions=drop"));
         assert_ne!(k("priority=1,actions=drop"), k("priority=2,actions=drop"));
         assert!(same(&f("cookie=1,actions=1"), &f("cookie=1,check_overlap,actions=output:1")));

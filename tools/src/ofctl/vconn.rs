@@ -9,7 +9,9 @@ use ofproto::conn::Target;
 use openflow::codec::{Frame, OfCodec};
 use openflow::header::OFP13_VERSION;
 use openflow::msg::multipart::{MultipartFlags, Reassembler};
-use openflow::msg::{ErrorMsg, Hello, Message, MultipartReply, MultipartRequest, OfMessage, ReplyBody, RequestBody};
+use openflow::msg::{
+    ErrorMsg, Hello, Message, MultipartReply, MultipartRequest, OfMessage, ReplyBody, RequestBody,
+};
 use openflow::{OfpError, Xid};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -271,7 +273,9 @@ impl Vconn {
                         return Ok(());
                     }
                 }
-                Message::Error(ErrorMsg { error, data }) => return Err(Refused { error, quoted: data }.into()),
+                Message::Error(ErrorMsg { error, data }) => {
+                    return Err(Refused { error, quoted: data }.into())
+                }
                 other => bail!("{}: a {} where a multipart reply was due", self.peer, other.msg_type()),
             }
         }
@@ -294,7 +298,9 @@ impl Vconn {
             Ok(())
         })?;
         if let Some(b) = waiting {
-            whole = parts.push(id, MultipartFlags::empty(), b, 0).map_err(|e| anyhow!("parts do not fit: {e}"))?;
+            whole = parts
+                .push(id, MultipartFlags::empty(), b, 0)
+                .map_err(|e| anyhow!("parts do not fit: {e}"))?;
         }
         let body = whole.context("empty multipart reply")?;
         Ok(OfMessage::new(id, MultipartReply { flags: MultipartFlags::empty(), body }))
