@@ -3,7 +3,7 @@
 use crate::error::{DecodeError, OfpError};
 use crate::field::{Field, Maskable, Prereq, CLASS_EXPERIMENTER};
 use crate::ids::PortNo;
-use crate::wire::{Reader, Writer};
+use crate::wire::{be_uint, Reader, Writer};
 use smallvec::SmallVec;
 
 /// One field of a match, a set-field or a packet-in, known or not.
@@ -45,8 +45,8 @@ pub struct UnknownOxm {
 /// An ordered list of match fields: kept in the order sent, so that it can be given back exactly.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Match {
-    /// Fields in wire order.
-    pub fields: SmallVec<[Oxm; 4]>,
+    /// Fields in wire order. One is kept in place: more would make every message that is moved that much larger.
+    pub fields: SmallVec<[Oxm; 1]>,
 }
 
 impl OxmField {
@@ -163,6 +163,27 @@ impl Oxm {
 }
 
 impl OxmField {
+    /// A known field of the right length at the start of `b`, and how long it is. Anything else is for [`Oxm::parse`], which
+    /// knows what to say of it: this is the way of nearly all fields, without its bookkeeping.
+    #[inline]
+    fn parse_quick(b: &[u8]) -> Option<(Self, usize)> {
+        let header = u32::from_be_bytes(*b.first_chunk()?);
+        let class = (header >> 16) as u16;
+        let (experimenter, at) = match class {
+            CLASS_EXPERIMENTER => (u32::from_be_bytes(*b.get(4..)?.first_chunk()?), 8),
+            _ => (0, 4),
+        };
+        let field = Field::from_wire(class, (header >> 9 & 0x7f) as u8, experimenter)?;
+        let n = field.def().bytes();
+        let has_mask = header & 0x100 != 0;
+        let end = at + (n << has_mask as usize);
+        if end != 4 + (header & 0xff) as usize {
+            return None;
+        }
+        let (value, mask) = b.get(at..end)?.split_at(n);
+        let mask = if has_mask { Some(be_uint(mask)) } else { None };
+        Some((Self { field, value: be_uint(value), mask }, end))
+    }
     /// The field's TLV under its preferred id.
     #[inline]
     pub fn emit(&self, w: &mut Writer<'_>) {
@@ -188,6 +209,10 @@ impl Match {
     /// `OFPBMC_BAD_TYPE` unless the type is OXM, `OFPBMC_BAD_LEN` where lengths do not agree.
     #[inline]
     pub fn parse(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        if let Some((m, used)) = Self::parse_quick(r.peek()) {
+            r.skip(used);
+            return Ok(m);
+        }
         let mut m = r.with_bad_len(OfpError::OFPBMC_BAD_LEN);
         let kind = m.u16("match_type")?;
         if kind != OFPMT_OXM {
@@ -204,15 +229,34 @@ impl Match {
         r.bytes(used, "match")?;
         Ok(fields)
     }
+    /// A match of known fields at the start of `b`, and how long it is with its padding; else [`Match::parse`] goes the long way.
+    #[inline]
+    fn parse_quick(b: &[u8]) -> Option<(Self, usize)> {
+        let [k0, k1, l0, l1] = *b.first_chunk()?;
+        let len = u16::from_be_bytes([l0, l1]) as usize;
+        let padded = (len + 7) & !7;
+        if u16::from_be_bytes([k0, k1]) != OFPMT_OXM || padded > b.len() {
+            return None;
+        }
+        let mut rest = b.get(4..len)?;
+        // A usual field takes 8 bytes or more, so this is mostly enough at once, and never more than 8 times the input.
+        let mut fields = SmallVec::with_capacity(rest.len() / 8);
+        while !rest.is_empty() {
+            let (field, used) = OxmField::parse_quick(rest)?;
+            fields.push(Oxm::Known(field));
+            rest = &rest[used..];
+        }
+        Some((Self { fields }, padded))
+    }
     /// The fields alone, without header or padding: all of `r`.
     #[inline]
     pub fn parse_fields(r: Reader<'_>) -> Result<Self, DecodeError> {
         let mut r = r.with_bad_len(OfpError::OFPBMC_BAD_LEN);
-        let mut m = Self::default();
+        let mut fields = SmallVec::with_capacity(r.remaining() / 8);
         while !r.is_empty() {
-            m.fields.push(Oxm::parse(&mut r)?);
+            fields.push(Oxm::parse(&mut r)?);
         }
-        Ok(m)
+        Ok(Self { fields })
     }
     /// With header and padding.
     #[inline]

@@ -47,6 +47,20 @@ impl<'a> Reader<'a> {
     pub fn offset(&self) -> usize {
         self.offset
     }
+    /// The bytes left, without taking them.
+    #[inline]
+    pub fn peek(&self) -> &'a [u8] {
+        self.data
+    }
+    /// Takes `n` bytes that [`Reader::peek`] has shown to be there.
+    ///
+    /// # Panics
+    /// If they are not.
+    #[inline]
+    pub(crate) fn skip(&mut self, n: usize) {
+        self.data = &self.data[n..];
+        self.offset += n;
+    }
     #[inline]
     fn step(&mut self, rest: &'a [u8], n: usize) {
         self.data = rest;
@@ -100,17 +114,7 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn uint(&mut self, n: usize, field: &'static str) -> Result<u128, DecodeError> {
         debug_assert!(n <= 16);
-        Ok(match n {
-            1 => self.u8(field)? as u128,
-            2 => self.u16(field)? as u128,
-            4 => self.u32(field)? as u128,
-            6 => {
-                let b = self.bytes(6, field)?;
-                u64::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]]) as u128
-            }
-            8 => self.u64(field)? as u128,
-            _ => self.bytes(n, field)?.iter().fold(0, |v, b| v << 8 | *b as u128),
-        })
+        self.bytes(n, field).map(be_uint)
     }
     /// The next `n` bytes as they are.
     #[inline]
@@ -200,6 +204,19 @@ impl<'a> Reader<'a> {
     fn short(&self, field: &'static str, n: usize) -> DecodeError {
         let expected = if n == 1 { "1 byte".to_string() } else { format!("{n} bytes") };
         self.fault(self.bad_len, field, expected, self.data.len())
+    }
+}
+
+/// The big-endian integer that `b` (at most 16 bytes) holds.
+#[inline]
+pub(crate) fn be_uint(b: &[u8]) -> u128 {
+    match *b {
+        [a] => a as u128,
+        [a, b] => u16::from_be_bytes([a, b]) as u128,
+        [a, b, c, d] => u32::from_be_bytes([a, b, c, d]) as u128,
+        [a, b, c, d, e, f] => u64::from_be_bytes([0, 0, a, b, c, d, e, f]) as u128,
+        [a, b, c, d, e, f, g, h] => u64::from_be_bytes([a, b, c, d, e, f, g, h]) as u128,
+        _ => b.iter().fold(0, |v, b| v << 8 | *b as u128),
     }
 }
 
