@@ -47,6 +47,7 @@ def main():
             "- 18 cases compare a meter's `burst_size` although `OFPMF_BURST` is unset; the switch's choice is accepted then.",
             "- The stock sender sleeps 10 ms between shares of 10 ms and so offers 3-8 % less than it says; ours keeps to the clock, and reads",
             "  the tester's counters when they have come to rest.",
+            "- The streams of the stock judging above ran beside compilations; on a quiet machine some more of them get close enough.",
             "- Group descriptions are compared whole (type, id, buckets); the stock tester stops after the type.", "",
             "A representative quarter (every fourth case of each file, one slow stream of each kind for 8 s) is part of `make test`.", ""]
     for title, r in runs:
