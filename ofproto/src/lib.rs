@@ -2,10 +2,20 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod classifier;
 pub mod conn;
 pub mod fields;
 pub mod flow;
+pub mod group;
+pub mod hamt;
+pub mod intern;
+pub mod mac_learning;
+pub mod revalidator;
+pub mod rule;
+pub mod snapshot;
 pub mod switch;
+pub mod trace;
+pub mod upcall;
 pub mod xlate;
 
 pub use api::{BridgeConfig, BridgeId, ConfigError, PortSpec, Waker};

@@ -180,15 +180,15 @@ pub trait World {
 
 /// What translation must be told to credit when packets take this way.
 #[derive(Clone)]
-pub enum Credit<W: World> {
+pub enum Credit<E, G> {
     /// A flow entry.
-    Entry(BridgeId, TableId, W::Entry),
+    Entry(BridgeId, TableId, E),
     /// A lookup that found nothing.
     Miss(BridgeId, TableId),
     /// A group, and the bucket (index) taken; once a bucket.
-    Bucket(BridgeId, GroupId, W::Group, usize),
+    Bucket(BridgeId, GroupId, G, usize),
     /// A group was entered.
-    Group(BridgeId, GroupId, W::Group),
+    Group(BridgeId, GroupId, G),
     /// Received by (`true`) or sent to a patch port.
     Patch(BridgeId, PortNo, bool),
     /// NORMAL sees this address for as long as packets come.
@@ -236,7 +236,7 @@ pub struct Outcome<W: World> {
     /// Why it is dropped if it is.
     pub reason: Reason,
     /// Whom to credit.
-    pub credits: Vec<Credit<W>>,
+    pub credits: Vec<Credit<W::Entry, W::Group>>,
     /// Tables visited.
     pub visits: Vec<Visit<W::Entry>>,
     /// What else it depends on.
@@ -492,7 +492,7 @@ pub struct Xlate<'w, 'l, W: World> {
     reason: Option<Reason>,
     sent: bool,
     cacheable: bool,
-    credits: Vec<Credit<W>>,
+    credits: Vec<Credit<W::Entry, W::Group>>,
     visits: Vec<Visit<W::Entry>>,
     deps: Vec<Dep>,
 }

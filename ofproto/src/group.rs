@@ -1,0 +1,420 @@
+//! Group tables (OpenFlow 1.3.5, "Group Table"): what group-mods do to them, and which bucket a packet takes.
+//!
+//! A [`GroupTable`] is an `Arc`-shared map: publishing it is one reference count, a change copies the map (groups are few, changes rare)
+//! while a snapshot shares it. Counters stay with the group through modifications of its buckets' actions only.
+//!
+//! **Select**: weighted rendezvous hashing. Each bucket draws a number from the packet's fields and its own identity; with weight `w` its score
+//! is `-w / ln(u)`, and the highest wins. Shares follow the weights exactly, and when a bucket comes, goes or changes weight only flows that
+//! move to or from it move at all. Buckets with a dead watch take no part.
+
+use crate::flow::{mix, Flow};
+use crate::rule::Instrs;
+use datapath::flow_key::off;
+use openflow::group::{Bucket, GroupCapabilities, GroupType};
+use openflow::msg::multipart::{BucketCounter, GroupDesc, GroupFeatures, GroupStats};
+use openflow::msg::{GroupMod, GroupModCommand};
+use openflow::{Action, GroupId, OfpError, PortNo};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+/// Groups of a bridge at most.
+pub const MAX_GROUPS: usize = 1 << 20;
+/// Buckets of a group at most.
+pub const MAX_BUCKETS: usize = 4096;
+
+/// Packets and bytes.
+#[derive(Debug, Default)]
+pub struct Counts {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counts {
+    /// Adds traffic.
+    pub fn credit(&self, packets: u64, bytes: u64) {
+        self.packets.fetch_add(packets, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+    /// Packets and bytes so far.
+    pub fn get(&self) -> (u64, u64) {
+        (self.packets.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// One group.
+#[derive(Debug)]
+pub struct Group {
+    /// Its number.
+    pub id: GroupId,
+    /// How buckets are chosen.
+    pub kind: GroupType,
+    /// Buckets exactly as sent.
+    pub buckets: Vec<Bucket>,
+    /// Traffic of the group.
+    pub counts: Arc<Counts>,
+    /// Traffic of each bucket.
+    pub bucket_counts: Vec<Arc<Counts>>,
+    /// Nanoseconds since the switch started, when it was added.
+    pub created_ns: u64,
+}
+
+impl Group {
+    /// Groups that its buckets use.
+    fn refers_to(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.buckets.iter().flat_map(|b| &b.actions).filter_map(|a| match a {
+            Action::Group(g) => Some(*g),
+            _ => None,
+        })
+    }
+}
+
+/// All groups of a bridge.
+#[derive(Debug, Clone, Default)]
+pub struct GroupTable {
+    map: Arc<BTreeMap<GroupId, Arc<Group>>>,
+}
+
+/// What a group-mod changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct GroupChange {
+    /// Groups whose users must be translated again.
+    pub changed: Vec<GroupId>,
+    /// Groups that are gone: flow entries that use them go too.
+    pub removed: Vec<GroupId>,
+}
+
+impl GroupTable {
+    /// A group.
+    pub fn get(&self, id: GroupId) -> Option<&Arc<Group>> {
+        self.map.get(&id)
+    }
+    /// All groups by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.map.values()
+    }
+    /// Number of groups.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+    /// None.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Does what a group-mod asks. `port_exists` says whether a port may be watched or output to; `check` whether the switch executes an action.
+    ///
+    /// # Errors
+    /// `OFPGMFC_*` (and `OFPBAC_*` from `check`), with nothing changed.
+    pub fn apply(
+        &mut self,
+        m: &GroupMod,
+        now_ns: u64,
+        check: &dyn Fn(&Action) -> Result<(), OfpError>,
+    ) -> Result<GroupChange, OfpError> {
+        let mut change = GroupChange::default();
+        match m.command {
+            GroupModCommand::ADD => {
+                if self.map.contains_key(&m.group_id) {
+                    return Err(OfpError::OFPGMFC_GROUP_EXISTS);
+                }
+                if self.map.len() >= MAX_GROUPS {
+                    return Err(OfpError::OFPGMFC_OUT_OF_GROUPS);
+                }
+                self.check(m, check)?;
+                self.store(m, now_ns, None);
+                change.changed.push(m.group_id);
+            }
+            GroupModCommand::MODIFY => {
+                let Some(old) = self.map.get(&m.group_id).cloned() else {
+                    return Err(OfpError::OFPGMFC_UNKNOWN_GROUP);
+                };
+                self.check(m, check)?;
+                self.store(m, now_ns, Some(&old));
+                change.changed.push(m.group_id);
+            }
+            GroupModCommand::DELETE => {
+                if m.group_id.0 > GroupId::MAX.0 && m.group_id != GroupId::ALL {
+                    return Err(OfpError::OFPGMFC_INVALID_GROUP);
+                }
+                // A group that is not there is no error. Groups that refer to one that goes away go too (OVS and the
+                // specification's "flow entries ... are removed"): a chain without its end has no meaning.
+                let mut gone: BTreeSet<GroupId> = if m.group_id == GroupId::ALL {
+                    self.map.keys().copied().collect()
+                } else {
+                    self.map.contains_key(&m.group_id).then_some(m.group_id).into_iter().collect()
+                };
+                loop {
+                    let more: Vec<GroupId> = self
+                        .map
+                        .values()
+                        .filter(|g| !gone.contains(&g.id) && g.refers_to().any(|r| gone.contains(&r)))
+                        .map(|g| g.id)
+                        .collect();
+                    if more.is_empty() {
+                        break;
+                    }
+                    gone.extend(more);
+                }
+                if !gone.is_empty() {
+                    Arc::make_mut(&mut self.map).retain(|id, _| !gone.contains(id));
+                }
+                change.removed.extend(gone);
+            }
+            _ => return Err(OfpError::OFPGMFC_BAD_COMMAND),
+        }
+        Ok(change)
+    }
+
+    fn store(&mut self, m: &GroupMod, now_ns: u64, old: Option<&Group>) {
+        let group = Group {
+            id: m.group_id,
+            kind: m.kind,
+            buckets: m.buckets.clone(),
+            counts: old.map_or_else(Arc::default, |g| g.counts.clone()),
+            bucket_counts: m.buckets.iter().map(|_| Arc::default()).collect(),
+            created_ns: old.map_or(now_ns, |g| g.created_ns),
+        };
+        Arc::make_mut(&mut self.map).insert(m.group_id, Arc::new(group));
+    }
+
+    fn check(&self, m: &GroupMod, check: &dyn Fn(&Action) -> Result<(), OfpError>) -> Result<(), OfpError> {
+        if m.group_id.0 > GroupId::MAX.0 {
+            return Err(OfpError::OFPGMFC_INVALID_GROUP);
+        }
+        if m.kind.0 > GroupType::FF.0 {
+            return Err(OfpError::OFPGMFC_BAD_TYPE);
+        }
+        if m.buckets.len() > MAX_BUCKETS {
+            return Err(OfpError::OFPGMFC_OUT_OF_BUCKETS);
+        }
+        if m.kind == GroupType::INDIRECT && m.buckets.len() != 1 {
+            return Err(OfpError::OFPGMFC_INVALID_GROUP);
+        }
+        for b in &m.buckets {
+            if m.kind != GroupType::SELECT && b.weight > 1 {
+                return Err(OfpError::OFPGMFC_WEIGHT_UNSUPPORTED);
+            }
+            if m.kind == GroupType::FF && b.watch_port == PortNo::ANY && b.watch_group == GroupId::ANY {
+                return Err(OfpError::OFPGMFC_INVALID_GROUP);
+            }
+            if b.watch_group != GroupId::ANY
+                && b.watch_group != m.group_id
+                && !self.map.contains_key(&b.watch_group)
+            {
+                return Err(OfpError::OFPGMFC_BAD_WATCH);
+            }
+            if b.watch_group == m.group_id {
+                return Err(OfpError::OFPGMFC_LOOP);
+            }
+            for a in &b.actions {
+                match a {
+                    Action::Group(g) if *g == m.group_id || self.reaches(*g, m.group_id) => {
+                        return Err(OfpError::OFPGMFC_LOOP);
+                    }
+                    Action::Group(g) if !self.map.contains_key(g) => return Err(OfpError::OFPBAC_BAD_OUT_GROUP),
+                    a => check(a)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a chain leads from one group to another.
+    fn reaches(&self, from: GroupId, to: GroupId) -> bool {
+        let (mut seen, mut todo) = (BTreeSet::new(), vec![from]);
+        while let Some(id) = todo.pop() {
+            if id == to {
+                return true;
+            }
+            if seen.insert(id) {
+                todo.extend(self.map.get(&id).into_iter().flat_map(|g| g.refers_to().collect::<Vec<_>>()));
+            }
+        }
+        false
+    }
+
+    /// Whether a bucket may be used: its watched port and group are live (no watch: always).
+    pub fn bucket_is_live(&self, b: &Bucket, port_is_live: &dyn Fn(PortNo) -> bool, depth: u8) -> bool {
+        let port = matches!(b.watch_port, PortNo::ANY | PortNo(0)) || port_is_live(b.watch_port);
+        let group = || {
+            b.watch_group == GroupId::ANY
+                || depth < 8
+                    && self.get(b.watch_group).is_some_and(|g| {
+                        g.buckets.iter().any(|x| self.bucket_is_live(x, port_is_live, depth + 1))
+                    })
+        };
+        port && group()
+    }
+
+    /// Answer to `OFPMP_GROUP_DESC`.
+    pub fn describe(&self) -> Vec<GroupDesc> {
+        let desc = |g: &Arc<Group>| GroupDesc { kind: g.kind, group_id: g.id, buckets: g.buckets.clone() };
+        self.iter().map(desc).collect()
+    }
+
+    /// Counters of a group. `ref_count`: flow entries and groups that use it.
+    pub fn stats(&self, g: &Group, flows: u32, now_ns: u64) -> GroupStats {
+        let referrers = self.iter().filter(|o| o.refers_to().any(|r| r == g.id)).count() as u32;
+        let (packet_count, byte_count) = g.counts.get();
+        let age = now_ns.saturating_sub(g.created_ns);
+        GroupStats {
+            group_id: g.id,
+            ref_count: flows + referrers,
+            packet_count,
+            byte_count,
+            duration_sec: (age / 1_000_000_000) as u32,
+            duration_nsec: (age % 1_000_000_000) as u32,
+            buckets: g
+                .bucket_counts
+                .iter()
+                .map(|c| c.get())
+                .map(|(packet_count, byte_count)| BucketCounter { packet_count, byte_count })
+                .collect(),
+        }
+    }
+}
+
+/// Answer to `OFPMP_GROUP_FEATURES`.
+pub fn features() -> GroupFeatures {
+    GroupFeatures {
+        types: 0b1111,
+        capabilities: GroupCapabilities(
+            GroupCapabilities::SELECT_WEIGHT.0
+                | GroupCapabilities::SELECT_LIVENESS.0
+                | GroupCapabilities::CHAINING.0
+                | GroupCapabilities::CHAINING_CHECKS.0,
+        ),
+        max_groups: [MAX_GROUPS as u32; 4],
+        actions: [0x0fff_9801; 4], // every OFPAT_* of 1.3
+    }
+}
+
+/// Flow entries that use a group, counted over instruction lists.
+pub fn uses(instrs: &Instrs, id: GroupId) -> bool {
+    instrs.groups.contains(&id)
+}
+
+/// Fields that a select group looks at: the whole L2 header, addresses of ARP and IP, protocol and ports.
+const SELECT_FIELDS: [(usize, usize); 9] = [
+    (off::ETH_DST, 12),
+    (off::ETH_TYPE, 4),
+    (off::IPV4_SRC, 8),
+    (off::TP_SRC, 4),
+    (off::IP_PROTO, 1),
+    (off::IPV6_SRC, 16),
+    (off::IPV6_DST, 16),
+    (off::ARP_SHA, 12),
+    (off::MPLS_LSE, 4),
+];
+
+/// The bucket of a select group for a flow, among those that `live` names; sets the bits it looked at.
+pub fn select(buckets: &[Bucket], live: &dyn Fn(usize) -> bool, flow: &Flow, wc: &mut Flow) -> Option<usize> {
+    let candidates = || (0..buckets.len()).filter(|&i| buckets[i].weight > 0 && live(i));
+    let mut first_two = candidates().take(2);
+    match (first_two.next(), first_two.next()) {
+        (None, _) => return None,
+        (only, None) => return only, // whatever the packet is
+        _ => {}
+    }
+    let mut h = 0x5e1e_c700;
+    for (at, n) in SELECT_FIELDS {
+        wc.put(at, n, u128::MAX >> (128 - 8 * n));
+        let v = flow.get(at, n);
+        h = mix(mix(h, v as u64), (v >> 64) as u64);
+    }
+    let h = mix(h, 0x2545_f491_4f6c_dd1d);
+    let score = |i: usize| {
+        let b = &buckets[i];
+        // What a bucket does names it, so that it keeps its flows when others come and go. Equal buckets are told apart by their order.
+        let twin = buckets[..i].iter().filter(|o| o.actions == b.actions).count() as u64;
+        let mut id = mix(twin, u64::from(b.watch_port.0) << 32 | u64::from(b.watch_group.0));
+        for a in &b.actions {
+            id = mix(id, action_hash(a));
+        }
+        let u = (mix(mix(h, id), id.rotate_left(17)) >> 11) as f64 / (1u64 << 53) as f64;
+        -f64::from(b.weight) / u.max(f64::MIN_POSITIVE).ln()
+    };
+    candidates().map(|i| (i, score(i))).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(i, _)| i)
+}
+
+fn action_hash(a: &Action) -> u64 {
+    match a {
+        Action::Output { port, .. } => mix(1, port.0.into()),
+        Action::Group(g) => mix(2, g.0.into()),
+        a => format!("{a:?}").bytes().fold(3, |h, b| mix(h, b.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(weight: u16, port: u32) -> Bucket {
+        Bucket { weight, ..Bucket::new(vec![Action::Output { port: PortNo(port), max_len: 0 }]) }
+    }
+    fn flow(i: u64) -> Flow {
+        let mut f = Flow::ZERO;
+        f.put(off::ETH_SRC, 6, mix(1, i).into());
+        f.put(off::IPV4_SRC, 4, mix(2, i).into());
+        f
+    }
+    fn shares(buckets: &[Bucket], n: u64) -> Vec<u64> {
+        let mut v = vec![0; buckets.len()];
+        for i in 0..n {
+            v[select(buckets, &|_| true, &flow(i), &mut Flow::ZERO.clone()).unwrap()] += 1;
+        }
+        v
+    }
+
+    #[test]
+    fn shares_follow_weights_within_one_percent() {
+        let n = 200_000;
+        let b = [bucket(1, 1), bucket(2, 2), bucket(5, 3)];
+        for (got, weight) in shares(&b, n).iter().zip([1.0, 2.0, 5.0]) {
+            assert!((*got as f64 / n as f64 - weight / 8.0).abs() < 0.01, "{got} for weight {weight}");
+        }
+    }
+
+    #[test]
+    fn only_flows_of_a_bucket_that_goes_move() {
+        let b = [bucket(1, 1), bucket(1, 2), bucket(1, 3)];
+        for i in 0..2000 {
+            let pick = |live: &dyn Fn(usize) -> bool| select(&b, live, &flow(i), &mut Flow::ZERO.clone());
+            let before = pick(&|_| true);
+            let after = pick(&|j| j != 1);
+            assert!(before == after || before == Some(1));
+        }
+    }
+
+    #[test]
+    fn one_live_bucket_looks_at_nothing() {
+        let mut wc = Flow::ZERO;
+        let b = [bucket(1, 1), bucket(0, 2)];
+        assert_eq!(select(&b, &|_| true, &flow(1), &mut wc), Some(0));
+        assert!(wc == Flow::ZERO);
+        assert_eq!(select(&b, &|_| false, &flow(1), &mut wc), None);
+    }
+
+    fn group_mod(command: GroupModCommand, id: u32, kind: GroupType, buckets: Vec<Bucket>) -> GroupMod {
+        GroupMod { command, kind, group_id: GroupId(id), buckets }
+    }
+
+    #[test]
+    fn loops_and_missing_groups_are_refused_and_change_nothing() {
+        let mut t = GroupTable::default();
+        let ok = |_: &Action| Ok(());
+        let to = |id: u32| vec![Bucket::new(vec![Action::Group(GroupId(id))])];
+        let add = |id, b| group_mod(GroupModCommand::ADD, id, GroupType::INDIRECT, b);
+        assert_eq!(t.apply(&add(1, to(2)), 0, &ok), Err(OfpError::OFPBAC_BAD_OUT_GROUP));
+        t.apply(&add(2, vec![bucket(0, 1)]), 0, &ok).unwrap();
+        t.apply(&add(1, to(2)), 0, &ok).unwrap();
+        let m = group_mod(GroupModCommand::MODIFY, 2, GroupType::INDIRECT, to(1));
+        assert_eq!(t.apply(&m, 0, &ok), Err(OfpError::OFPGMFC_LOOP));
+        assert_eq!(t.apply(&add(1, vec![bucket(0, 1)]), 0, &ok), Err(OfpError::OFPGMFC_GROUP_EXISTS));
+        assert_eq!(t.get(GroupId(2)).unwrap().buckets, vec![bucket(0, 1)]);
+        let gone = t.apply(&group_mod(GroupModCommand::DELETE, 2, GroupType::ALL, vec![]), 0, &ok).unwrap();
+        assert_eq!(gone.removed, vec![GroupId(1), GroupId(2)]);
+        assert!(t.is_empty());
+    }
+}

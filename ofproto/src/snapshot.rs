@@ -1,0 +1,157 @@
+//! One version of everything that translation reads. Immutable; published by the control thread by one pointer swap, read by all workers.
+
+use crate::api::BridgeId;
+use crate::classifier::{Classifier, Entry as TableEntry};
+use crate::flow::Flow;
+use crate::group::{self, Group, GroupTable};
+use crate::upcall::Slow;
+use crate::xlate::{self, Frozen, PortTarget, PortView, Punt, World};
+use datapath::{DpMeterId, PortId};
+use openflow::group::{Bucket, GroupType};
+use openflow::msg::FlowMod;
+use openflow::{GroupId, Instruction, MeterId, PortNo};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A bridge at one version.
+#[derive(Clone, Default)]
+pub struct BridgeSnap {
+    /// Name.
+    pub name: String,
+    /// Flow tables.
+    pub tables: Arc<Vec<Classifier>>,
+    /// Groups.
+    pub groups: GroupTable,
+    /// Meters: the datapath's, and whether one rewrites DSCP.
+    pub meters: Arc<HashMap<MeterId, (DpMeterId, bool)>>,
+    /// Ports by number.
+    pub ports: Arc<BTreeMap<PortNo, PortView>>,
+    /// `OFPC_FRAG_DROP`.
+    pub drop_fragments: bool,
+}
+
+/// Everything at one version.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    /// Counts up with each publication.
+    pub version: u64,
+    /// Bridges.
+    pub bridges: Arc<HashMap<BridgeId, Arc<BridgeSnap>>>,
+    /// Whose a datapath port is.
+    pub dp_ports: Arc<HashMap<PortId, (BridgeId, PortNo)>>,
+}
+
+/// A snapshot with what translation writes to: the world of [`crate::xlate`].
+pub struct View<'a> {
+    /// The tables.
+    pub snap: &'a Snapshot,
+    /// MAC tables, tokens and queues.
+    pub slow: &'a Slow,
+}
+
+impl xlate::Entry for TableEntry {
+    fn instructions(&self) -> &[Instruction] {
+        &self.instrs.list
+    }
+    fn priority(&self) -> u16 {
+        self.rule.priority
+    }
+    fn cookie(&self) -> u64 {
+        self.rule.cookie
+    }
+    fn is_table_miss(&self) -> bool {
+        self.rule.is_table_miss()
+    }
+    fn describe(&self) -> String {
+        openflow::text::print_match(&self.rule.matching())
+    }
+}
+
+/// A group with the state that decides between its buckets.
+#[derive(Clone)]
+pub struct LiveGroup {
+    /// The group.
+    pub group: Arc<Group>,
+    /// Which buckets are live.
+    live: Arc<[bool]>,
+}
+
+impl xlate::GroupView for LiveGroup {
+    fn kind(&self) -> GroupType {
+        self.group.kind
+    }
+    fn buckets(&self) -> &[Bucket] {
+        &self.group.buckets
+    }
+    fn select(&self, flow: &Flow, wc: &mut Flow) -> Option<usize> {
+        group::select(&self.group.buckets, &|i| self.live[i], flow, wc)
+    }
+    fn failover(&self) -> Option<usize> {
+        self.live.iter().position(|l| *l)
+    }
+}
+
+impl View<'_> {
+    fn bridge(&self, id: BridgeId) -> Option<&BridgeSnap> {
+        self.snap.bridges.get(&id).map(|b| &**b)
+    }
+}
+
+impl World for View<'_> {
+    type Entry = TableEntry;
+    type Group = LiveGroup;
+
+    fn lookup(&self, bridge: BridgeId, table: u8, flow: &Flow, wc: &mut Flow) -> Option<TableEntry> {
+        self.bridge(bridge)?.tables.get(table as usize)?.lookup(flow, wc).cloned()
+    }
+    fn group(&self, bridge: BridgeId, id: GroupId) -> Option<LiveGroup> {
+        let b = self.bridge(bridge)?;
+        let group = b.groups.get(id)?.clone();
+        let port_is_live = |p: PortNo| b.ports.get(&p).is_some_and(|p| !p.no_fwd);
+        let live = match group.kind {
+            GroupType::SELECT | GroupType::FF => {
+                group.buckets.iter().map(|x| b.groups.bucket_is_live(x, &port_is_live, 0)).collect()
+            }
+            _ => Arc::default(),
+        };
+        Some(LiveGroup { group, live })
+    }
+    fn meter(&self, bridge: BridgeId, id: MeterId) -> Option<(DpMeterId, bool)> {
+        self.bridge(bridge)?.meters.get(&id).copied()
+    }
+    fn port(&self, bridge: BridgeId, number: PortNo) -> Option<PortView> {
+        let mut view = *self.bridge(bridge)?.ports.get(&number)?;
+        // A patch port whose peer's bridge is gone leads nowhere.
+        if let PortTarget::Patch(Some((peer, _))) = view.target {
+            if self.bridge(peer).is_none() {
+                view.target = PortTarget::Patch(None);
+            }
+        }
+        Some(view)
+    }
+    fn ports(&self, bridge: BridgeId) -> Vec<PortView> {
+        self.bridge(bridge).map(|b| b.ports.values().copied().collect()).unwrap_or_default()
+    }
+    fn bridge_name(&self, bridge: BridgeId) -> String {
+        self.bridge(bridge).map(|b| b.name.clone()).unwrap_or_default()
+    }
+    fn drop_fragments(&self, bridge: BridgeId) -> bool {
+        self.bridge(bridge).is_some_and(|b| b.drop_fragments)
+    }
+    fn mac_lookup(&self, bridge: BridgeId, vlan: u16, mac: [u8; 6]) -> Option<PortNo> {
+        self.slow.macs.lookup(bridge, vlan, mac)
+    }
+    fn mac_learn(&self, bridge: BridgeId, vlan: u16, mac: [u8; 6], port: PortNo) {
+        self.slow.mac_seen(bridge, vlan, mac, port);
+    }
+    fn learn(&self, bridge: BridgeId, flow: &FlowMod) {
+        self.slow.learned(bridge, flow);
+    }
+    fn punt(&self, punt: Punt) -> u64 {
+        self.slow.punt_token(punt)
+    }
+    fn freeze(&self, rest: Frozen<TableEntry>) -> Option<u32> {
+        let hash = rest.hash();
+        self.slow.frozen.intern(rest, hash)
+    }
+}
