@@ -175,8 +175,11 @@ impl Classifier {
     }
 
     fn reorder(&mut self) {
-        let mut order: Vec<u32> = (0..self.slots.len() as u32).filter(|&i| self.slots[i as usize].is_some()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(self.slots[i as usize].as_ref().map_or(0, |s| s.max_priority)));
+        let mut order: Vec<u32> =
+            (0..self.slots.len() as u32).filter(|&i| self.slots[i as usize].is_some()).collect();
+        order.sort_by_key(|&i| {
+            std::cmp::Reverse(self.slots[i as usize].as_ref().map_or(0, |s| s.max_priority))
+        });
         self.order = Arc::new(order);
     }
 
@@ -238,9 +241,10 @@ impl Classifier {
         let book = w.subs.get(mask)?;
         let sub = self.slots[book.slot as usize].as_deref()?;
         let hash = sub.mask.hash(value) as u32;
-        sub.entries.bucket(hash).iter().find(|e| {
-            e.hash == hash && e.rule.priority == priority && sub.mask.equals(value, &e.rule.values)
-        })
+        sub.entries
+            .bucket(hash)
+            .iter()
+            .find(|e| e.hash == hash && e.rule.priority == priority && sub.mask.equals(value, &e.rule.values))
     }
 
     /// All entries.
@@ -511,7 +515,11 @@ mod tests {
                         for i in 0..h.0.len() {
                             h.0[i] = f.0[i] & wc.0[i] | g.0[i] & !wc.0[i];
                         }
-                        assert_eq!(reference(rules, &h), want, "seed {seed}: {f:?} and {h:?} agree on {wc:?}");
+                        assert_eq!(
+                            reference(rules, &h),
+                            want,
+                            "seed {seed}: {f:?} and {h:?} agree on {wc:?}"
+                        );
                     }
                 }
             }

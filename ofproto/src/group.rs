@@ -212,7 +212,9 @@ impl GroupTable {
                     Action::Group(g) if *g == m.group_id || self.reaches(*g, m.group_id) => {
                         return Err(OfpError::OFPGMFC_LOOP);
                     }
-                    Action::Group(g) if !self.map.contains_key(g) => return Err(OfpError::OFPBAC_BAD_OUT_GROUP),
+                    Action::Group(g) if !self.map.contains_key(g) => {
+                        return Err(OfpError::OFPBAC_BAD_OUT_GROUP)
+                    }
                     a => check(a)?,
                 }
             }

@@ -119,7 +119,12 @@ impl<T: Hashed> Hamt<T> {
         Some(removed)
     }
     /// Changes the first item of this hash that `pred` is true of.
-    pub fn update<R>(&mut self, hash: u32, pred: impl Fn(&T) -> bool, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    pub fn update<R>(
+        &mut self,
+        hash: u32,
+        pred: impl Fn(&T) -> bool,
+        f: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
         if !self.bucket(hash).iter().any(|t| t.hash32() == hash && pred(t)) {
             return None;
         }
@@ -192,7 +197,15 @@ impl HashSet32 {
     }
     /// Takes one out.
     pub fn remove(&mut self, hash: u32) {
-        if self.0.update(hash, |_| true, |c| { c.count -= 1; c.count }) == Some(0) {
+        if self.0.update(
+            hash,
+            |_| true,
+            |c| {
+                c.count -= 1;
+                c.count
+            },
+        ) == Some(0)
+        {
             self.0.remove(hash, |_| true);
         }
     }
@@ -278,10 +291,8 @@ impl<K: Bits> PrefixTrie<K> {
                 PNode::Leaf(v) => {
                     add(v, p);
                     if v.len() > 32 && v.iter().any(|e| u32::from(e.plen) >= depth + 4) {
-                        let mut inner = PNode::Inner {
-                            short: Vec::new(),
-                            kids: Box::new(std::array::from_fn(|_| None)),
-                        };
+                        let mut inner =
+                            PNode::Inner { short: Vec::new(), kids: Box::new(std::array::from_fn(|_| None)) };
                         let PNode::Inner { short, kids } = &mut inner else { return };
                         for e in std::mem::take(v) {
                             if u32::from(e.plen) < depth + 4 {

@@ -47,7 +47,8 @@ impl Default for MacTable {
 impl MacTable {
     fn shard(&self, key: &Key) -> &Mutex<HashMap<Key, Place>> {
         let m = u64::from_be_bytes([0, 0, key.2[0], key.2[1], key.2[2], key.2[3], key.2[4], key.2[5]]);
-        &self.shards[(crate::flow::mix(m, u64::from(key.1) << 32 | u64::from(key.0 .0)) >> 58) as usize % SHARDS]
+        &self.shards
+            [(crate::flow::mix(m, u64::from(key.1) << 32 | u64::from(key.0 .0)) >> 58) as usize % SHARDS]
     }
     /// The port of an address.
     pub fn lookup(&self, bridge: BridgeId, vlan: u16, mac: [u8; 6]) -> Option<PortNo> {

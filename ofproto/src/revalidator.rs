@@ -120,9 +120,10 @@ fn affected(m: &Megaflow, change: &Change) -> bool {
                 && v.entry.as_ref().is_none_or(|e| e.rule.priority <= r.priority)
                 && overlaps(m, v, r)
         }),
-        Change::RuleGone(bridge, r) => {
-            m.visits.iter().any(|v| v.bridge == *bridge && v.entry.as_ref().is_some_and(|e| Arc::ptr_eq(&e.rule, r)))
-        }
+        Change::RuleGone(bridge, r) => m
+            .visits
+            .iter()
+            .any(|v| v.bridge == *bridge && v.entry.as_ref().is_some_and(|e| Arc::ptr_eq(&e.rule, r))),
         Change::Group(b, id) => m.deps.contains(&Dep::Group(*b, *id)),
         Change::Meter(b, id) => m.deps.contains(&Dep::Meter(*b, *id)),
         Change::Port(b, p) => m.deps.iter().any(|d| *d == Dep::Port(*b, *p) || *d == Dep::Ports(*b)),
@@ -345,4 +346,3 @@ impl Cache {
         self.held.values().chain(dying).flat_map(|h| h.flow.tokens.iter().copied()).collect()
     }
 }
-

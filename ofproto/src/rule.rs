@@ -85,14 +85,20 @@ impl Instrs {
             match i {
                 Instruction::GotoTable(t) => s.goto = Some(t.0),
                 Instruction::Meter(m) => s.meter = Some(*m),
-                Instruction::ApplyActions(l) | Instruction::WriteActions(l) => each_action(l, &mut |a| match a {
-                    Action::Output { port, .. } | Action::OutputTrunc { port, .. } => s.out_ports.push(*port),
-                    Action::Group(g) => s.groups.push(*g),
-                    Action::Conjunction { id, clause, n_clauses } => s.conj.push((*id, *clause, *n_clauses)),
-                    Action::Controller(_) => s.out_ports.push(PortNo::CONTROLLER),
-                    Action::Bundle(b) if b.dst.is_none() => s.out_ports.extend(b.members.iter().copied()),
-                    _ => {}
-                }),
+                Instruction::ApplyActions(l) | Instruction::WriteActions(l) => {
+                    each_action(l, &mut |a| match a {
+                        Action::Output { port, .. } | Action::OutputTrunc { port, .. } => {
+                            s.out_ports.push(*port)
+                        }
+                        Action::Group(g) => s.groups.push(*g),
+                        Action::Conjunction { id, clause, n_clauses } => {
+                            s.conj.push((*id, *clause, *n_clauses))
+                        }
+                        Action::Controller(_) => s.out_ports.push(PortNo::CONTROLLER),
+                        Action::Bundle(b) if b.dst.is_none() => s.out_ports.extend(b.members.iter().copied()),
+                        _ => {}
+                    })
+                }
                 _ => {}
             }
         }

@@ -219,7 +219,14 @@ impl Slow {
 }
 
 /// Adds traffic to everything on a list. `used_ms` is on the switch's clock.
-pub fn credit(slow: &Slow, list: &[MegaflowCredit], packets: u64, bytes: u64, used_ms: u64, counters: &mut dyn FnMut(TableCredit)) {
+pub fn credit(
+    slow: &Slow,
+    list: &[MegaflowCredit],
+    packets: u64,
+    bytes: u64,
+    used_ms: u64,
+    counters: &mut dyn FnMut(TableCredit),
+) {
     for c in list {
         match c {
             Credit::Entry(bridge, table, e) => {
@@ -236,7 +243,13 @@ pub fn credit(slow: &Slow, list: &[MegaflowCredit], packets: u64, bytes: u64, us
                 }
             }
             Credit::Patch(bridge, port, received) => {
-                counters(TableCredit::Patch { bridge: *bridge, port: *port, packets, bytes, received: *received });
+                counters(TableCredit::Patch {
+                    bridge: *bridge,
+                    port: *port,
+                    packets,
+                    bytes,
+                    received: *received,
+                });
             }
             Credit::Mac(bridge, vlan, mac, port) => {
                 if packets > 0 {
