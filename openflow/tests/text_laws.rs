@@ -123,7 +123,7 @@ fn gen(size: usize) -> Gen {
 }
 
 fn check(n: u64) -> QuickCheck {
-    QuickCheck::new().tests(n).gen(gen(60))
+    QuickCheck::new().tests(n).rng(gen(60))
 }
 
 #[test]

@@ -14,7 +14,7 @@ const FLAGS: &[(&str, MeterFlags)] = &[
     ("stats", MeterFlags::STATS),
 ];
 
-/// Reads a meter for `command`; a delete needs no more than `meter=` (a number or `all`), or nothing.
+/// Reads a meter for `command`. Without `kbps` or `pktps`, `kbps` is meant, and `burst_size=` implies `burst`. A delete needs no more than `meter=` (a number or `all`), or nothing.
 ///
 /// # Errors
 /// The first word that cannot be read, or a part that is missing.

@@ -506,6 +506,8 @@ pub(crate) fn push_value(
             }
         }
         Format::Dec if mask.is_none() => push_dec(out, value),
+        // Masked, even zero is hexadecimal.
+        Format::Dec => push_masked_hex(out, value, mask, 1),
         _ => push_masked_hex(out, value, mask, 0),
     }
 }
