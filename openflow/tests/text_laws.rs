@@ -296,9 +296,15 @@ fn time_is_linear_in_the_text() {
             let _ = text::parse_group(s, openflow::msg::GroupModCommand::ADD, &NoNames);
             t.elapsed().as_secs_f64()
         };
-        let a = (0..3).map(|_| time(&small)).fold(f64::MAX, f64::min).max(20e-6);
-        let b = (0..3).map(|_| time(&large)).fold(f64::MAX, f64::min);
-        // Twenty times the text; quadratic would be four hundred times as long.
-        assert!(b < a * 150.0, "{unit}: {a} s and {b} s");
+        // Twenty times the text; quadratic would be four hundred times as long. A busy machine may spoil a measurement,
+        // so the best of several counts, and a slow parser is slow in all of them.
+        let mut ratio = f64::MAX;
+        for _ in 0..10 {
+            ratio = ratio.min(time(&large) / time(&small).max(20e-6));
+            if ratio < 150.0 {
+                break;
+            }
+        }
+        assert!(ratio < 150.0, "{unit}: twenty times the text takes {ratio} times as long");
     }
 }
