@@ -495,11 +495,10 @@ impl DpdkTxq {
         let mut rest = &mut ready[..];
         while !rest.is_empty() {
             let (now, later) = rest.split_at_mut(rest.len().min(BATCH_SIZE));
-            // SAFETY: each is a live mbuf of ours.
-            let b = if later.is_empty() {
-                bytes
-            } else {
-                now.iter().map(|m| u64::from(unsafe { (**m).pkt_len })).sum()
+            let b = match later.is_empty() {
+                true => bytes,
+                // SAFETY: each is a live mbuf of ours.
+                false => now.iter().map(|m| unsafe { u64::from((**m).pkt_len) }).sum(),
             };
             bytes -= b;
             self.burst(now, b);
