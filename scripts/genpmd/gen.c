@@ -15,7 +15,7 @@
  *   sips= dips= sports= dports= smacs= dmacs= vlans=   how many values each field takes: first + (flow % count) * step
  *                  (sips: as many as flows; the others: 1)
  *   sip_step= dip_step=   (1)
- *   new=1          every packet a new flow: source address and port count on and on
+ *   new=1          every packet a new flow: source MAC, source address and port count on and on
  *   tse=1          crafted headers that force a classifier's masks apart: source, destination and port each differ from the first
  *                  values at one bit, lower bits random: 32 * 32 * 16 shapes
  *   rate=PPS       at most so many packets a second (0: no limit)
@@ -127,6 +127,7 @@ static inline void write_header(struct queue *q, struct gen *g, struct rte_mbuf 
 		put16(p + 14, pick(&g->vlan, i));
 	if (unlikely(g->fresh)) {
 		sip = g->sip.first + i;
+		put32(p + 8, i);
 		sport = 1024 + ((q->next >> 32) & 0x7fff);
 	}
 	if (unlikely(g->tse)) {
