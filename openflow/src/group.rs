@@ -42,7 +42,7 @@ impl Bucket {
         let mut b = r.with_bad_len(OfpError::OFPGMFC_BAD_BUCKET);
         let at = b;
         let len = b.u16("bucket_len")? as usize;
-        if len < 16 || len % 8 != 0 || len > r.remaining() {
+        if len < 16 || !len.is_multiple_of(8) || len > r.remaining() {
             return Err(at.bad_len("bucket_len", format!("a multiple of 8, 16 to {}", r.remaining()), len));
         }
         let mut b = r.sub(len, "bucket")?;

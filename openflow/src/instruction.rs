@@ -79,7 +79,7 @@ impl Instruction {
         let kind = peek.u16("instruction_type")?;
         let at = peek;
         let len = peek.u16("instruction_len")? as usize;
-        if len < 8 || len % 8 != 0 {
+        if len < 8 || !len.is_multiple_of(8) {
             return Err(at.bad_len("instruction_len", "a multiple of 8, at least 8", len));
         }
         if len > r.remaining() {

@@ -4,6 +4,7 @@
 pub mod action;
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;
+pub mod check;
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod checks;
 pub mod codec;

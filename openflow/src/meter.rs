@@ -71,7 +71,7 @@ impl MeterBand {
         let kind = MeterBandType(b.u16("band_type")?);
         let at = b;
         let len = b.u16("band_len")? as usize;
-        if len < 12 || len % 4 != 0 || len > r.remaining() {
+        if len < 12 || !len.is_multiple_of(4) || len > r.remaining() {
             return Err(at.fault(
                 OfpError::OFPBRC_BAD_LEN,
                 "band_len",
