@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod check;
 pub mod classifier;
 pub mod conn;
 pub mod fields;
@@ -14,6 +15,7 @@ pub mod revalidator;
 pub mod rule;
 pub mod snapshot;
 pub mod switch;
+pub mod table;
 pub mod trace;
 pub mod upcall;
 pub mod xlate;

@@ -1,0 +1,547 @@
+//! The flow tables of a bridge: what flow-mods do to them, timeouts, and the entries' statistics.
+//!
+//! A flow-mod is checked as a whole ([`crate::check`]) before anything changes. What it did comes back as [`Effect`]s: from them the
+//! switch knows what to repair, what to report, and how to take it back ([`Tables::undo`]) if a bundle fails later on.
+
+use crate::api::BridgeId;
+use crate::check::{self, Refs};
+use crate::classifier::{Classifier, Entry, Writer};
+use crate::fields::match_to_flow;
+use crate::revalidator::Change;
+use crate::rule::{Instrs, Interner, RuleCore};
+use openflow::msg::multipart::{AggregateStats, FlowStats, FlowStatsRequest};
+use openflow::msg::{FlowMod, FlowModCommand, FlowModFlags, FlowRemoved, FlowRemovedReason, OFP_NO_BUFFER};
+use openflow::{GroupId, MeterId, OfpError, PortNo, TableId};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// Tables of a bridge, 0 to 254.
+pub const N_TABLES: usize = 255;
+/// Most entries of a table unless it is told otherwise.
+pub const MAX_ENTRIES: u32 = 4_000_000;
+
+/// Something that happened to a table.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// An entry is new.
+    Added {
+        /// The entry.
+        rule: Arc<RuleCore>,
+        /// What it does.
+        instrs: Arc<Instrs>,
+    },
+    /// An entry does something else now.
+    Modified {
+        /// The entry.
+        rule: Arc<RuleCore>,
+        /// What it did.
+        old: Arc<Instrs>,
+        /// What it does.
+        new: Arc<Instrs>,
+    },
+    /// An entry is gone.
+    Removed {
+        /// The entry.
+        rule: Arc<RuleCore>,
+        /// What it did.
+        instrs: Arc<Instrs>,
+        /// Why; `None`: an add of the same match took its place.
+        reason: Option<FlowRemovedReason>,
+    },
+}
+
+impl Effect {
+    /// The entry.
+    pub fn rule(&self) -> &Arc<RuleCore> {
+        match self {
+            Self::Added { rule, .. } | Self::Modified { rule, .. } | Self::Removed { rule, .. } => rule,
+        }
+    }
+    /// What caches must know of it.
+    pub fn change(&self, bridge: BridgeId) -> Change {
+        match self {
+            Self::Added { rule, .. } => Change::RuleAdded(bridge, rule.clone()),
+            Self::Modified { rule, .. } | Self::Removed { rule, .. } => Change::RuleGone(bridge, rule.clone()),
+        }
+    }
+}
+
+/// Where a dump stands. Survives changes: an entry that stays is shown exactly once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cursor {
+    table: usize,
+    slot: usize,
+    pos: u64,
+}
+
+struct Due {
+    at_ms: u64,
+    seq: u64,
+    rule: Arc<RuleCore>,
+}
+impl PartialEq for Due {
+    fn eq(&self, o: &Self) -> bool {
+        (self.at_ms, self.seq) == (o.at_ms, o.seq)
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, o: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(o))
+    }
+}
+impl Ord for Due {
+    fn cmp(&self, o: &Self) -> std::cmp::Ordering {
+        (self.at_ms, self.seq).cmp(&(o.at_ms, o.seq))
+    }
+}
+
+/// See the module.
+pub struct Tables {
+    tables: Arc<Vec<Classifier>>,
+    writers: Vec<Writer>,
+    interner: Interner,
+    /// Most entries of each table.
+    pub max_entries: Vec<u32>,
+    due: BinaryHeap<Reverse<Due>>,
+    seq: u64,
+    groups: HashMap<GroupId, u32>,
+    meters: HashMap<MeterId, u32>,
+    len: usize,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Which entries a delete, modify or statistics request means beside its match.
+struct Filter {
+    cookie: u64,
+    cookie_mask: u64,
+    out_port: PortNo,
+    out_group: GroupId,
+}
+
+impl Filter {
+    fn passes(&self, e: &Entry) -> bool {
+        (e.rule.cookie ^ self.cookie) & self.cookie_mask == 0
+            && (self.out_port == PortNo::ANY || e.instrs.out_ports.contains(&self.out_port))
+            && (self.out_group == GroupId::ANY || e.instrs.groups.contains(&self.out_group))
+    }
+}
+
+impl Tables {
+    /// Empty tables.
+    pub fn new() -> Self {
+        Self {
+            tables: Arc::new(vec![Classifier::default(); N_TABLES]),
+            writers: (0..N_TABLES).map(|_| Writer::default()).collect(),
+            interner: Interner::default(),
+            max_entries: vec![MAX_ENTRIES; N_TABLES],
+            due: BinaryHeap::new(),
+            seq: 0,
+            groups: HashMap::new(),
+            meters: HashMap::new(),
+            len: 0,
+        }
+    }
+    /// The tables as they are now, for readers.
+    pub fn snapshot(&self) -> Arc<Vec<Classifier>> {
+        self.tables.clone()
+    }
+    /// Entries in all tables.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    /// No entries at all.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+    /// Entries of one table.
+    pub fn active_count(&self, table: u8) -> u32 {
+        self.tables.get(table as usize).map_or(0, |t| t.len() as u32)
+    }
+    /// Entries that use a group.
+    pub fn group_refs(&self, id: GroupId) -> u32 {
+        self.groups.get(&id).copied().unwrap_or(0)
+    }
+    /// Entries that use a meter.
+    pub fn meter_refs(&self, id: MeterId) -> u32 {
+        self.meters.get(&id).copied().unwrap_or(0)
+    }
+
+    fn count_refs(&mut self, instrs: &Instrs, up: bool) {
+        fn change<K: std::hash::Hash + Eq>(map: &mut HashMap<K, u32>, k: K, up: bool) {
+            let n = map.entry(k).or_default();
+            *n = if up { *n + 1 } else { n.saturating_sub(1) };
+        }
+        let mut seen: smallvec::SmallVec<[GroupId; 4]> = smallvec::SmallVec::new();
+        for g in &instrs.groups {
+            if !seen.contains(g) {
+                seen.push(*g);
+                change(&mut self.groups, *g, up);
+            }
+        }
+        if let Some(m) = instrs.meter {
+            change(&mut self.meters, m, up);
+        }
+    }
+
+    fn put(&mut self, rule: Arc<RuleCore>, instrs: Arc<Instrs>) {
+        let t = rule.table as usize;
+        rule.dead.store(false, Ordering::Relaxed);
+        self.count_refs(&instrs, true);
+        self.schedule(&rule);
+        Arc::make_mut(&mut self.tables)[t].insert(&mut self.writers[t], rule, instrs);
+        self.len += 1;
+    }
+
+    fn take(&mut self, rule: &Arc<RuleCore>) -> Option<Arc<Instrs>> {
+        let t = rule.table as usize;
+        let e = Arc::make_mut(&mut self.tables)[t].remove(&mut self.writers[t], rule)?;
+        rule.dead.store(true, Ordering::Relaxed);
+        self.count_refs(&e.instrs, false);
+        self.len -= 1;
+        Some(e.instrs)
+    }
+
+    fn set_instrs(&mut self, rule: &Arc<RuleCore>, old: &Instrs, new: &Arc<Instrs>) {
+        let t = rule.table as usize;
+        self.count_refs(old, false);
+        self.count_refs(new, true);
+        Arc::make_mut(&mut self.tables)[t].set_instrs(&self.writers[t], rule, new.clone());
+    }
+
+    fn remove(&mut self, rule: &Arc<RuleCore>, reason: Option<FlowRemovedReason>, effects: &mut Vec<Effect>) {
+        if let Some(instrs) = self.take(rule) {
+            effects.push(Effect::Removed { rule: rule.clone(), instrs, reason });
+        }
+    }
+
+    /// Acts on a flow-mod; appends what it did.
+    ///
+    /// # Errors
+    /// The error to answer with; nothing has changed then.
+    pub fn flow_mod(
+        &mut self,
+        f: &FlowMod,
+        now_ns: u64,
+        refs: &Refs<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), OfpError> {
+        let delete = matches!(f.command, FlowModCommand::DELETE | FlowModCommand::DELETE_STRICT);
+        if f.command.name().is_none() {
+            return Err(OfpError::OFPFMFC_BAD_COMMAND);
+        }
+        if f.flags.unknown() != 0 {
+            return Err(OfpError::OFPFMFC_BAD_FLAGS);
+        }
+        if f.table_id == TableId::ALL && !delete {
+            return Err(OfpError::OFPFMFC_BAD_TABLE_ID);
+        }
+        check::matching(&f.matching)?;
+        if !delete {
+            check::instructions(&f.instructions, f.table_id.0, &f.matching, refs)?;
+            if f.buffer_id != OFP_NO_BUFFER {
+                return Err(OfpError::OFPBRC_BUFFER_UNKNOWN);
+            }
+        }
+        match f.command {
+            FlowModCommand::ADD => self.add(f, now_ns, effects),
+            FlowModCommand::MODIFY | FlowModCommand::MODIFY_STRICT => self.modify(f, effects),
+            _ => self.delete(f, effects),
+        }
+    }
+
+    fn add(&mut self, f: &FlowMod, now_ns: u64, effects: &mut Vec<Effect>) -> Result<(), OfpError> {
+        let t = f.table_id.0 as usize;
+        let (value, mask) = match_to_flow(&f.matching).ok_or(OfpError::OFPBMC_BAD_FIELD)?;
+        let table = &self.tables[t];
+        if f.flags.contains(FlowModFlags::CHECK_OVERLAP) && table.overlapping(&value, &mask, f.priority).is_some() {
+            return Err(OfpError::OFPFMFC_OVERLAP);
+        }
+        let old = table.find_strict(&self.writers[t], &value, &mask, f.priority).map(|e| e.rule.clone());
+        if old.is_none() && table.len() >= self.max_entries[t] as usize {
+            return Err(OfpError::OFPFMFC_TABLE_FULL);
+        }
+        let timeouts = (f.idle_timeout, f.hard_timeout);
+        let rule = self
+            .interner
+            .rule(f.table_id.0, &f.matching, f.priority, f.cookie, timeouts, f.flags, now_ns)
+            .ok_or(OfpError::OFPBMC_BAD_FIELD)?;
+        let instrs = self.interner.instrs(&f.instructions);
+        if let Some(old) = old {
+            if !f.flags.contains(FlowModFlags::RESET_COUNTS) {
+                let (packets, bytes) = old.counts();
+                rule.packets.store(packets, Ordering::Relaxed);
+                rule.bytes.store(bytes, Ordering::Relaxed);
+            }
+            self.remove(&old, None, effects);
+        }
+        let rule = Arc::new(rule);
+        self.put(rule.clone(), instrs.clone());
+        effects.push(Effect::Added { rule, instrs });
+        Ok(())
+    }
+
+    /// The entries a modify or delete means, in one table.
+    fn chosen(&self, t: usize, f: &FlowMod, strict: bool, filter: &Filter) -> Result<Vec<Entry>, OfpError> {
+        let (value, mask) = match_to_flow(&f.matching).ok_or(OfpError::OFPBMC_BAD_FIELD)?;
+        let table = &self.tables[t];
+        if table.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(if strict {
+            let e = table.find_strict(&self.writers[t], &value, &mask, f.priority);
+            e.filter(|e| filter.passes(e)).cloned().into_iter().collect()
+        } else {
+            table.covered(&value, &mask).filter(|e| filter.passes(e)).cloned().collect()
+        })
+    }
+
+    fn modify(&mut self, f: &FlowMod, effects: &mut Vec<Effect>) -> Result<(), OfpError> {
+        let filter = Filter {
+            cookie: f.cookie,
+            cookie_mask: f.cookie_mask,
+            out_port: PortNo::ANY,
+            out_group: GroupId::ANY,
+        };
+        let strict = f.command == FlowModCommand::MODIFY_STRICT;
+        let chosen = self.chosen(f.table_id.0 as usize, f, strict, &filter)?;
+        let new = self.interner.instrs(&f.instructions);
+        for e in chosen {
+            if f.flags.contains(FlowModFlags::RESET_COUNTS) {
+                e.rule.packets.store(0, Ordering::Relaxed);
+                e.rule.bytes.store(0, Ordering::Relaxed);
+            }
+            if !Arc::ptr_eq(&e.instrs, &new) {
+                self.set_instrs(&e.rule, &e.instrs, &new);
+                effects.push(Effect::Modified { rule: e.rule, old: e.instrs, new: new.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, f: &FlowMod, effects: &mut Vec<Effect>) -> Result<(), OfpError> {
+        let filter = Filter {
+            cookie: f.cookie,
+            cookie_mask: f.cookie_mask,
+            out_port: f.out_port,
+            out_group: f.out_group,
+        };
+        let strict = f.command == FlowModCommand::DELETE_STRICT;
+        let tables = if f.table_id == TableId::ALL { 0..N_TABLES } else { f.table_id.0 as usize..f.table_id.0 as usize + 1 };
+        for t in tables {
+            for e in self.chosen(t, f, strict, &filter)? {
+                self.remove(&e.rule, Some(FlowRemovedReason::DELETE), effects);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what the effects say, newest first. Counters are left alone.
+    pub fn undo(&mut self, effects: Vec<Effect>) {
+        for e in effects.into_iter().rev() {
+            match e {
+                Effect::Added { rule, .. } => {
+                    self.take(&rule);
+                }
+                Effect::Modified { rule, old, new } => self.set_instrs(&rule, &new, &old),
+                Effect::Removed { rule, instrs, .. } => self.put(rule, instrs),
+            }
+        }
+    }
+
+    /// Removes all entries that use a group.
+    pub fn delete_using_group(&mut self, id: GroupId, effects: &mut Vec<Effect>) {
+        if self.group_refs(id) > 0 {
+            self.delete_where(|e| e.instrs.groups.contains(&id), FlowRemovedReason::GROUP_DELETE, effects);
+        }
+    }
+    /// Removes all entries that use a meter.
+    pub fn delete_using_meter(&mut self, id: MeterId, effects: &mut Vec<Effect>) {
+        if self.meter_refs(id) > 0 {
+            self.delete_where(|e| e.instrs.meter == Some(id), FlowRemovedReason::DELETE, effects);
+        }
+    }
+    /// Removes the entries that `pred` is true of.
+    pub fn delete_where(
+        &mut self,
+        pred: impl Fn(&Entry) -> bool,
+        reason: FlowRemovedReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        let gone: Vec<Arc<RuleCore>> =
+            self.tables.iter().flat_map(|t| t.iter()).filter(|e| pred(e)).map(|e| e.rule.clone()).collect();
+        for rule in gone {
+            self.remove(&rule, Some(reason), effects);
+        }
+    }
+
+    fn deadline(rule: &RuleCore) -> Option<(u64, FlowRemovedReason)> {
+        let hard = (rule.hard_timeout != 0).then(|| rule.created_ns / 1_000_000 + u64::from(rule.hard_timeout) * 1000);
+        let idle = (rule.idle_timeout != 0)
+            .then(|| rule.used_ms.load(Ordering::Relaxed) + u64::from(rule.idle_timeout) * 1000);
+        match (hard, idle) {
+            (Some(h), Some(i)) if i < h => Some((i, FlowRemovedReason::IDLE_TIMEOUT)),
+            (Some(h), _) => Some((h, FlowRemovedReason::HARD_TIMEOUT)),
+            (None, i) => i.map(|i| (i, FlowRemovedReason::IDLE_TIMEOUT)),
+        }
+    }
+    fn schedule(&mut self, rule: &Arc<RuleCore>) {
+        if let Some((at_ms, _)) = Self::deadline(rule) {
+            self.seq += 1;
+            self.due.push(Reverse(Due { at_ms, seq: self.seq, rule: rule.clone() }));
+        }
+    }
+    /// When [`Tables::expire`] should be called next, in milliseconds of `now_ns`'s clock. Fold statistics in first.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.due.peek().map(|Reverse(d)| d.at_ms)
+    }
+    /// Removes entries whose time is up. `used_ms` of the entries must be up to date.
+    pub fn expire(&mut self, now_ns: u64, effects: &mut Vec<Effect>) {
+        let now_ms = now_ns / 1_000_000;
+        while self.next_due_ms().is_some_and(|at| at <= now_ms) {
+            let Some(Reverse(d)) = self.due.pop() else { break };
+            if d.rule.dead.load(Ordering::Relaxed) {
+                continue;
+            }
+            match Self::deadline(&d.rule) {
+                Some((at, reason)) if at <= now_ms => self.remove(&d.rule, Some(reason), effects),
+                _ => self.schedule(&d.rule),
+            }
+        }
+    }
+
+    fn wanted(req: &FlowStatsRequest) -> Result<(crate::flow::Flow, crate::flow::Flow, Filter), OfpError> {
+        check::matching(&req.matching)?;
+        let (value, mask) = match_to_flow(&req.matching).ok_or(OfpError::OFPBMC_BAD_FIELD)?;
+        let filter = Filter {
+            cookie: req.cookie,
+            cookie_mask: req.cookie_mask,
+            out_port: req.out_port,
+            out_group: req.out_group,
+        };
+        Ok((value, mask, filter))
+    }
+
+    /// Sums over the entries a request means.
+    ///
+    /// # Errors
+    /// The match is none.
+    pub fn aggregate(&self, req: &FlowStatsRequest) -> Result<AggregateStats, OfpError> {
+        let (value, mask, filter) = Self::wanted(req)?;
+        let mut sum = AggregateStats::default();
+        for (t, table) in self.tables.iter().enumerate() {
+            if req.table_id != TableId::ALL && req.table_id.0 as usize != t || table.is_empty() {
+                continue;
+            }
+            for e in table.covered(&value, &mask).filter(|e| filter.passes(e)) {
+                let (packets, bytes) = e.rule.counts();
+                sum.packet_count += packets;
+                sum.byte_count += bytes;
+                sum.flow_count += 1;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Appends entries that a request means, until there are about `max`; whether there may be more.
+    ///
+    /// # Errors
+    /// The match is none.
+    pub fn dump(
+        &self,
+        req: &FlowStatsRequest,
+        cursor: &mut Cursor,
+        max: usize,
+        now_ns: u64,
+        out: &mut Vec<FlowStats>,
+    ) -> Result<bool, OfpError> {
+        let (value, mask, filter) = Self::wanted(req)?;
+        let start = out.len();
+        if req.table_id != TableId::ALL {
+            cursor.table = cursor.table.max(req.table_id.0 as usize);
+        }
+        while let Some(table) = self.tables.get(cursor.table) {
+            if req.table_id != TableId::ALL && cursor.table > req.table_id.0 as usize {
+                break;
+            }
+            let mut seen = 0;
+            while let Some(leaf) = table.walk(&mut cursor.slot, &mut cursor.pos) {
+                for e in leaf {
+                    let r = &e.rule;
+                    let inside = mask.is_subset_of(&r.mask.mask) && {
+                        let v = r.mask.unpack(&r.values);
+                        v.0.iter().zip(&value.0).zip(&mask.0).all(|((a, b), m)| (a ^ b) & m == 0)
+                    };
+                    if inside && filter.passes(e) {
+                        out.push(flow_stats(e, now_ns));
+                    }
+                }
+                seen += leaf.len();
+                if out.len() - start >= max || seen > 50 * max + 10_000 {
+                    return Ok(true);
+                }
+            }
+            *cursor = Cursor { table: cursor.table + 1, slot: 0, pos: 0 };
+        }
+        Ok(false)
+    }
+}
+
+fn age(rule: &RuleCore, now_ns: u64) -> (u32, u32) {
+    let d = now_ns.saturating_sub(rule.created_ns);
+    ((d / 1_000_000_000) as u32, (d % 1_000_000_000) as u32)
+}
+
+/// An entry as statistics tell it.
+pub fn flow_stats(e: &Entry, now_ns: u64) -> FlowStats {
+    let r = &e.rule;
+    let (duration_sec, duration_nsec) = age(r, now_ns);
+    let (packet_count, byte_count) = shown_counts(r);
+    FlowStats {
+        table_id: TableId(r.table),
+        duration_sec,
+        duration_nsec,
+        priority: r.priority,
+        idle_timeout: r.idle_timeout,
+        hard_timeout: r.hard_timeout,
+        flags: r.flags,
+        cookie: r.cookie,
+        packet_count,
+        byte_count,
+        matching: r.matching(),
+        instructions: e.instrs.list.clone(),
+    }
+}
+
+/// Counters as told: all ones where they are not kept (OpenFlow 1.3.5, "Counters").
+fn shown_counts(r: &RuleCore) -> (u64, u64) {
+    let (p, b) = r.counts();
+    let shown = |n, off| if r.flags.contains(off) { u64::MAX } else { n };
+    (shown(p, FlowModFlags::NO_PKT_COUNTS), shown(b, FlowModFlags::NO_BYT_COUNTS))
+}
+
+/// The message that an entry is gone.
+pub fn flow_removed(r: &RuleCore, reason: FlowRemovedReason, now_ns: u64) -> FlowRemoved {
+    let (duration_sec, duration_nsec) = age(r, now_ns);
+    let (packet_count, byte_count) = shown_counts(r);
+    FlowRemoved {
+        cookie: r.cookie,
+        priority: r.priority,
+        reason,
+        table_id: TableId(r.table),
+        duration_sec,
+        duration_nsec,
+        idle_timeout: r.idle_timeout,
+        hard_timeout: r.hard_timeout,
+        packet_count,
+        byte_count,
+        matching: r.matching(),
+    }
+}
