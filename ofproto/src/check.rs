@@ -4,7 +4,7 @@ use crate::fields;
 use openflow::action::{Action, LearnDst, LearnSrc, Subfield};
 use openflow::field::{Field, Prereq};
 use openflow::instruction::Instructions;
-use openflow::{GroupId, Instruction, Match, MeterId, Oxm, OxmField, OfpError, PortNo, TableId};
+use openflow::{GroupId, Instruction, Match, MeterId, OfpError, Oxm, OxmField, PortNo, TableId};
 
 /// What exists, as far as actions may refer to it.
 pub struct Refs<'a> {
@@ -53,7 +53,11 @@ pub fn matching(m: &Match) -> Result<(), OfpError> {
         if fields::loc(f.field).is_none() {
             return Err(OfpError::OFPBMC_BAD_FIELD);
         }
-        let port = |v: u128| v == 0 || (v > PortNo::MAX.0.into() && !matches!(PortNo(v as u32), PortNo::LOCAL | PortNo::CONTROLLER));
+        let port = |v: u128| {
+            v == 0
+                || (v > PortNo::MAX.0.into()
+                    && !matches!(PortNo(v as u32), PortNo::LOCAL | PortNo::CONTROLLER))
+        };
         if f.field == Field::InPort && port(f.value) {
             return Err(OfpError::OFPBMC_BAD_VALUE);
         }
@@ -161,7 +165,10 @@ fn one(a: &Action, place: Place, refs: &Refs<'_>, k: &mut Known, depth: u8) -> R
             }
             k.put(Field::VlanVid, 0x1000);
         }
-        Action::PopVlan => k.m.fields.retain(|o| !matches!(o, Oxm::Known(f) if matches!(f.field, Field::VlanVid | Field::VlanPcp))),
+        Action::PopVlan => {
+            k.m.fields
+                .retain(|o| !matches!(o, Oxm::Known(f) if matches!(f.field, Field::VlanVid | Field::VlanPcp)))
+        }
         Action::PushMpls(t) => {
             if !matches!(t, 0x8847 | 0x8848) {
                 return Err(OfpError::OFPBAC_BAD_ARGUMENT);
@@ -183,7 +190,11 @@ fn one(a: &Action, place: Place, refs: &Refs<'_>, k: &mut Known, depth: u8) -> R
         Action::SetField(Oxm::Known(f)) => set_field(f, k, false)?,
         Action::RegLoad2(Oxm::Known(f)) => set_field(f, k, true)?,
         Action::SetField(_) | Action::RegLoad2(_) => return Err(OfpError::OFPBAC_BAD_SET_TYPE),
-        Action::SetNwTtl(_) | Action::DecNwTtl | Action::DecTtlCntIds(_) | Action::SetMplsTtl(_) | Action::DecMplsTtl => {}
+        Action::SetNwTtl(_)
+        | Action::DecNwTtl
+        | Action::DecTtlCntIds(_)
+        | Action::SetMplsTtl(_)
+        | Action::DecMplsTtl => {}
         Action::RegLoad { dst, value } => {
             writable(dst, k)?;
             if dst.n_bits < 64 && value >> dst.n_bits != 0 {
@@ -296,7 +307,16 @@ pub fn instructions(list: &Instructions, table: u8, m: &Match, refs: &Refs<'_>) 
             Instruction::WriteActions(l) => {
                 // Order in a set is not the list's: judge by the match and the pushes in it.
                 let mut k = Known { m: m.clone(), blind: false };
-                k.blind = l.iter().any(|a| matches!(a, Action::PushVlan(_) | Action::PushMpls(_) | Action::PushPbb(_) | Action::PopMpls(_) | Action::PopPbb));
+                k.blind = l.iter().any(|a| {
+                    matches!(
+                        a,
+                        Action::PushVlan(_)
+                            | Action::PushMpls(_)
+                            | Action::PushPbb(_)
+                            | Action::PopMpls(_)
+                            | Action::PopPbb
+                    )
+                });
                 list_of(l, Place::Set, refs, &mut k, 0)?;
             }
             Instruction::WriteMetadata { .. } | Instruction::ClearActions => {}

@@ -63,7 +63,9 @@ impl Effect {
     pub fn change(&self, bridge: BridgeId) -> Change {
         match self {
             Self::Added { rule, .. } => Change::RuleAdded(bridge, rule.clone()),
-            Self::Modified { rule, .. } | Self::Removed { rule, .. } => Change::RuleGone(bridge, rule.clone()),
+            Self::Modified { rule, .. } | Self::Removed { rule, .. } => {
+                Change::RuleGone(bridge, rule.clone())
+            }
         }
     }
 }
@@ -261,7 +263,9 @@ impl Tables {
         let t = f.table_id.0 as usize;
         let (value, mask) = match_to_flow(&f.matching).ok_or(OfpError::OFPBMC_BAD_FIELD)?;
         let table = &self.tables[t];
-        if f.flags.contains(FlowModFlags::CHECK_OVERLAP) && table.overlapping(&value, &mask, f.priority).is_some() {
+        if f.flags.contains(FlowModFlags::CHECK_OVERLAP)
+            && table.overlapping(&value, &mask, f.priority).is_some()
+        {
             return Err(OfpError::OFPFMFC_OVERLAP);
         }
         let old = table.find_strict(&self.writers[t], &value, &mask, f.priority).map(|e| e.rule.clone());
@@ -334,7 +338,11 @@ impl Tables {
             out_group: f.out_group,
         };
         let strict = f.command == FlowModCommand::DELETE_STRICT;
-        let tables = if f.table_id == TableId::ALL { 0..N_TABLES } else { f.table_id.0 as usize..f.table_id.0 as usize + 1 };
+        let tables = if f.table_id == TableId::ALL {
+            0..N_TABLES
+        } else {
+            f.table_id.0 as usize..f.table_id.0 as usize + 1
+        };
         for t in tables {
             for e in self.chosen(t, f, strict, &filter)? {
                 self.remove(&e.rule, Some(FlowRemovedReason::DELETE), effects);
@@ -383,7 +391,8 @@ impl Tables {
     }
 
     fn deadline(rule: &RuleCore) -> Option<(u64, FlowRemovedReason)> {
-        let hard = (rule.hard_timeout != 0).then(|| rule.created_ns / 1_000_000 + u64::from(rule.hard_timeout) * 1000);
+        let hard = (rule.hard_timeout != 0)
+            .then(|| rule.created_ns / 1_000_000 + u64::from(rule.hard_timeout) * 1000);
         let idle = (rule.idle_timeout != 0)
             .then(|| rule.used_ms.load(Ordering::Relaxed) + u64::from(rule.idle_timeout) * 1000);
         match (hard, idle) {
