@@ -171,7 +171,10 @@ impl<'a> Builder<'a> {
 
     /// The finished match, fields in the order of [`Field`] (prerequisites first).
     pub(crate) fn finish(mut self, names: &dyn PortNames) -> Res<'a, Match> {
-        for (name, key, text) in std::mem::take(&mut self.late) {
+        // `nw_proto` first: what `tp_dst` means depends on it, wherever it stands.
+        let mut late = std::mem::take(&mut self.late);
+        late.sort_by_key(|(n, ..)| *n != Name::NwProto);
+        for (name, key, text) in late {
             let f = self.resolve(name, key)?;
             let (v, m) = value::value(f.def(), text, names)?;
             self.set(key, f, v, m);

@@ -273,7 +273,7 @@ fn body(out: &mut String, m: &Message, verbosity: u8, names: &dyn PortNames) {
                 PortReason::MODIFY => out.push_str(" MOD:"),
                 PortReason(r) => drop(write!(out, " reason={r}:")),
             }
-            port(out, &p.port, names);
+            port(out, &p.port);
         }
         Message::PacketOut(p) => packet_out(out, p, verbosity, names),
         Message::FlowMod(f) => {
@@ -667,12 +667,9 @@ fn port_mod(out: &mut String, p: &PortMod, names: &dyn PortNames) {
 }
 
 /// Appends a port's description over several lines, the first beginning with a blank.
-pub fn port(out: &mut String, p: &Port, names: &dyn PortNames) {
+pub fn port(out: &mut String, p: &Port) {
     out.push(' ');
-    match names.name(p.port_no) {
-        Some(_) => push_port(out, p.port_no, &super::NoNames),
-        None => push_port(out, p.port_no, names),
-    }
+    push_port(out, p.port_no, &super::NoNames);
     out.push('(');
     for c in p.name.as_str().chars() {
         out.extend(c.escape_debug());
@@ -929,7 +926,7 @@ fn reply(out: &mut String, r: &MultipartReply, verbosity: u8, names: &dyn PortNa
             out.push('\n');
             let mut sorted: Vec<&Port> = l.iter().collect();
             sorted.sort_by_key(|p| p.port_no);
-            sorted.iter().for_each(|p| port(out, p, names));
+            sorted.iter().for_each(|p| port(out, p));
         }
         ReplyBody::FlowMonitor(l) | ReplyBody::NxFlowMonitor(l) => {
             l.iter().for_each(|u| flow_update(out, u, names))
