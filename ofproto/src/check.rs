@@ -1,18 +1,11 @@
 //! Is this flow-mod, bucket or packet-out something the switch can do? Each refusal has the specification's error. Nothing is changed here.
 
 use crate::fields;
+use crate::table::Checks;
 use openflow::action::{Action, LearnDst, LearnSrc, Subfield};
 use openflow::field::{Field, Prereq};
 use openflow::instruction::Instructions;
 use openflow::{GroupId, Instruction, Match, MeterId, OfpError, Oxm, OxmField, PortNo, TableId};
-
-/// What exists, as far as actions may refer to it.
-pub struct Refs<'a> {
-    /// Is there such a group?
-    pub group: &'a dyn Fn(GroupId) -> bool,
-    /// Is there such a meter?
-    pub meter: &'a dyn Fn(MeterId) -> bool,
-}
 
 /// Where the actions stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,11 +129,11 @@ fn output(port: PortNo, place: Place) -> Result<(), OfpError> {
 ///
 /// # Errors
 /// `OFPBAC_*`.
-pub fn actions(list: &[Action], place: Place, refs: &Refs<'_>) -> Result<(), OfpError> {
+pub fn actions(list: &[Action], place: Place, refs: &dyn Checks) -> Result<(), OfpError> {
     list_of(list, place, refs, &mut Known { m: Match::new(), blind: true }, 0)
 }
 
-fn list_of(list: &[Action], place: Place, refs: &Refs<'_>, k: &mut Known, depth: u8) -> Result<(), OfpError> {
+fn list_of(list: &[Action], place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) -> Result<(), OfpError> {
     if depth > 8 {
         return Err(OfpError::OFPBAC_TOO_MANY);
     }
@@ -150,11 +143,16 @@ fn list_of(list: &[Action], place: Place, refs: &Refs<'_>, k: &mut Known, depth:
     Ok(())
 }
 
-fn one(a: &Action, place: Place, refs: &Refs<'_>, k: &mut Known, depth: u8) -> Result<(), OfpError> {
+fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) -> Result<(), OfpError> {
     match a {
-        Action::Output { port, .. } | Action::OutputTrunc { port, .. } => output(*port, place)?,
+        Action::Output { port, .. } | Action::OutputTrunc { port, .. } => {
+            output(*port, place)?;
+            if !refs.port_ok(*port) {
+                return Err(OfpError::OFPBAC_BAD_OUT_PORT);
+            }
+        }
         Action::Group(g) => {
-            if !(refs.group)(*g) {
+            if !refs.group_exists(*g) {
                 return Err(OfpError::OFPBAC_BAD_OUT_GROUP);
             }
         }
@@ -276,7 +274,7 @@ fn one(a: &Action, place: Place, refs: &Refs<'_>, k: &mut Known, depth: u8) -> R
 ///
 /// # Errors
 /// `OFPBIC_*`, `OFPBAC_*`, `OFPMMFC_INVALID_METER`.
-pub fn instructions(list: &Instructions, table: u8, m: &Match, refs: &Refs<'_>) -> Result<(), OfpError> {
+pub fn instructions(list: &Instructions, table: u8, m: &Match, refs: &dyn Checks) -> Result<(), OfpError> {
     let mut seen = [false; 7];
     for i in list {
         let kind = i.kind() as usize;
@@ -287,12 +285,12 @@ pub fn instructions(list: &Instructions, table: u8, m: &Match, refs: &Refs<'_>) 
         }
         match i {
             Instruction::GotoTable(t) => {
-                if t.0 <= table || t.0 > TableId::MAX.0 {
+                if t.0 <= table || t.0 > refs.max_table() {
                     return Err(OfpError::OFPBIC_BAD_TABLE_ID);
                 }
             }
             Instruction::Meter(id) => {
-                if !(refs.meter)(*id) {
+                if !refs.meter_exists(*id) {
                     return Err(OfpError::OFPMMFC_INVALID_METER);
                 }
             }

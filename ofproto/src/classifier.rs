@@ -34,6 +34,14 @@ pub struct Entry {
     pub instrs: Arc<Instrs>,
 }
 
+impl Entry {
+    /// An entry to be.
+    pub fn new(rule: Arc<RuleCore>, instrs: Arc<Instrs>) -> Self {
+        let hash = rule.mask.hash(&rule.mask.unpack(&rule.values)) as u32;
+        Self { hash, rule, instrs }
+    }
+}
+
 impl Hashed for Entry {
     fn hash32(&self) -> u32 {
         self.hash

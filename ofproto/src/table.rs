@@ -1,10 +1,10 @@
 //! The flow tables of a bridge: what flow-mods do to them, timeouts, and the entries' statistics.
 //!
 //! A flow-mod is checked as a whole ([`crate::check`]) before anything changes. What it did comes back as [`Effect`]s: from them the
-//! switch knows what to repair, what to report, and how to take it back ([`Tables::undo`]) if a bundle fails later on.
+//! switch knows what to repair, what to report, and how to take it back ([`FlowTables::undo`]) if a bundle fails later on.
 
 use crate::api::BridgeId;
-use crate::check::{self, Refs};
+use crate::check;
 use crate::classifier::{Classifier, Entry, Writer};
 use crate::fields::match_to_flow;
 use crate::revalidator::Change;
@@ -26,48 +26,44 @@ pub const MAX_ENTRIES: u32 = 4_000_000;
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// An entry is new.
-    Added {
-        /// The entry.
-        rule: Arc<RuleCore>,
-        /// What it does.
-        instrs: Arc<Instrs>,
-    },
-    /// An entry does something else now.
+    Added(Entry),
+    /// An entry does something else now (the same rule), or an add took the place of one of the same match (another rule).
     Modified {
-        /// The entry.
-        rule: Arc<RuleCore>,
-        /// What it did.
-        old: Arc<Instrs>,
-        /// What it does.
-        new: Arc<Instrs>,
+        /// Before.
+        old: Entry,
+        /// After.
+        new: Entry,
     },
-    /// An entry is gone.
-    Removed {
-        /// The entry.
-        rule: Arc<RuleCore>,
-        /// What it did.
-        instrs: Arc<Instrs>,
-        /// Why; `None`: an add of the same match took its place.
-        reason: Option<FlowRemovedReason>,
-    },
+    /// An entry was deleted.
+    Removed(Entry),
 }
 
 impl Effect {
-    /// The entry.
-    pub fn rule(&self) -> &Arc<RuleCore> {
-        match self {
-            Self::Added { rule, .. } | Self::Modified { rule, .. } | Self::Removed { rule, .. } => rule,
-        }
-    }
     /// What caches must know of it.
-    pub fn change(&self, bridge: BridgeId) -> Change {
+    pub fn changes(&self, bridge: BridgeId, out: &mut Vec<Change>) {
         match self {
-            Self::Added { rule, .. } => Change::RuleAdded(bridge, rule.clone()),
-            Self::Modified { rule, .. } | Self::Removed { rule, .. } => {
-                Change::RuleGone(bridge, rule.clone())
+            Self::Added(e) => out.push(Change::RuleAdded(bridge, e.rule.clone())),
+            Self::Modified { old, new } => {
+                out.push(Change::RuleGone(bridge, old.rule.clone()));
+                if !Arc::ptr_eq(&old.rule, &new.rule) {
+                    out.push(Change::RuleAdded(bridge, new.rule.clone()));
+                }
             }
+            Self::Removed(e) => out.push(Change::RuleGone(bridge, e.rule.clone())),
         }
     }
+}
+
+/// What exists beside the tables.
+pub trait Checks {
+    /// Is there such a group?
+    fn group_exists(&self, id: GroupId) -> bool;
+    /// Is there such a meter?
+    fn meter_exists(&self, id: MeterId) -> bool;
+    /// May actions output to this port number?
+    fn port_ok(&self, port: PortNo) -> bool;
+    /// Highest table number.
+    fn max_table(&self) -> u8;
 }
 
 /// Where a dump stands. Survives changes: an entry that stays is shown exactly once.
@@ -101,8 +97,9 @@ impl Ord for Due {
 }
 
 /// See the module.
-pub struct Tables {
-    tables: Arc<Vec<Classifier>>,
+pub struct FlowTables {
+    /// What is published, by a clone of the `Arc`.
+    pub tables: Arc<Vec<Classifier>>,
     writers: Vec<Writer>,
     interner: Interner,
     /// Most entries of each table.
@@ -114,7 +111,7 @@ pub struct Tables {
     len: usize,
 }
 
-impl Default for Tables {
+impl Default for FlowTables {
     fn default() -> Self {
         Self::new()
     }
@@ -136,7 +133,7 @@ impl Filter {
     }
 }
 
-impl Tables {
+impl FlowTables {
     /// Empty tables.
     pub fn new() -> Self {
         Self {
@@ -151,21 +148,17 @@ impl Tables {
             len: 0,
         }
     }
-    /// The tables as they are now, for readers.
-    pub fn snapshot(&self) -> Arc<Vec<Classifier>> {
-        self.tables.clone()
+    /// Entries of one table.
+    pub fn len(&self, table: u8) -> usize {
+        self.tables.get(table as usize).map_or(0, Classifier::len)
     }
     /// Entries in all tables.
-    pub fn len(&self) -> usize {
+    pub fn total(&self) -> usize {
         self.len
     }
     /// No entries at all.
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-    /// Entries of one table.
-    pub fn active_count(&self, table: u8) -> u32 {
-        self.tables.get(table as usize).map_or(0, |t| t.len() as u32)
     }
     /// Entries that use a group.
     pub fn group_refs(&self, id: GroupId) -> u32 {
@@ -193,7 +186,8 @@ impl Tables {
         }
     }
 
-    fn put(&mut self, rule: Arc<RuleCore>, instrs: Arc<Instrs>) {
+    fn put(&mut self, e: &Entry) {
+        let (rule, instrs) = (e.rule.clone(), e.instrs.clone());
         let t = rule.table as usize;
         rule.dead.store(false, Ordering::Relaxed);
         self.count_refs(&instrs, true);
@@ -218,13 +212,13 @@ impl Tables {
         Arc::make_mut(&mut self.tables)[t].set_instrs(&self.writers[t], rule, new.clone());
     }
 
-    fn remove(&mut self, rule: &Arc<RuleCore>, reason: Option<FlowRemovedReason>, effects: &mut Vec<Effect>) {
-        if let Some(instrs) = self.take(rule) {
-            effects.push(Effect::Removed { rule: rule.clone(), instrs, reason });
+    fn remove(&mut self, e: Entry, effects: &mut Vec<Effect>) {
+        if self.take(&e.rule).is_some() {
+            effects.push(Effect::Removed(e));
         }
     }
 
-    /// Acts on a flow-mod; appends what it did.
+    /// Acts on a flow-mod and tells what it did.
     ///
     /// # Errors
     /// The error to answer with; nothing has changed then.
@@ -232,9 +226,9 @@ impl Tables {
         &mut self,
         f: &FlowMod,
         now_ns: u64,
-        refs: &Refs<'_>,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), OfpError> {
+        checks: &dyn Checks,
+    ) -> Result<Vec<Effect>, OfpError> {
+        let mut effects = Vec::new();
         let delete = matches!(f.command, FlowModCommand::DELETE | FlowModCommand::DELETE_STRICT);
         if f.command.name().is_none() {
             return Err(OfpError::OFPFMFC_BAD_COMMAND);
@@ -247,16 +241,17 @@ impl Tables {
         }
         check::matching(&f.matching)?;
         if !delete {
-            check::instructions(&f.instructions, f.table_id.0, &f.matching, refs)?;
+            check::instructions(&f.instructions, f.table_id.0, &f.matching, checks)?;
             if f.buffer_id != OFP_NO_BUFFER {
                 return Err(OfpError::OFPBRC_BUFFER_UNKNOWN);
             }
         }
         match f.command {
-            FlowModCommand::ADD => self.add(f, now_ns, effects),
-            FlowModCommand::MODIFY | FlowModCommand::MODIFY_STRICT => self.modify(f, effects),
-            _ => self.delete(f, effects),
+            FlowModCommand::ADD => self.add(f, now_ns, &mut effects)?,
+            FlowModCommand::MODIFY | FlowModCommand::MODIFY_STRICT => self.modify(f, &mut effects)?,
+            _ => self.delete(f, &mut effects)?,
         }
+        Ok(effects)
     }
 
     fn add(&mut self, f: &FlowMod, now_ns: u64, effects: &mut Vec<Effect>) -> Result<(), OfpError> {
@@ -268,7 +263,7 @@ impl Tables {
         {
             return Err(OfpError::OFPFMFC_OVERLAP);
         }
-        let old = table.find_strict(&self.writers[t], &value, &mask, f.priority).map(|e| e.rule.clone());
+        let old = table.find_strict(&self.writers[t], &value, &mask, f.priority).cloned();
         if old.is_none() && table.len() >= self.max_entries[t] as usize {
             return Err(OfpError::OFPFMFC_TABLE_FULL);
         }
@@ -278,17 +273,20 @@ impl Tables {
             .rule(f.table_id.0, &f.matching, f.priority, f.cookie, timeouts, f.flags, now_ns)
             .ok_or(OfpError::OFPBMC_BAD_FIELD)?;
         let instrs = self.interner.instrs(&f.instructions);
-        if let Some(old) = old {
+        if let Some(old) = &old {
             if !f.flags.contains(FlowModFlags::RESET_COUNTS) {
-                let (packets, bytes) = old.counts();
+                let (packets, bytes) = old.rule.counts();
                 rule.packets.store(packets, Ordering::Relaxed);
                 rule.bytes.store(bytes, Ordering::Relaxed);
             }
-            self.remove(&old, None, effects);
+            self.take(&old.rule);
         }
-        let rule = Arc::new(rule);
-        self.put(rule.clone(), instrs.clone());
-        effects.push(Effect::Added { rule, instrs });
+        let new = Entry::new(Arc::new(rule), instrs);
+        self.put(&new);
+        effects.push(match old {
+            Some(old) => Effect::Modified { old, new },
+            None => Effect::Added(new),
+        });
         Ok(())
     }
 
@@ -324,7 +322,8 @@ impl Tables {
             }
             if !Arc::ptr_eq(&e.instrs, &new) {
                 self.set_instrs(&e.rule, &e.instrs, &new);
-                effects.push(Effect::Modified { rule: e.rule, old: e.instrs, new: new.clone() });
+                let after = Entry::new(e.rule.clone(), new.clone());
+                effects.push(Effect::Modified { old: e, new: after });
             }
         }
         Ok(())
@@ -345,7 +344,7 @@ impl Tables {
         };
         for t in tables {
             for e in self.chosen(t, f, strict, &filter)? {
-                self.remove(&e.rule, Some(FlowRemovedReason::DELETE), effects);
+                self.remove(e, effects);
             }
         }
         Ok(())
@@ -355,39 +354,25 @@ impl Tables {
     pub fn undo(&mut self, effects: Vec<Effect>) {
         for e in effects.into_iter().rev() {
             match e {
-                Effect::Added { rule, .. } => {
-                    self.take(&rule);
+                Effect::Added(e) => {
+                    self.take(&e.rule);
                 }
-                Effect::Modified { rule, old, new } => self.set_instrs(&rule, &new, &old),
-                Effect::Removed { rule, instrs, .. } => self.put(rule, instrs),
+                Effect::Modified { old, new } if Arc::ptr_eq(&old.rule, &new.rule) => {
+                    self.set_instrs(&old.rule, &new.instrs, &old.instrs);
+                }
+                Effect::Modified { old, new } => {
+                    self.take(&new.rule);
+                    self.put(&old);
+                }
+                Effect::Removed(e) => self.put(&e),
             }
         }
     }
 
-    /// Removes all entries that use a group.
-    pub fn delete_using_group(&mut self, id: GroupId, effects: &mut Vec<Effect>) {
-        if self.group_refs(id) > 0 {
-            self.delete_where(|e| e.instrs.groups.contains(&id), FlowRemovedReason::GROUP_DELETE, effects);
-        }
-    }
-    /// Removes all entries that use a meter.
-    pub fn delete_using_meter(&mut self, id: MeterId, effects: &mut Vec<Effect>) {
-        if self.meter_refs(id) > 0 {
-            self.delete_where(|e| e.instrs.meter == Some(id), FlowRemovedReason::DELETE, effects);
-        }
-    }
-    /// Removes the entries that `pred` is true of.
-    pub fn delete_where(
-        &mut self,
-        pred: impl Fn(&Entry) -> bool,
-        reason: FlowRemovedReason,
-        effects: &mut Vec<Effect>,
-    ) {
-        let gone: Vec<Arc<RuleCore>> =
-            self.tables.iter().flat_map(|t| t.iter()).filter(|e| pred(e)).map(|e| e.rule.clone()).collect();
-        for rule in gone {
-            self.remove(&rule, Some(reason), effects);
-        }
+    /// Removes the entries that `pred` is true of (of a group or meter that goes; see [`FlowTables::group_refs`]).
+    pub fn remove_entries(&mut self, pred: &dyn Fn(&Entry) -> bool) -> Vec<Entry> {
+        let gone: Vec<Entry> = self.tables.iter().flat_map(|t| t.iter()).filter(|e| pred(e)).cloned().collect();
+        gone.into_iter().filter(|e| self.take(&e.rule).is_some()).collect()
     }
 
     fn deadline(rule: &RuleCore) -> Option<(u64, FlowRemovedReason)> {
@@ -407,23 +392,28 @@ impl Tables {
             self.due.push(Reverse(Due { at_ms, seq: self.seq, rule: rule.clone() }));
         }
     }
-    /// When [`Tables::expire`] should be called next, in milliseconds of `now_ns`'s clock. Fold statistics in first.
-    pub fn next_due_ms(&self) -> Option<u64> {
+    /// When [`FlowTables::expired`] should be called next, in milliseconds since the switch started. Fold statistics in first.
+    pub fn next_expiry(&self) -> Option<u64> {
         self.due.peek().map(|Reverse(d)| d.at_ms)
     }
     /// Removes entries whose time is up. `used_ms` of the entries must be up to date.
-    pub fn expire(&mut self, now_ns: u64, effects: &mut Vec<Effect>) {
-        let now_ms = now_ns / 1_000_000;
-        while self.next_due_ms().is_some_and(|at| at <= now_ms) {
+    pub fn expired(&mut self, now_ms: u64) -> Vec<(Entry, FlowRemovedReason)> {
+        let mut out = Vec::new();
+        while self.next_expiry().is_some_and(|at| at <= now_ms) {
             let Some(Reverse(d)) = self.due.pop() else { break };
             if d.rule.dead.load(Ordering::Relaxed) {
                 continue;
             }
             match Self::deadline(&d.rule) {
-                Some((at, reason)) if at <= now_ms => self.remove(&d.rule, Some(reason), effects),
+                Some((at, reason)) if at <= now_ms => {
+                    if let Some(instrs) = self.take(&d.rule) {
+                        out.push((Entry::new(d.rule, instrs), reason));
+                    }
+                }
                 _ => self.schedule(&d.rule),
             }
         }
+        out
     }
 
     fn wanted(req: &FlowStatsRequest) -> Result<(crate::flow::Flow, crate::flow::Flow, Filter), OfpError> {
@@ -552,5 +542,154 @@ pub fn flow_removed(r: &RuleCore, reason: FlowRemovedReason, now_ns: u64) -> Flo
         packet_count,
         byte_count,
         matching: r.matching(),
+    }
+}
+
+/// One action of a flow entry with this match, alone (for callers that check piecewise).
+///
+/// # Errors
+/// `OFPBAC_*`.
+pub fn check_action(a: &openflow::Action, checks: &dyn Checks, m: &openflow::Match) -> Result<(), OfpError> {
+    let list = [openflow::Instruction::ApplyActions(vec![a.clone()])].into_iter().collect();
+    check::instructions(&list, 0, m, checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openflow::text::{parse_flow, NoNames};
+
+    struct All;
+    impl Checks for All {
+        fn group_exists(&self, id: GroupId) -> bool {
+            id.0 < 10
+        }
+        fn meter_exists(&self, id: MeterId) -> bool {
+            id.0 < 10
+        }
+        fn port_ok(&self, _: PortNo) -> bool {
+            true
+        }
+        fn max_table(&self) -> u8 {
+            254
+        }
+    }
+
+    fn run(t: &mut FlowTables, command: FlowModCommand, text: &str) -> Result<Vec<Effect>, OfpError> {
+        let mut f = parse_flow(text, command, &NoNames).unwrap();
+        f.command = command;
+        t.flow_mod(&f, 1_000_000_000, &All)
+    }
+    fn shown(t: &FlowTables) -> Vec<String> {
+        let (mut out, mut cursor) = (Vec::new(), Cursor::default());
+        while t.dump(&FlowStatsRequest::default(), &mut cursor, 1, 0, &mut out).unwrap() {}
+        let mut v: Vec<String> = out
+            .iter()
+            .map(|f| {
+                let m = openflow::text::print_match(&f.matching);
+                format!("{} {} {m} {}", f.table_id, f.priority, openflow::text::print_instructions(&f.instructions))
+            })
+            .collect();
+        v.sort();
+        v
+    }
+
+    #[test]
+    fn strict_and_loose_commands_choose_their_entries() {
+        use FlowModCommand as C;
+        let mut t = FlowTables::new();
+        for f in [
+            "table=0,priority=5,ip,nw_src=10.0.0.0/8,actions=output:1",
+            "table=0,priority=5,ip,nw_src=10.1.0.0/16,actions=output:2",
+            "table=0,priority=7,tcp,nw_src=10.1.0.0/16,tp_dst=80,actions=output:3",
+            "table=1,priority=5,arp,actions=output:2",
+        ] {
+            assert!(matches!(run(&mut t, C::ADD, f).unwrap()[..], [Effect::Added(_)]));
+        }
+        let before = shown(&t);
+        assert_eq!((t.total(), before.len()), (4, 4));
+        let e = run(&mut t, C::MODIFY, "table=0,ip,nw_src=10.1.0.0/16,actions=output:9").unwrap();
+        assert_eq!(e.len(), 2);
+        assert_eq!(shown(&t).iter().filter(|s| s.contains("output:9")).count(), 2);
+        t.undo(e);
+        assert_eq!(shown(&t), before);
+        assert!(run(&mut t, C::MODIFY_STRICT, "table=0,priority=6,ip,nw_src=10.1.0.0/16,actions=drop").unwrap().is_empty());
+        let e = run(&mut t, C::DELETE, "table=255,out_port=2").unwrap();
+        assert_eq!((e.len(), t.total()), (2, 2));
+        t.undo(e);
+        assert_eq!(shown(&t), before);
+        assert_eq!(run(&mut t, C::DELETE_STRICT, "table=0,priority=5,ip,nw_src=10.0.0.0/8").unwrap().len(), 1);
+        assert_eq!(run(&mut t, C::DELETE, "table=255").unwrap().len(), 3);
+        assert!(t.is_empty() && shown(&t).is_empty());
+    }
+
+    #[test]
+    fn an_add_over_an_entry_keeps_counters_unless_told_to_reset() {
+        let mut t = FlowTables::new();
+        run(&mut t, FlowModCommand::ADD, "priority=1,in_port=1,actions=output:1").unwrap();
+        t.tables[0].iter().next().unwrap().rule.credit(3, 300, 5);
+        let e = run(&mut t, FlowModCommand::ADD, "priority=1,in_port=1,actions=output:2").unwrap();
+        assert!(matches!(&e[..], [Effect::Modified { .. }]));
+        assert_eq!(t.tables[0].iter().next().unwrap().rule.counts(), (3, 300));
+        run(&mut t, FlowModCommand::ADD, "priority=1,in_port=1,reset_counts,actions=output:2").unwrap();
+        assert_eq!(t.tables[0].iter().next().unwrap().rule.counts(), (0, 0));
+    }
+
+    #[test]
+    fn idle_and_hard_timeouts_end_entries() {
+        let mut t = FlowTables::new();
+        run(&mut t, FlowModCommand::ADD, "in_port=1,idle_timeout=10,hard_timeout=25,actions=drop").unwrap();
+        assert_eq!(t.next_expiry(), Some(11_000));
+        assert!(t.expired(10_999).is_empty());
+        t.tables[0].iter().next().unwrap().rule.credit(1, 60, 9_000);
+        assert!(t.expired(11_000).is_empty());
+        assert_eq!(t.next_expiry(), Some(19_000));
+        t.tables[0].iter().next().unwrap().rule.credit(1, 60, 18_500);
+        assert!(t.expired(19_000).is_empty());
+        let gone = t.expired(26_000);
+        assert_eq!(gone[0].1, FlowRemovedReason::HARD_TIMEOUT);
+        assert!(t.is_empty());
+    }
+
+    #[test]
+    fn refusals_have_their_codes_and_change_nothing() {
+        use openflow::{Action, Instruction, Match};
+        let mut t = FlowTables::new();
+        run(&mut t, FlowModCommand::ADD, "priority=5,in_port=1,actions=output:1").unwrap();
+        let base = FlowMod::default();
+        let apply = |a: Action| [Instruction::ApplyActions(vec![a])].into_iter().collect();
+        let out = |port| Action::Output { port: PortNo(port), max_len: 0 };
+        let in_port = Match::new().with(openflow::Field::InPort, 1);
+        let cases = [
+            (FlowMod { command: FlowModCommand(9), ..base.clone() }, OfpError::OFPFMFC_BAD_COMMAND),
+            (FlowMod { table_id: TableId::ALL, ..base.clone() }, OfpError::OFPFMFC_BAD_TABLE_ID),
+            (FlowMod { flags: FlowModFlags(0x8000), ..base.clone() }, OfpError::OFPFMFC_BAD_FLAGS),
+            (FlowMod { buffer_id: 7, ..base.clone() }, OfpError::OFPBRC_BUFFER_UNKNOWN),
+            (
+                FlowMod { priority: 5, matching: in_port, flags: FlowModFlags::CHECK_OVERLAP, ..base.clone() },
+                OfpError::OFPFMFC_OVERLAP,
+            ),
+            (FlowMod { instructions: apply(out(0)), ..base.clone() }, OfpError::OFPBAC_BAD_OUT_PORT),
+            (FlowMod { instructions: apply(Action::Group(GroupId(77))), ..base.clone() }, OfpError::OFPBAC_BAD_OUT_GROUP),
+            (FlowMod { instructions: apply(Action::PushVlan(0x1234)), ..base.clone() }, OfpError::OFPBAC_BAD_ARGUMENT),
+            (
+                FlowMod { instructions: [Instruction::GotoTable(TableId(0))].into_iter().collect(), ..base.clone() },
+                OfpError::OFPBIC_BAD_TABLE_ID,
+            ),
+            (
+                FlowMod { instructions: [Instruction::Meter(MeterId(77))].into_iter().collect(), ..base.clone() },
+                OfpError::OFPMMFC_INVALID_METER,
+            ),
+            (
+                FlowMod { matching: Match::new().with(openflow::Field::TcpDst, 80), ..base.clone() },
+                OfpError::OFPBMC_BAD_PREREQ,
+            ),
+        ];
+        for (f, code) in cases {
+            assert_eq!(t.flow_mod(&f, 0, &All).map(|_| ()), Err(code));
+            assert_eq!(t.total(), 1);
+        }
+        t.max_entries[0] = 1;
+        assert_eq!(t.flow_mod(&base, 0, &All).map(|_| ()), Err(OfpError::OFPFMFC_TABLE_FULL));
     }
 }
