@@ -133,7 +133,13 @@ pub fn actions(list: &[Action], place: Place, refs: &dyn Checks) -> Result<(), O
     list_of(list, place, refs, &mut Known { m: Match::new(), blind: true }, 0)
 }
 
-fn list_of(list: &[Action], place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) -> Result<(), OfpError> {
+fn list_of(
+    list: &[Action],
+    place: Place,
+    refs: &dyn Checks,
+    k: &mut Known,
+    depth: u8,
+) -> Result<(), OfpError> {
     if depth > 8 {
         return Err(OfpError::OFPBAC_TOO_MANY);
     }

@@ -371,7 +371,8 @@ impl FlowTables {
 
     /// Removes the entries that `pred` is true of (of a group or meter that goes; see [`FlowTables::group_refs`]).
     pub fn remove_entries(&mut self, pred: &dyn Fn(&Entry) -> bool) -> Vec<Entry> {
-        let gone: Vec<Entry> = self.tables.iter().flat_map(|t| t.iter()).filter(|e| pred(e)).cloned().collect();
+        let gone: Vec<Entry> =
+            self.tables.iter().flat_map(|t| t.iter()).filter(|e| pred(e)).cloned().collect();
         gone.into_iter().filter(|e| self.take(&e.rule).is_some()).collect()
     }
 
@@ -587,7 +588,12 @@ mod tests {
             .iter()
             .map(|f| {
                 let m = openflow::text::print_match(&f.matching);
-                format!("{} {} {m} {}", f.table_id, f.priority, openflow::text::print_instructions(&f.instructions))
+                format!(
+                    "{} {} {m} {}",
+                    f.table_id,
+                    f.priority,
+                    openflow::text::print_instructions(&f.instructions)
+                )
             })
             .collect();
         v.sort();
@@ -613,12 +619,17 @@ mod tests {
         assert_eq!(shown(&t).iter().filter(|s| s.contains("output:9")).count(), 2);
         t.undo(e);
         assert_eq!(shown(&t), before);
-        assert!(run(&mut t, C::MODIFY_STRICT, "table=0,priority=6,ip,nw_src=10.1.0.0/16,actions=drop").unwrap().is_empty());
+        assert!(run(&mut t, C::MODIFY_STRICT, "table=0,priority=6,ip,nw_src=10.1.0.0/16,actions=drop")
+            .unwrap()
+            .is_empty());
         let e = run(&mut t, C::DELETE, "table=255,out_port=2").unwrap();
         assert_eq!((e.len(), t.total()), (2, 2));
         t.undo(e);
         assert_eq!(shown(&t), before);
-        assert_eq!(run(&mut t, C::DELETE_STRICT, "table=0,priority=5,ip,nw_src=10.0.0.0/8").unwrap().len(), 1);
+        assert_eq!(
+            run(&mut t, C::DELETE_STRICT, "table=0,priority=5,ip,nw_src=10.0.0.0/8").unwrap().len(),
+            1
+        );
         assert_eq!(run(&mut t, C::DELETE, "table=255").unwrap().len(), 3);
         assert!(t.is_empty() && shown(&t).is_empty());
     }
@@ -666,18 +677,35 @@ mod tests {
             (FlowMod { flags: FlowModFlags(0x8000), ..base.clone() }, OfpError::OFPFMFC_BAD_FLAGS),
             (FlowMod { buffer_id: 7, ..base.clone() }, OfpError::OFPBRC_BUFFER_UNKNOWN),
             (
-                FlowMod { priority: 5, matching: in_port, flags: FlowModFlags::CHECK_OVERLAP, ..base.clone() },
+                FlowMod {
+                    priority: 5,
+                    matching: in_port,
+                    flags: FlowModFlags::CHECK_OVERLAP,
+                    ..base.clone()
+                },
                 OfpError::OFPFMFC_OVERLAP,
             ),
             (FlowMod { instructions: apply(out(0)), ..base.clone() }, OfpError::OFPBAC_BAD_OUT_PORT),
-            (FlowMod { instructions: apply(Action::Group(GroupId(77))), ..base.clone() }, OfpError::OFPBAC_BAD_OUT_GROUP),
-            (FlowMod { instructions: apply(Action::PushVlan(0x1234)), ..base.clone() }, OfpError::OFPBAC_BAD_ARGUMENT),
             (
-                FlowMod { instructions: [Instruction::GotoTable(TableId(0))].into_iter().collect(), ..base.clone() },
+                FlowMod { instructions: apply(Action::Group(GroupId(77))), ..base.clone() },
+                OfpError::OFPBAC_BAD_OUT_GROUP,
+            ),
+            (
+                FlowMod { instructions: apply(Action::PushVlan(0x1234)), ..base.clone() },
+                OfpError::OFPBAC_BAD_ARGUMENT,
+            ),
+            (
+                FlowMod {
+                    instructions: [Instruction::GotoTable(TableId(0))].into_iter().collect(),
+                    ..base.clone()
+                },
                 OfpError::OFPBIC_BAD_TABLE_ID,
             ),
             (
-                FlowMod { instructions: [Instruction::Meter(MeterId(77))].into_iter().collect(), ..base.clone() },
+                FlowMod {
+                    instructions: [Instruction::Meter(MeterId(77))].into_iter().collect(),
+                    ..base.clone()
+                },
                 OfpError::OFPMMFC_INVALID_METER,
             ),
             (
