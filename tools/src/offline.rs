@@ -60,6 +60,11 @@ pub fn ofp_print(
     ofp_parse(&bytes, verbosity, as_json, out)
 }
 
+/// Whether `text` is hexadecimal, as [`ofp_print`] takes it.
+pub fn is_hex(text: &str) -> bool {
+    hex_text(text).is_some()
+}
+
 /// Bytes of hexadecimal text; `None` if it is something else.
 fn hex_text(s: &str) -> Option<Vec<u8>> {
     let mut digits = String::with_capacity(s.len());

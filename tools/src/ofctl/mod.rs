@@ -63,7 +63,7 @@ const COMMANDS: &[(&str, &str, usize, usize)] = &[
     ("probe", "SWITCH", 1, 1),
     ("ping", "SWITCH [BYTES]", 1, 2),
     ("benchmark", "SWITCH BYTES COUNT", 3, 3),
-    ("ofp-print", "[FILE]", 0, 2),
+    ("ofp-print", "[HEX|FILE [VERBOSITY]]", 0, 2),
     ("ofp-parse", "FILE", 1, 1),
     ("ofp-parse-pcap", "FILE [PORT]...", 1, 9),
     ("parse-flow", "FLOW", 1, 1),
@@ -292,7 +292,16 @@ fn offline(o: &Options, name: &str, a: &[&str]) -> Result<()> {
     let verbosity = 2 + o.more;
     let file = a.first().copied().unwrap_or("-");
     match name {
-        "ofp-print" => off::ofp_print(&read_file(file)?, verbosity, o.json, &mut out)?,
+        "ofp-print" => {
+            // As with ovs-ofctl the bytes may stand on the command line; a file of that name comes first.
+            let hex = file != "-" && off::is_hex(file) && !std::path::Path::new(file).exists();
+            let input = if hex { file.as_bytes().to_vec() } else { read_file(file)? };
+            let verbosity = match a.get(1) {
+                Some(v) => v.parse().with_context(|| format!("verbosity {v:?}"))?,
+                None => verbosity,
+            };
+            off::ofp_print(&input, verbosity, o.json, &mut out)?;
+        }
         "ofp-parse" => off::ofp_parse(&read_file(file)?, verbosity, o.json, &mut out)?,
         "ofp-parse-pcap" => {
             let ports: Result<Vec<u16>> =
