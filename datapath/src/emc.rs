@@ -3,7 +3,7 @@
 //! It holds hints, not answers: the megaflow found is verified against the key by the caller, so an entry needs no key, no epoch and no
 //! flushing, and eight of them share one cache line. 131,072 hints take 1 MiB, where entries with keys would take 8.
 
-use crate::classifier::kernel::{prefetch, tag_of, Bucket};
+use crate::classifier::kernel::{prefetch, tag_of, Bucket, Kernel};
 use crate::classifier::{FlowId, NONE};
 
 /// The cache. Owned by one worker.
@@ -11,13 +11,19 @@ pub struct Emc {
     lines: Vec<Bucket>,
     turn: u32,
     inserts: u64,
+    next_check: u64,
+    max: usize,
 }
 
 impl Emc {
-    /// With room for `entries` (rounded up to a power of two); 0: never hits.
+    /// Most hints it grows to: 8 MiB.
+    pub const MAX: usize = 1 << 20;
+
+    /// With room for `entries` (rounded up to a power of two) at first; 0: never hits. Below 4096 it does not grow.
     pub fn new(entries: usize) -> Self {
         let lines = if entries == 0 { 0 } else { entries.div_ceil(8).next_power_of_two() };
-        Self { lines: vec![Bucket::EMPTY; lines], turn: 0, inserts: 0 }
+        let max = if lines * 8 < 4096 { lines * 8 } else { Self::MAX };
+        Self { lines: vec![Bucket::EMPTY; lines], turn: 0, inserts: 0, next_check: lines as u64 * 16, max }
     }
 
     /// Hints it has room for.
@@ -40,9 +46,9 @@ impl Emc {
 
     /// The megaflow that a packet of this hash matched, or [`NONE`].
     #[inline(always)]
-    pub fn find(&self, hash: u64) -> FlowId {
+    pub fn find<K: Kernel>(&self, hash: u64) -> FlowId {
         let Some(b) = self.lines.get(hash as usize & self.lines.len().wrapping_sub(1)) else { return NONE };
-        let m = b.find(tag_of(hash));
+        let m = K::find(b, tag_of(hash));
         if m == 0 {
             NONE
         } else {
@@ -63,25 +69,43 @@ impl Emc {
         b.tags[slot] = tag;
         b.ids[slot] = id;
         self.inserts += 1;
+        // A cache that keeps being written is too small (or useless): more room while room helps.
+        if self.inserts >= self.next_check {
+            self.adapt();
+        }
+    }
+
+    /// Called every so many insertions: doubles the cache if most of it was replaced since the last look, as far as [`Emc::MAX`].
+    #[cold]
+    fn adapt(&mut self) {
+        let entries = self.capacity();
+        let used = self.lines.iter().take(256).flat_map(|b| &b.tags).filter(|t| **t != 0).count();
+        let looked = entries.min(256 * 8);
+        if used * 4 >= looked * 3 && entries < self.max {
+            let lines = self.lines.len() * 2;
+            self.lines = vec![Bucket::EMPTY; lines];
+        }
+        self.next_check = self.inserts + self.capacity() as u64 * 2;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classifier::kernel::Scalar;
 
     #[test]
     fn remembers_the_last_and_forgets_under_pressure() {
         let mut e = Emc::new(16);
-        assert_eq!(e.find(5), NONE);
+        assert_eq!(e.find::<Scalar>(5), NONE);
         e.insert(5, 1);
         e.insert(5, 2);
-        assert_eq!(e.find(5), 2);
+        assert_eq!(e.find::<Scalar>(5), 2);
         for i in 0..1000u64 {
             e.insert(i << 33, i as u32);
         }
-        let kept = (0..1000u64).filter(|i| e.find(i << 33) == *i as u32).count();
+        let kept = (0..1000u64).filter(|i| e.find::<Scalar>(i << 33) == *i as u32).count();
         assert!((8..=16).contains(&kept), "{kept}");
-        assert_eq!(Emc::new(0).find(5), NONE);
+        assert_eq!(Emc::new(0).find::<Scalar>(5), NONE);
     }
 }

@@ -4,6 +4,7 @@
 //! key, the walk leaves a [`Layout`]: where the headers are, for the actions.
 
 use crate::flow_key::{off, FlowKey, MPLS_DEPTH};
+use crate::packet::{Packet, BATCH_SIZE};
 
 /// Ethertypes the datapath knows.
 #[allow(missing_docs)]
@@ -87,6 +88,68 @@ pub struct Layout {
     pub routed: bool,
     /// The frame has no Ethertype (LLC without SNAP, or shorter than a header).
     pub no_type: bool,
+}
+
+/// Extracts a batch; `recirc(i)` is the recirculation id of packet i. `keys` and `layouts` have room for all.
+#[inline]
+pub fn extract_batch(
+    packets: &[Packet],
+    in_port: u32,
+    recirc: impl Fn(usize) -> u32,
+    keys: &mut [FlowKey; BATCH_SIZE],
+    layouts: &mut [Layout; BATCH_SIZE],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if crate::isa::current() == crate::isa::Isa::Avx512 {
+        // SAFETY: the ISA was chosen after the machine was asked for its features.
+        #[allow(unsafe_code)]
+        unsafe {
+            extract_batch_avx512(packets, in_port, recirc, keys, layouts);
+        }
+        return;
+    }
+    for (i, p) in packets.iter().enumerate().take(BATCH_SIZE) {
+        layouts[i] = extract(p.data(), in_port, recirc(i), &mut keys[i]);
+    }
+}
+
+/// # Safety
+/// - The machine has the features.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx2,bmi1,bmi2")]
+unsafe fn extract_batch_avx512(
+    packets: &[Packet],
+    in_port: u32,
+    recirc: impl Fn(usize) -> u32,
+    keys: &mut [FlowKey; BATCH_SIZE],
+    layouts: &mut [Layout; BATCH_SIZE],
+) {
+    for (i, p) in packets.iter().enumerate().take(BATCH_SIZE) {
+        if let Some(ahead) = packets.get(i + 6) {
+            crate::classifier::kernel::prefetch(ahead.as_ptr());
+        }
+        let id = recirc(i);
+        if p.readable() >= 64 {
+            let ports = u64::from(in_port.swap_bytes()) | u64::from(id.swap_bytes()) << 32;
+            // SAFETY: 64 bytes are readable; the features are enabled here.
+            let common = unsafe { crate::classifier::simd::extract_common(p.as_ptr(), p.len(), ports, &mut keys[i]) };
+            if let Some((tags, proto)) = common {
+                let payload = 14 + 4 * u16::from(tags);
+                layouts[i] = Layout {
+                    payload,
+                    l4: payload + 20,
+                    l3: L3::Ipv4,
+                    n_vlan: tags,
+                    ip_proto: proto,
+                    routed: false,
+                    no_type: false,
+                };
+                continue;
+            }
+        }
+        layouts[i] = extract(p.data(), in_port, id, &mut keys[i]);
+    }
 }
 
 #[inline]
@@ -465,6 +528,41 @@ pub(crate) mod tests {
                 assert!(usize::from(l.payload) <= n.max(14) && usize::from(l.l4) <= n);
             }
         }
+    }
+
+    /// The vector kernel against the scalar one, on frames near the common shapes.
+    #[test]
+    fn all_kernels_extract_the_same() {
+        if crate::isa::best() != crate::isa::Isa::Avx512 {
+            return;
+        }
+        fn prop(mut tail: Vec<u8>, tag: u8, proto: u8, flip: (u8, u8), cut: u8) -> bool {
+            let mut f = hex("020000000002020000000001");
+            match tag % 4 {
+                0 => f.extend([0x81, 0, 0x20, 5]),
+                1 => f.extend([0x88, 0xa8, 0xff, 5]),
+                _ => {}
+            }
+            f.extend([8, 0, 0x45, 7, 0, 60, 1, 2, 0x40, 0, 64, [6, 17, 1, 132][usize::from(proto) % 4], 0, 0]);
+            tail.resize(60, proto);
+            f.extend(tail);
+            let at = usize::from(flip.0) % f.len();
+            if flip.1 % 3 == 0 {
+                f[at] ^= flip.1;
+            }
+            f.truncate(f.len() - usize::from(cut) % 60);
+            let p = [Packet::from_bytes(&f)];
+            let (mut a, mut b) = ([FlowKey([!0; 24]); BATCH_SIZE], FlowKey::ZERO);
+            let mut layouts = [Layout::default(); BATCH_SIZE];
+            // SAFETY: checked above.
+            #[allow(unsafe_code)]
+            unsafe {
+                extract_batch_avx512(&p, 0x0102_0304, |_| 0x0506_0708, &mut a, &mut layouts);
+            }
+            let l = extract(&f, 0x0102_0304, 0x0506_0708, &mut b);
+            a[0] == b && l == layouts[0]
+        }
+        quickcheck::QuickCheck::new().tests(50_000).quickcheck(prop as fn(Vec<u8>, u8, u8, (u8, u8), u8) -> bool);
     }
 
     #[test]

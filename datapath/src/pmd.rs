@@ -12,10 +12,10 @@
 //! served round-robin, one packet each, so that a storm on one port does not starve another's first packets.
 
 use crate::action::{DpAction, DpMeterId};
-use crate::classifier::{FlowTable, NONE};
+use crate::classifier::{FlowTable, NONE, NOT_QUICK};
 use crate::datapath::MegaflowDump;
 use crate::edit;
-use crate::extract::{extract, Layout};
+use crate::extract::{extract, extract_batch, Layout};
 use crate::flow_key::{off, FlowKey};
 use crate::meter::{self, Meter};
 use crate::packet::{Batch, Packet, BATCH_SIZE};
@@ -36,6 +36,8 @@ use std::time::Instant;
 pub const MAX_RECIRC: u32 = 64;
 /// Packets of a port that may wait for an upcall.
 pub const ROOM: usize = 256;
+/// One batch in so many is timed stage by stage.
+const SAMPLE: u32 = 32;
 const WAKE_TAG: u64 = u64::MAX;
 
 /// What control tells a worker.
@@ -130,7 +132,7 @@ struct RxSlot {
 
 struct TxSlot {
     txq: Box<dyn Txq>,
-    batch: Batch,
+    batch: Box<Batch>,
     dirty: bool,
 }
 
@@ -155,22 +157,41 @@ struct Out {
 }
 
 impl Out {
+    /// Sends a whole batch to one port: exchanges the handles' boxes if nothing waits there yet.
+    #[inline]
+    fn send_all(&mut self, port: u32, batch: &mut Box<Batch>) {
+        match self.tx.get_mut(port as usize) {
+            Some(Some(slot)) if slot.batch.is_empty() => {
+                std::mem::swap(&mut slot.batch, batch);
+                if !slot.dirty {
+                    slot.dirty = true;
+                    self.dirty.push(port);
+                }
+            }
+            _ => {
+                for p in batch.drain() {
+                    self.send(port, p);
+                }
+            }
+        }
+    }
+
     #[inline]
     fn send(&mut self, port: u32, p: Packet) {
         let Some(Some(slot)) = self.tx.get_mut(port as usize) else {
             self.shared.counters.drop(DropReason::NoSuchPort);
             return;
         };
-        slot.batch.push(p);
-        if !slot.dirty {
-            slot.dirty = true;
-            self.dirty.push(port);
-        }
         if slot.batch.is_full() {
             let c = &self.shared.counters;
             c.tx_packets.add(slot.batch.len() as u64);
             c.tx_batches.add(1);
             slot.txq.send(&mut slot.batch);
+        }
+        slot.batch.push(p);
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push(port);
         }
     }
 
@@ -240,11 +261,13 @@ pub(crate) struct Worker {
     rx: Vec<RxSlot>,
     epoll: Option<Epoll>,
     next_key: u64,
-    batch: Batch,
+    batch: Option<Box<Batch>>,
+    round_tsc: u64,
+    clock: Clock,
+    sample: u32,
     keys: Option<Box<[FlowKey; BATCH_SIZE]>>,
     rooms: Vec<(u32, VecDeque<Waiting>)>,
     waiting: usize,
-    started: Instant,
     now_ms: u64,
     budget_percent: u64,
     credit: i64,
@@ -297,11 +320,13 @@ impl Worker {
             rx: Vec::new(),
             epoll,
             next_key: 0,
-            batch: Batch::new(),
+            batch: None,
+            round_tsc: tsc(),
+            clock: Clock::new(s.started, s.tsc_hz),
+            sample: 0,
             keys: None,
             rooms: Vec::new(),
             waiting: 0,
-            started: s.started,
             now_ms: 0,
             budget_percent: u64::from(s.budget_percent),
             credit: 0,
@@ -326,6 +351,7 @@ impl Worker {
         while !self.stop {
             self.commands();
             let t = tsc();
+            self.tick(t);
             self.refill(t);
             let mut n = self.serve_rooms();
             if self.rx.is_empty() && n == 0 {
@@ -373,6 +399,7 @@ impl Worker {
             fence(Ordering::SeqCst);
             self.commands();
             let t = tsc();
+            self.tick(t);
             self.refill(t);
             let mut n = self.serve_rooms();
             for i in 0..self.rx.len() {
@@ -411,8 +438,11 @@ impl Worker {
         }
     }
 
-    fn tick(&mut self) {
-        let ns = self.started.elapsed().as_nanos() as u64;
+    /// The time of this round.
+    #[inline]
+    fn tick(&mut self, now: u64) {
+        self.round_tsc = now;
+        let ns = self.clock.ns(now);
         self.out.now_ns = ns;
         self.now_ms = ns / 1_000_000 + 1;
     }
@@ -426,7 +456,7 @@ impl Worker {
 
     #[inline(never)]
     fn handle_commands(&mut self) {
-        self.tick();
+        self.tick(tsc());
         while self.shared.sent.load(Ordering::SeqCst) != self.done {
             if let Some(c) = self.shared.commands.pop() {
                 self.command(c);
@@ -455,7 +485,7 @@ impl Worker {
                 if self.out.tx.len() <= at {
                     self.out.tx.resize_with(at + 1, || None);
                 }
-                self.out.tx[at] = Some(TxSlot { txq, batch: Batch::new(), dirty: false });
+                self.out.tx[at] = Some(TxSlot { txq, batch: Box::default(), dirty: false });
             }
             Command::AddRxq { port, index, rxq, load } => {
                 self.next_key += 1;
@@ -555,56 +585,129 @@ impl Worker {
 
     /// One batch of one queue.
     fn poll(&mut self, i: usize) -> usize {
+        let mut batch = self.batch.take().unwrap_or_default();
         let slot = &mut self.rx[i];
         let port = slot.port;
-        let mut batch = std::mem::take(&mut self.batch);
-        let t = tsc();
+        // Stages and queues are timed on one batch in so many, and counted so many times.
+        self.sample = self.sample.wrapping_add(1);
+        let timed = self.sample % SAMPLE == 0;
+        let t = if timed { tsc() } else { 0 };
         let n = slot.rxq.recv(&mut batch);
         if n == 0 {
-            self.batch = batch;
+            self.batch = Some(batch);
             return 0;
         }
         let c = &self.shared.counters;
         c.rx_packets.add(n as u64);
         c.rx_batches.add(1);
         c.rx_bytes.add(batch.as_slice().iter().map(|p| p.len() as u64).sum());
-        let after = tsc();
-        c.stage_cycles[0].add(after.wrapping_sub(t));
-        self.tick();
-        self.process(&mut batch, port, |_| 0, 0);
-        self.batch = batch;
+        if timed {
+            c.stage_cycles[0].add(tsc().wrapping_sub(t) * u64::from(SAMPLE));
+        }
+        self.process(&mut batch, port, |_| 0, 0, timed);
+        self.batch = Some(batch);
         self.recirculate();
-        let load = &self.rx[i].load;
-        load.store(load.load(Ordering::Relaxed) + tsc().wrapping_sub(t), Ordering::Relaxed);
+        if timed {
+            let load = &self.rx[i].load;
+            let spent = tsc().wrapping_sub(t) * u64::from(SAMPLE);
+            load.store(load.load(Ordering::Relaxed) + spent, Ordering::Relaxed);
+        }
         n
     }
 
     /// Extract, look up, act: on a batch of one in_port. `recirc` gives each packet's recirculation id.
-    fn process(&mut self, batch: &mut Batch, in_port: u32, recirc: impl Fn(usize) -> u32, depth: u32) {
+    #[inline]
+    fn process(&mut self, batch: &mut Box<Batch>, in_port: u32, recirc: impl Fn(usize) -> u32, depth: u32, timed: bool) {
         let n = batch.len();
-        let t0 = tsc();
+        let t0 = if timed { tsc() } else { 0 };
         let mut layouts = [Layout::default(); BATCH_SIZE];
         let mut keys = self.keys.take().unwrap_or_else(fresh_keys);
-        for (i, p) in batch.as_slice().iter().enumerate() {
-            layouts[i] = extract(p.data(), in_port, recirc(i), &mut keys[i]);
-        }
-        let t1 = tsc();
+        extract_batch(batch.as_slice(), in_port, recirc, &mut keys, &mut layouts);
+        let t1 = if timed { tsc() } else { 0 };
         let mut ids = [NONE; BATCH_SIZE];
         let counts = self.flows.lookup_batch(in_port, &keys[..n], &mut ids);
-        let t2 = tsc();
-        let generation = self.flows.generation;
+        let t2 = if timed { tsc() } else { 0 };
         let hits = u64::from(counts.emc_hits + counts.walk_hits);
         {
             let c = &self.shared.counters;
             c.emc_hits.add(u64::from(counts.emc_hits));
-            c.megaflow_hits.add(u64::from(counts.walk_hits));
-            c.subtables_probed.add(u64::from(counts.probed));
-            c.misses.add(n as u64 - hits);
-            c.stage_cycles[1].add(t1.wrapping_sub(t0));
-            c.stage_cycles[2].add(t2.wrapping_sub(t1));
+            if counts.emc_hits as usize != n {
+                c.megaflow_hits.add(u64::from(counts.walk_hits));
+                c.subtables_probed.add(u64::from(counts.probed));
+                c.misses.add(n as u64 - hits);
+            }
+            if timed {
+                c.stage_cycles[1].add(t1.wrapping_sub(t0) * u64::from(SAMPLE));
+                c.stage_cycles[2].add(t2.wrapping_sub(t1) * u64::from(SAMPLE));
+            }
         }
         self.recent.0 += hits;
         self.recent.1 += n as u64 - hits;
+        if hits == n as u64 {
+            self.act(batch, &keys, &layouts, &ids, depth);
+        } else {
+            self.act_with_misses(batch, &keys, &layouts, &ids, depth);
+        }
+        self.keys = Some(keys);
+        if timed {
+            self.shared.counters.stage_cycles[3].add(tsc().wrapping_sub(t2) * u64::from(SAMPLE));
+        }
+    }
+
+    /// All packets hit: credits runs of one megaflow at once, sends whole batches where possible.
+    #[inline]
+    fn act(
+        &mut self,
+        batch: &mut Box<Batch>,
+        keys: &[FlowKey; BATCH_SIZE],
+        layouts: &[Layout; BATCH_SIZE],
+        ids: &[u32; BATCH_SIZE],
+        depth: u32,
+    ) {
+        let n = batch.len();
+        let mut quick = [NOT_QUICK; BATCH_SIZE];
+        let mut i = 0;
+        let mut same = true;
+        while i < n {
+            let id = ids[i];
+            let Some(f) = self.flows.slot(id) else { return };
+            let (mut packets, mut bytes, mut flags) = (0u64, 0u64, 0u16);
+            while i < n && ids[i] == id {
+                packets += 1;
+                bytes += batch.as_slice()[i].len() as u64;
+                flags |= keys[i].u16(off::TCP_FLAGS);
+                quick[i] = f.quick();
+                i += 1;
+            }
+            same &= f.quick() == quick[0];
+            credit(f.stats(), packets, bytes, self.now_ms, flags);
+        }
+        if same && quick[0] != NOT_QUICK {
+            self.out.send_all(quick[0], batch);
+            return;
+        }
+        let generation = self.flows.generation;
+        for (i, p) in batch.drain().enumerate() {
+            if quick[i] != NOT_QUICK {
+                self.out.send(quick[i], p);
+            } else if self.flows.generation == generation {
+                self.follow(ids[i], p, &keys[i], layouts[i], depth);
+            } else {
+                self.miss(p, &keys[i], layouts[i], depth);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn act_with_misses(
+        &mut self,
+        batch: &mut Batch,
+        keys: &[FlowKey; BATCH_SIZE],
+        layouts: &[Layout; BATCH_SIZE],
+        ids: &[u32; BATCH_SIZE],
+        depth: u32,
+    ) {
+        let generation = self.flows.generation;
         for (i, p) in batch.drain().enumerate() {
             let (key, l) = (&keys[i], layouts[i]);
             if l.no_type && p.len() < 14 {
@@ -621,15 +724,19 @@ impl Worker {
             }
             self.hit(id, p, key, l, depth);
         }
-        self.keys = Some(keys);
-        self.shared.counters.stage_cycles[3].add(tsc().wrapping_sub(t2));
     }
 
     #[inline]
     fn hit(&mut self, id: u32, p: Packet, key: &FlowKey, l: Layout, depth: u32) {
         let Some(f) = self.flows.slot(id) else { return };
-        let s = f.stats();
-        credit(s, p.len(), self.now_ms, key);
+        credit(f.stats(), 1, p.len() as u64, self.now_ms, key.u16(off::TCP_FLAGS));
+        self.follow(id, p, key, l, depth);
+    }
+
+    /// Runs a megaflow's program.
+    #[inline]
+    fn follow(&mut self, id: u32, p: Packet, key: &FlowKey, l: Layout, depth: u32) {
+        let Some(f) = self.flows.slot(id) else { return };
         let program = f.program();
         match &program.shape {
             Shape::Output(port) => self.out.send(*port, p),
@@ -699,7 +806,6 @@ impl Worker {
         if self.waiting == 0 {
             return 0;
         }
-        self.tick();
         let mut served = 0;
         let mut at = 0;
         while self.waiting > 0 && served < BATCH_SIZE && self.may_upcall() {
@@ -731,7 +837,7 @@ impl Worker {
         let program = Arc::new(Program::new(std::mem::take(&mut v.actions), v.drop_reason));
         if v.install {
             let stats = Arc::<MegaflowStats>::default();
-            credit(&stats, p.len(), self.now_ms, key);
+            credit(&stats, 1, p.len() as u64, self.now_ms, key.u16(off::TCP_FLAGS));
             let ins = self.flows.insert(key, &v.mask, program.clone(), stats.clone(), v.token);
             if let Some(token) = ins.evicted {
                 self.shared.counters.evictions.add(1);
@@ -775,7 +881,7 @@ impl Worker {
     /// Looks packets up again whose programs asked for it.
     fn recirculate(&mut self) {
         while let Some(&(_, in_port, _, depth)) = self.out.recirc.front() {
-            let mut batch = Batch::new();
+            let mut batch = Box::<Batch>::default();
             let mut ids = [0u32; BATCH_SIZE];
             while !batch.is_full() {
                 match self.out.recirc.front() {
@@ -788,7 +894,7 @@ impl Worker {
                 }
             }
             self.shared.counters.recirculated.add(batch.len() as u64);
-            self.process(&mut batch, in_port, |i| ids[i], depth);
+            self.process(&mut batch, in_port, |i| ids[i], depth, false);
         }
     }
 }
@@ -798,14 +904,41 @@ fn fresh_keys() -> Box<[FlowKey; BATCH_SIZE]> {
 }
 
 #[inline]
-fn credit(s: &MegaflowStats, bytes: usize, now_ms: u64, key: &FlowKey) {
+fn credit(s: &MegaflowStats, packets: u64, bytes: u64, now_ms: u64, flags: u16) {
     let add = |c: &AtomicU64, n: u64| c.store(c.load(Ordering::Relaxed) + n, Ordering::Relaxed);
-    add(&s.packets, 1);
-    add(&s.bytes, bytes as u64);
+    add(&s.packets, packets);
+    add(&s.bytes, bytes);
     s.used_ms.store(now_ms, Ordering::Relaxed);
-    let flags = u64::from(key.u16(off::TCP_FLAGS));
     if flags != 0 {
-        s.tcp_flags.store(s.tcp_flags.load(Ordering::Relaxed) | flags, Ordering::Relaxed);
+        s.tcp_flags.store(s.tcp_flags.load(Ordering::Relaxed) | u64::from(flags), Ordering::Relaxed);
+    }
+}
+
+/// Nanoseconds of the datapath's clock from the time-stamp counter.
+struct Clock {
+    started: Instant,
+    tsc0: u64,
+    ns0: u64,
+    /// Nanoseconds per cycle, 32.32.
+    scale: u64,
+}
+
+impl Clock {
+    fn new(started: Instant, tsc_hz: u64) -> Self {
+        let scale = (1_000_000_000u128 << 32) / u128::from(tsc_hz.max(1));
+        Self { started, tsc0: tsc(), ns0: started.elapsed().as_nanos() as u64, scale: scale as u64 }
+    }
+    /// Never goes back; set by the system's clock every tenth of a second or so.
+    #[inline]
+    fn ns(&mut self, now: u64) -> u64 {
+        let passed = now.saturating_sub(self.tsc0);
+        let ns = self.ns0 + ((u128::from(passed) * u128::from(self.scale)) >> 32) as u64;
+        if passed > 1 << 28 {
+            self.tsc0 = now;
+            self.ns0 = ns.max(self.started.elapsed().as_nanos() as u64);
+            return self.ns0;
+        }
+        ns
     }
 }
 

@@ -24,16 +24,20 @@
 //! **Cost.** Hit through the cache: one line of hints, two of the entry. Through n subtables: n tag lines and the entry.
 
 pub mod kernel;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod simd;
 #[cfg(test)]
 pub mod reference;
 
 use crate::emc::Emc;
 use crate::flow_key::{off, FlowKey, FlowMask};
 use crate::packet::BATCH_SIZE;
-use crate::program::Program;
+use crate::program::{Program, Shape};
 use crate::upcall::MegaflowStats;
-use kernel::{hash, lane_equal, prefetch, tag_of, Bucket};
+use crate::isa::Isa;
+use kernel::{prefetch, tag_of, Bucket, Kernel, Scalar, Secret};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
@@ -46,7 +50,6 @@ pub const ROUND_ABOVE: usize = 48;
 
 const CHUNK_BITS: u32 = 12;
 const CHUNK: usize = 1 << CHUNK_BITS;
-const FREE: u32 = u32::MAX;
 
 /// An installed megaflow: one line of key, one of the rest.
 #[repr(C, align(128))]
@@ -58,9 +61,47 @@ pub struct Megaflow {
     token: u64,
     hash: u64,
     mask: u32,
+    quick: u32,
 }
 
+/// [`Megaflow::quick`] of a megaflow that does more than one output.
+pub const NOT_QUICK: u32 = u32::MAX;
+
+fn quick_of(p: &Program) -> u32 {
+    match p.shape {
+        Shape::Output(port) => port,
+        _ => NOT_QUICK,
+    }
+}
+
+/// In_ports and tokens are our own small numbers: no need to defend the map.
+#[derive(Default)]
+struct OwnNumber(u64);
+impl Hasher for OwnNumber {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.write_u64(u64::from(*b));
+        }
+    }
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+    fn write_u64(&mut self, n: u64) {
+        let p = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = p ^ (p >> 32);
+    }
+}
+type OwnMap<K, V> = HashMap<K, V, BuildHasherDefault<OwnNumber>>;
+
 impl Megaflow {
+    /// The port, if all it does is one output; else [`NOT_QUICK`].
+    #[inline(always)]
+    pub fn quick(&self) -> u32 {
+        self.quick
+    }
     /// What to do.
     #[inline]
     pub fn program(&self) -> &Arc<Program> {
@@ -110,12 +151,12 @@ impl TagTable {
     }
     /// The first id with this hash's tag for which `ok` holds.
     #[inline(always)]
-    fn find(&self, hash: u64, mut ok: impl FnMut(u32) -> bool) -> Option<u32> {
+    fn find<K: Kernel>(&self, hash: u64, mut ok: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = tag_of(hash);
         let mut at = self.line(hash);
         for _ in 0..self.lines.len() {
             let b = &self.lines[at];
-            let mut m = b.find(tag);
+            let mut m = K::find(b, tag);
             while m != 0 {
                 let id = b.ids[(m.trailing_zeros() & 7) as usize];
                 if ok(id) {
@@ -232,10 +273,11 @@ pub struct FlowTable {
     free: Vec<u32>,
     masks: Vec<MaskSlot>,
     mask_ids: HashMap<FlowMask, u32>,
-    ports: HashMap<u32, PortTable>,
-    tokens: HashMap<u64, FlowId>,
+    ports: OwnMap<u32, Box<PortTable>>,
+    tokens: OwnMap<u64, FlowId>,
     emc: Emc,
-    secret: [u64; 4],
+    secret: Secret,
+    isa: Isa,
     hand: u32,
     /// Grows with every removal: ids looked up before may then be stale.
     pub generation: u64,
@@ -251,10 +293,11 @@ impl FlowTable {
             free: Vec::new(),
             masks: Vec::new(),
             mask_ids: HashMap::new(),
-            ports: HashMap::new(),
-            tokens: HashMap::new(),
+            ports: OwnMap::default(),
+            tokens: OwnMap::default(),
             emc: Emc::new(emc_entries),
-            secret,
+            secret: Secret::new(secret),
+            isa: crate::isa::current(),
             hand: 0,
             generation: 0,
             limit,
@@ -308,59 +351,101 @@ impl FlowTable {
     }
 
     /// Whether megaflow `id` lives and matches.
-    #[inline(always)]
     pub fn verify(&self, id: FlowId, key: &FlowKey) -> bool {
+        self.verify_with::<Scalar>(id, key)
+    }
+
+    #[inline(always)]
+    fn verify_with<K: Kernel>(&self, id: FlowId, key: &FlowKey) -> bool {
         let Some(f) = self.slot(id) else { return false };
         let Some(m) = self.masks.get(f.mask as usize) else { return false };
-        if !lane_equal(key.lane(0), m.mask.lane(0), &f.lane0) {
+        if !K::lane_equal(key.lane(0), m.mask.lane(0), &f.lane0) {
             return false;
         }
         if m.lanes & 6 == 0 {
             return true;
         }
         let Some(x) = &f.extra else { return false };
-        lane_equal(key.lane(1), m.mask.lane(1), &x[0]) && lane_equal(key.lane(2), m.mask.lane(2), &x[1])
+        K::lane_equal(key.lane(1), m.mask.lane(1), &x[0]) && K::lane_equal(key.lane(2), m.mask.lane(2), &x[1])
+    }
+
+    fn hash(&self, key: &FlowKey, mask: &FlowMask, lanes: u8) -> u64 {
+        match self.isa {
+            // SAFETY: the ISA was chosen after the machine was asked for its features.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            Isa::Avx512 => unsafe { hash_avx512(key, mask, lanes, &self.secret) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            Isa::Avx2 => unsafe { hash_avx2(key, mask, lanes, &self.secret) },
+            _ => Scalar::hash(key, mask, lanes, &self.secret),
+        }
     }
 
     /// Looks up a batch of keys of one in_port: `out[i]` for `keys[i]`, [`NONE`] if nothing matches.
-    pub fn lookup_batch(
-        &mut self,
-        in_port: u32,
-        keys: &[FlowKey],
-        out: &mut [FlowId; BATCH_SIZE],
-    ) -> LookupCounts {
+    pub fn lookup_batch(&mut self, in_port: u32, keys: &[FlowKey], out: &mut [FlowId; BATCH_SIZE]) -> LookupCounts {
+        match self.isa {
+            // SAFETY: the ISA was chosen after the machine was asked for its features.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            Isa::Avx512 => unsafe { lookup_avx512(self, in_port, keys, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            Isa::Avx2 => unsafe { lookup_avx2(self, in_port, keys, out) },
+            _ => self.lookup_with::<Scalar>(in_port, keys, out),
+        }
+    }
+
+    #[inline(always)]
+    fn lookup_with<K: Kernel>(&mut self, in_port: u32, keys: &[FlowKey], out: &mut [FlowId; BATCH_SIZE]) -> LookupCounts {
         let n = keys.len().min(BATCH_SIZE);
         let mut counts = LookupCounts::default();
-        out[..n].fill(NONE);
-        let Some(port) = self.ports.get(&in_port) else { return counts };
+        let Some(port) = self.ports.get(&in_port) else {
+            out[..n].fill(NONE);
+            return counts;
+        };
         let mut hashes = [0u64; BATCH_SIZE];
         for i in 0..n {
-            hashes[i] = hash(&keys[i], &port.union, port.union_lanes, &self.secret);
+            hashes[i] = K::hash(&keys[i], &port.union, port.union_lanes, &self.secret);
             self.emc.prefetch(hashes[i]);
         }
         for i in 0..n {
-            out[i] = self.emc.find(hashes[i]);
+            out[i] = self.emc.find::<K>(hashes[i]);
             if out[i] != NONE {
                 self.prefetch(out[i]);
             }
         }
         let mut pending = 0u32;
         for i in 0..n {
-            if out[i] != NONE && self.verify(out[i], &keys[i]) {
-                counts.emc_hits += 1;
+            if out[i] != NONE && self.verify_with::<K>(out[i], &keys[i]) {
+                self.prefetch_rest(out[i]);
             } else {
                 out[i] = NONE;
                 pending |= 1 << i;
             }
         }
+        counts.emc_hits = n as u32 - pending.count_ones();
         if pending != 0 {
-            self.walk(in_port, keys, &hashes, pending, out, &mut counts);
+            self.walk_with::<K>(in_port, keys, &hashes, pending, out, &mut counts);
         }
         counts
     }
 
-    #[inline(never)]
-    fn walk(
+    /// What a hit will touch besides the entry.
+    #[inline(always)]
+    fn prefetch_rest(&self, id: FlowId) {
+        if let Some(f) = self.slot(id) {
+            prefetch(Arc::as_ptr(&f.stats));
+            if f.quick == NOT_QUICK {
+                prefetch(Arc::as_ptr(&f.program));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn walk_with<K: Kernel>(
         &mut self,
         in_port: u32,
         keys: &[FlowKey],
@@ -371,25 +456,38 @@ impl FlowTable {
     ) {
         let Some(mut port) = self.ports.remove(&in_port) else { return };
         let mut probed = 0;
+        let mut hashes = [0u64; BATCH_SIZE];
         for s in &mut port.subtables {
             probed += 1;
             let m = &self.masks[s.mask as usize];
-            let mut hashes = [0u64; BATCH_SIZE];
             let mut todo = pending;
             while todo != 0 {
                 let i = (todo.trailing_zeros() & 31) as usize;
                 todo &= todo - 1;
-                hashes[i] = hash(&keys[i], &m.mask, m.lanes, &self.secret);
+                hashes[i] = K::hash(&keys[i], &m.mask, m.lanes, &self.secret);
                 prefetch(&s.table.lines[s.table.line(hashes[i])]);
             }
-            let mut todo = pending;
+            let (mut todo, mut maybe) = (pending, 0u32);
             while todo != 0 {
                 let i = (todo.trailing_zeros() & 31) as usize;
                 todo &= todo - 1;
-                if let Some(id) = s.table.find(hashes[i], |id| self.verify(id, &keys[i])) {
+                let b = &s.table.lines[s.table.line(hashes[i])];
+                let found = K::find(b, tag_of(hashes[i]));
+                if found != 0 {
+                    self.prefetch(b.ids[(found.trailing_zeros() & 7) as usize]);
+                    maybe |= 1 << i;
+                } else if K::find(b, 0) == 0 {
+                    maybe |= 1 << i; // overfull: it may stand in the next line
+                }
+            }
+            while maybe != 0 {
+                let i = (maybe.trailing_zeros() & 31) as usize;
+                maybe &= maybe - 1;
+                if let Some(id) = s.table.find::<K>(hashes[i], |id| self.verify_with::<K>(id, &keys[i])) {
                     out[i] = id;
+                    self.prefetch_rest(id);
                     pending &= !(1 << i);
-                    s.hits += 1;
+                    s.hits = s.hits.saturating_add(1);
                     counts.walk_hits += 1;
                     counts.probed += probed;
                     self.emc.insert(emc_hashes[i], id);
@@ -399,7 +497,7 @@ impl FlowTable {
                 break;
             }
         }
-        port.walks += 1;
+        port.walks = port.walks.wrapping_add(1);
         if port.walks % 1024 == 0 {
             port.subtables.sort_by_key(|s| std::cmp::Reverse(s.hits));
             port.subtables.iter_mut().for_each(|s| s.hits /= 2);
@@ -439,10 +537,10 @@ impl FlowTable {
         let masked = key.masked(&mask);
         let mask_id = self.mask_id(&mask);
         let lanes = self.masks[mask_id as usize].lanes;
-        let h = hash(&masked, &mask, lanes, &self.secret);
+        let h = self.hash(&masked, &mask, lanes);
         let twin = self.ports.get(&in_port).and_then(|p| {
             let s = p.subtables.iter().find(|s| s.mask == mask_id)?;
-            s.table.find(h, |id| self.verify(id, &masked))
+            s.table.find::<Scalar>(h, |id| self.verify(id, &masked))
         });
         if let Some(id) = twin {
             evicted = self.slot(id).map(Megaflow::token);
@@ -463,13 +561,14 @@ impl FlowTable {
         let mut lane0 = [0; 8];
         lane0.copy_from_slice(&masked.0[..8]);
         let extra = (lanes & 6 != 0).then(|| Box::new([*masked.lane(1), *masked.lane(2)]));
-        let flow = Megaflow { lane0, program, stats, extra, token, hash: h, mask: mask_id };
+        let quick = quick_of(&program);
+        let flow = Megaflow { lane0, program, stats, extra, token, hash: h, mask: mask_id, quick };
         if let Some(s) = self.slot_mut(id) {
             *s = Some(flow);
         }
         self.masks[mask_id as usize].users += 1;
         self.tokens.insert(token, id);
-        let port = self.ports.entry(in_port).or_insert_with(PortTable::new);
+        let port = self.ports.entry(in_port).or_insert_with(|| Box::new(PortTable::new()));
         let at = match port.subtables.iter().position(|s| s.mask == mask_id) {
             Some(at) => at,
             None => {
@@ -538,6 +637,7 @@ impl FlowTable {
         let Some(id) = self.tokens.get(&token).copied() else { return false };
         match self.slot_mut(id) {
             Some(Some(f)) => {
+                f.quick = quick_of(&program);
                 f.program = program;
                 true
             }
@@ -578,8 +678,43 @@ impl FlowTable {
                 self.ports.remove(&in_port);
             }
         }
-        let _ = FREE;
     }
+}
+
+/// # Safety
+/// - The machine has the features.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,vaes,aes,avx2,bmi1,bmi2,lzcnt,popcnt")]
+unsafe fn lookup_avx512(t: &mut FlowTable, in_port: u32, keys: &[FlowKey], out: &mut [FlowId; BATCH_SIZE]) -> LookupCounts {
+    t.lookup_with::<simd::Avx512>(in_port, keys, out)
+}
+
+/// # Safety
+/// - The machine has the features.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+#[target_feature(enable = "aes,avx2,bmi1,bmi2,lzcnt,popcnt")]
+unsafe fn lookup_avx2(t: &mut FlowTable, in_port: u32, keys: &[FlowKey], out: &mut [FlowId; BATCH_SIZE]) -> LookupCounts {
+    t.lookup_with::<simd::Avx2>(in_port, keys, out)
+}
+
+/// # Safety
+/// - The machine has the features.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,vaes,aes,avx2")]
+unsafe fn hash_avx512(key: &FlowKey, mask: &FlowMask, lanes: u8, secret: &Secret) -> u64 {
+    simd::Avx512::hash(key, mask, lanes, secret)
+}
+
+/// # Safety
+/// - The machine has the features.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+#[target_feature(enable = "aes,avx2")]
+unsafe fn hash_avx2(key: &FlowKey, mask: &FlowMask, lanes: u8, secret: &Secret) -> u64 {
+    simd::Avx2::hash(key, mask, lanes, secret)
 }
 
 /// Rounds a mask up: addresses to coarse prefixes, everything else to whole fields.
@@ -673,9 +808,10 @@ mod tests {
     #[test]
     fn equals_the_linear_reference_under_random_changes() {
         let mut g = Gen::new(64);
-        for round in 0..60 {
+        for round in 0..90 {
             let limit = if round % 4 == 0 { 20 } else { 10_000 };
             let mut t = FlowTable::new(limit, 64, [1, 2, 3, round]);
+            t.isa = [Isa::Scalar, Isa::Avx2, Isa::Avx512][round as usize % 3].min(crate::isa::best());
             let mut r = reference::Linear::default();
             for step in 0..400u64 {
                 match u8::arbitrary(&mut g) % 8 {
