@@ -133,7 +133,8 @@ unsafe fn extract_batch_avx512(
         if p.readable() >= 64 {
             let ports = u64::from(in_port.swap_bytes()) | u64::from(id.swap_bytes()) << 32;
             // SAFETY: 64 bytes are readable; the features are enabled here.
-            let common = unsafe { crate::classifier::simd::extract_common(p.as_ptr(), p.len(), ports, &mut keys[i]) };
+            let common =
+                unsafe { crate::classifier::simd::extract_common(p.as_ptr(), p.len(), ports, &mut keys[i]) };
             if let Some((tags, proto)) = common {
                 let payload = 14 + 4 * u16::from(tags);
                 layouts[i] = Layout {
@@ -543,7 +544,22 @@ pub(crate) mod tests {
                 1 => f.extend([0x88, 0xa8, 0xff, 5]),
                 _ => {}
             }
-            f.extend([8, 0, 0x45, 7, 0, 60, 1, 2, 0x40, 0, 64, [6, 17, 1, 132][usize::from(proto) % 4], 0, 0]);
+            f.extend([
+                8,
+                0,
+                0x45,
+                7,
+                0,
+                60,
+                1,
+                2,
+                0x40,
+                0,
+                64,
+                [6, 17, 1, 132][usize::from(proto) % 4],
+                0,
+                0,
+            ]);
             tail.resize(60, proto);
             f.extend(tail);
             let at = usize::from(flip.0) % f.len();
@@ -562,7 +578,9 @@ pub(crate) mod tests {
             let l = extract(&f, 0x0102_0304, 0x0506_0708, &mut b);
             a[0] == b && l == layouts[0]
         }
-        quickcheck::QuickCheck::new().tests(50_000).quickcheck(prop as fn(Vec<u8>, u8, u8, (u8, u8), u8) -> bool);
+        quickcheck::QuickCheck::new()
+            .tests(50_000)
+            .quickcheck(prop as fn(Vec<u8>, u8, u8, (u8, u8), u8) -> bool);
     }
 
     #[test]

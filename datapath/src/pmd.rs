@@ -617,7 +617,14 @@ impl Worker {
 
     /// Extract, look up, act: on a batch of one in_port. `recirc` gives each packet's recirculation id.
     #[inline]
-    fn process(&mut self, batch: &mut Box<Batch>, in_port: u32, recirc: impl Fn(usize) -> u32, depth: u32, timed: bool) {
+    fn process(
+        &mut self,
+        batch: &mut Box<Batch>,
+        in_port: u32,
+        recirc: impl Fn(usize) -> u32,
+        depth: u32,
+        timed: bool,
+    ) {
         let n = batch.len();
         let t0 = if timed { tsc() } else { 0 };
         let mut layouts = [Layout::default(); BATCH_SIZE];

@@ -24,17 +24,17 @@
 //! **Cost.** Hit through the cache: one line of hints, two of the entry. Through n subtables: n tag lines and the entry.
 
 pub mod kernel;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod simd;
 #[cfg(test)]
 pub mod reference;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod simd;
 
 use crate::emc::Emc;
 use crate::flow_key::{off, FlowKey, FlowMask};
+use crate::isa::Isa;
 use crate::packet::BATCH_SIZE;
 use crate::program::{Program, Shape};
 use crate::upcall::MegaflowStats;
-use crate::isa::Isa;
 use kernel::{prefetch, tag_of, Bucket, Kernel, Scalar, Secret};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -384,7 +384,12 @@ impl FlowTable {
     }
 
     /// Looks up a batch of keys of one in_port: `out[i]` for `keys[i]`, [`NONE`] if nothing matches.
-    pub fn lookup_batch(&mut self, in_port: u32, keys: &[FlowKey], out: &mut [FlowId; BATCH_SIZE]) -> LookupCounts {
+    pub fn lookup_batch(
+        &mut self,
+        in_port: u32,
+        keys: &[FlowKey],
+        out: &mut [FlowId; BATCH_SIZE],
+    ) -> LookupCounts {
         match self.isa {
             // SAFETY: the ISA was chosen after the machine was asked for its features.
             #[cfg(target_arch = "x86_64")]
@@ -399,7 +404,12 @@ impl FlowTable {
     }
 
     #[inline(always)]
-    fn lookup_with<K: Kernel>(&mut self, in_port: u32, keys: &[FlowKey], out: &mut [FlowId; BATCH_SIZE]) -> LookupCounts {
+    fn lookup_with<K: Kernel>(
+        &mut self,
+        in_port: u32,
+        keys: &[FlowKey],
+        out: &mut [FlowId; BATCH_SIZE],
+    ) -> LookupCounts {
         let n = keys.len().min(BATCH_SIZE);
         let mut counts = LookupCounts::default();
         let Some(port) = self.ports.get(&in_port) else {
@@ -685,8 +695,15 @@ impl FlowTable {
 /// - The machine has the features.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,vaes,aes,avx2,bmi1,bmi2,lzcnt,popcnt")]
-unsafe fn lookup_avx512(t: &mut FlowTable, in_port: u32, keys: &[FlowKey], out: &mut [FlowId; BATCH_SIZE]) -> LookupCounts {
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,vaes,aes,avx2,bmi1,bmi2,lzcnt,popcnt"
+)]
+unsafe fn lookup_avx512(
+    t: &mut FlowTable,
+    in_port: u32,
+    keys: &[FlowKey],
+    out: &mut [FlowId; BATCH_SIZE],
+) -> LookupCounts {
     t.lookup_with::<simd::Avx512>(in_port, keys, out)
 }
 
@@ -695,7 +712,12 @@ unsafe fn lookup_avx512(t: &mut FlowTable, in_port: u32, keys: &[FlowKey], out: 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 #[target_feature(enable = "aes,avx2,bmi1,bmi2,lzcnt,popcnt")]
-unsafe fn lookup_avx2(t: &mut FlowTable, in_port: u32, keys: &[FlowKey], out: &mut [FlowId; BATCH_SIZE]) -> LookupCounts {
+unsafe fn lookup_avx2(
+    t: &mut FlowTable,
+    in_port: u32,
+    keys: &[FlowKey],
+    out: &mut [FlowId; BATCH_SIZE],
+) -> LookupCounts {
     t.lookup_with::<simd::Avx2>(in_port, keys, out)
 }
 

@@ -39,7 +39,10 @@ impl Kernel for Avx512 {
     fn lane_equal(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 8]) -> bool {
         // SAFETY: as above.
         unsafe {
-            let v = _mm512_and_si512(_mm512_loadu_si512(key.as_ptr().cast()), _mm512_loadu_si512(mask.as_ptr().cast()));
+            let v = _mm512_and_si512(
+                _mm512_loadu_si512(key.as_ptr().cast()),
+                _mm512_loadu_si512(mask.as_ptr().cast()),
+            );
             _mm512_cmpneq_epi64_mask(v, _mm512_loadu_si512(want.as_ptr().cast())) == 0
         }
     }
@@ -47,7 +50,10 @@ impl Kernel for Avx512 {
     fn find(b: &Bucket, tag: u32) -> u32 {
         // SAFETY: as above.
         unsafe {
-            u32::from(_mm256_cmpeq_epi32_mask(_mm256_loadu_si256(b.tags.as_ptr().cast()), _mm256_set1_epi32(tag as i32)))
+            u32::from(_mm256_cmpeq_epi32_mask(
+                _mm256_loadu_si256(b.tags.as_ptr().cast()),
+                _mm256_set1_epi32(tag as i32),
+            ))
         }
     }
 }
@@ -59,10 +65,16 @@ impl Kernel for Avx2 {
         unsafe {
             let s: *const __m128i = secret.0.as_ptr().cast();
             let round = _mm_loadu_si128(s.add(4));
-            let mut r = [_mm_loadu_si128(s), _mm_loadu_si128(s.add(1)), _mm_loadu_si128(s.add(2)), _mm_loadu_si128(s.add(3))];
+            let mut r = [
+                _mm_loadu_si128(s),
+                _mm_loadu_si128(s.add(1)),
+                _mm_loadu_si128(s.add(2)),
+                _mm_loadu_si128(s.add(3)),
+            ];
             for n in 0..LANES {
                 if lanes & (1 << n) != 0 {
-                    let (k, m): (*const __m128i, *const __m128i) = (key.lane(n).as_ptr().cast(), mask.lane(n).as_ptr().cast());
+                    let (k, m): (*const __m128i, *const __m128i) =
+                        (key.lane(n).as_ptr().cast(), mask.lane(n).as_ptr().cast());
                     for (i, r) in r.iter_mut().enumerate() {
                         let v = _mm_and_si128(_mm_loadu_si128(k.add(i)), _mm_loadu_si128(m.add(i)));
                         *r = _mm_aesenc_si128(_mm_xor_si128(*r, v), round);
@@ -94,7 +106,8 @@ impl Kernel for Avx2 {
     fn find(b: &Bucket, tag: u32) -> u32 {
         // SAFETY: as above.
         unsafe {
-            let eq = _mm256_cmpeq_epi32(_mm256_loadu_si256(b.tags.as_ptr().cast()), _mm256_set1_epi32(tag as i32));
+            let eq =
+                _mm256_cmpeq_epi32(_mm256_loadu_si256(b.tags.as_ptr().cast()), _mm256_set1_epi32(tag as i32));
             _mm256_movemask_ps(_mm256_castsi256_ps(eq)) as u32
         }
     }
@@ -166,7 +179,8 @@ const fn profile(tagged: bool, tcp: bool) -> Profile {
     p
 }
 
-static PROFILES: [[Profile; 2]; 2] = [[profile(false, false), profile(false, true)], [profile(true, false), profile(true, true)]];
+static PROFILES: [[Profile; 2]; 2] =
+    [[profile(false, false), profile(false, true)], [profile(true, false), profile(true, true)]];
 
 /// Extracts a frame of a common shape (IPv4 with TCP or UDP, whole, without options, at most one tag) into `key`; the number of tags, or
 /// `None` (and nothing written) if the frame has another shape.
@@ -175,7 +189,12 @@ static PROFILES: [[Profile; 2]; 2] = [[profile(false, false), profile(false, tru
 /// - 64 bytes are readable at `frame`.
 /// - The machine has AVX-512 F, BW and VBMI, and the caller enables them.
 #[inline(always)]
-pub(crate) unsafe fn extract_common(frame: *const u8, len: usize, ports: u64, key: &mut FlowKey) -> Option<(u8, u8)> {
+pub(crate) unsafe fn extract_common(
+    frame: *const u8,
+    len: usize,
+    ports: u64,
+    key: &mut FlowKey,
+) -> Option<(u8, u8)> {
     // SAFETY: reads 64 readable bytes by contract; stores are to the key's three lanes.
     unsafe {
         let v = _mm512_loadu_si512(frame.cast());
