@@ -41,7 +41,9 @@ pub fn make(dir: &Path, days: u32) -> Result<Vec<PathBuf>, String> {
     };
     let fault = |e: rcgen::Error| e.to_string();
     let mut ca = CertificateParams::default();
-    ca.distinguished_name.push(DnType::CommonName, "ofswitch test CA");
+    // A name of its own: two CAs of one name make errors that mislead.
+    let made = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    ca.distinguished_name.push(DnType::CommonName, format!("ofswitch test CA {made:x}"));
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     until(&mut ca);

@@ -1262,3 +1262,7 @@ fn without_actions(update: FlowUpdate) -> FlowUpdate {
 /// How long the caller may sleep at most between calls of [`Manager::timers`] while connections exist: keeps
 /// [`Rconn`]'s idea of who was heard fresh.
 pub const TIMER_GRAIN: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+#[path = "manager_tests.rs"]
+mod tests;

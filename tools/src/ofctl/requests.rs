@@ -60,7 +60,7 @@ fn show(o: &Options, m: &OfMessage, names: &dyn PortNames) -> Result<()> {
     if o.json {
         return print(&format!("{}\n", json::to_json(m)));
     }
-    print(&text::print::message(m, o.more, names))
+    print(&text::print::message(m, 1 + o.more, names))
 }
 
 /// Asks and shows.
