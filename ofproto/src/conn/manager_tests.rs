@@ -158,7 +158,10 @@ fn a_barrier_waits_for_workers_and_errors_come_before_it_in_order() {
     let quoted = OfMessage::new(7, flow(666)).to_bytes().unwrap();
     assert!(matches!(&heard[0].body, Message::Error(e) if e.data == quoted), "the whole failed message");
     // Another connection is not held up.
-    assert!(matches!(net.ask(1, 3, Message::EchoRequest(Echo::default()))[..], [OfMessage { xid: Xid(3), .. }]));
+    assert!(matches!(
+        net.ask(1, 3, Message::EchoRequest(Echo::default()))[..],
+        [OfMessage { xid: Xid(3), .. }]
+    ));
     net.tables.synced = net.tables.version;
     net.go();
     let heard = net.hear(0);
@@ -178,9 +181,13 @@ fn a_barrier_waits_for_workers_and_errors_come_before_it_in_order() {
 fn one_master_only_and_stale_generations_are_refused() {
     let mut net = Net::new(&[C, C]);
     let answer = role(&mut net, 0, ControllerRole::NOCHANGE, 0);
-    assert!(
-        matches!(&answer[..], [OfMessage { body: Message::RoleReply(Role { role: ControllerRole::EQUAL, generation_id: u64::MAX }), .. }])
-    );
+    assert!(matches!(
+        &answer[..],
+        [OfMessage {
+            body: Message::RoleReply(Role { role: ControllerRole::EQUAL, generation_id: u64::MAX }),
+            ..
+        }]
+    ));
     role(&mut net, 0, ControllerRole::MASTER, 5);
     role(&mut net, 1, ControllerRole::MASTER, 6);
     assert_eq!(error_of(&net.ask(0, 1, flow(1))), OfpError::OFPBRC_IS_SLAVE);
@@ -191,7 +198,10 @@ fn one_master_only_and_stale_generations_are_refused() {
     role(&mut net, 0, ControllerRole::MASTER, 6u64.wrapping_add(1 << 62));
     role(&mut net, 1, ControllerRole::SLAVE, (1u64 << 63) + (1 << 61));
     role(&mut net, 1, ControllerRole::MASTER, u64::MAX);
-    assert!(matches!(&role(&mut net, 1, ControllerRole::MASTER, 1)[..], [OfMessage { body: Message::RoleReply(_), .. }]));
+    assert!(matches!(
+        &role(&mut net, 1, ControllerRole::MASTER, 1)[..],
+        [OfMessage { body: Message::RoleReply(_), .. }]
+    ));
     assert_eq!(net.tables.cookies, [2]);
 }
 
@@ -235,7 +245,10 @@ fn asynchronous_messages_follow_role_and_wishes() {
     net.ask(2, 1, NxMessage::SetPacketInFormat(PacketInFormat::NXT_PACKET_IN2));
     net.manager.event(&packet(PacketInReason::ACTION, 300), now);
     let heard = net.hear(2);
-    assert!(matches!(&heard[0].body, Message::Nicira(NxMessage::PacketIn2(p)) if p.properties.contains(&NxPacketInProp::FullLen(300))), "{heard:?}");
+    assert!(
+        matches!(&heard[0].body, Message::Nicira(NxMessage::PacketIn2(p)) if p.properties.contains(&NxPacketInProp::FullLen(300))),
+        "{heard:?}"
+    );
 }
 
 #[test]
@@ -264,7 +277,14 @@ fn packet_ins_are_limited_per_controller_and_dropped_for_who_does_not_read() {
 fn a_reader_that_does_not_read_stops_its_own_requests_only() {
     let mut net = Net::new(&[C, C]);
     net.tables.cookies = (0..100_000).collect();
-    net.say(0, 5, openflow::msg::MultipartRequest { flags: MultipartFlags::empty(), body: RequestBody::Flow(FlowStatsRequest::default()) });
+    net.say(
+        0,
+        5,
+        openflow::msg::MultipartRequest {
+            flags: MultipartFlags::empty(),
+            body: RequestBody::Flow(FlowStatsRequest::default()),
+        },
+    );
     net.say(0, 6, Message::EchoRequest(Echo::default()));
     for _ in 0..50 {
         net.manager.process(&mut net.tables, net.now, 100);
@@ -322,7 +342,10 @@ fn bundles_are_all_or_nothing_and_their_rules_hold() {
     assert!(ok(net.ask(0, 8, control(2, BundleCtrlType::COMMIT_REQUEST)), BundleCtrlType::COMMIT_REPLY));
     assert_eq!(net.tables.cookies, [11]);
     assert_eq!(error_of(&net.ask(0, 9, control(2, BundleCtrlType::COMMIT_REQUEST))), OfpError::OFPBFC_BAD_ID);
-    assert_eq!(error_of(&net.ask(0, 9, control(2, BundleCtrlType::DISCARD_REQUEST))), OfpError::OFPBFC_BAD_ID);
+    assert_eq!(
+        error_of(&net.ask(0, 9, control(2, BundleCtrlType::DISCARD_REQUEST))),
+        OfpError::OFPBFC_BAD_ID
+    );
     assert_eq!(error_of(&net.ask(0, 10, add(3, 99, 1))), OfpError::OFPBFC_MSG_BAD_XID);
     let mut odd = add(4, 11, 1);
     odd.message.body = Message::BarrierRequest;
@@ -330,7 +353,10 @@ fn bundles_are_all_or_nothing_and_their_rules_hold() {
     for i in 0..MAX_BUNDLES as u32 {
         net.ask(0, 1, control(100 + i, BundleCtrlType::OPEN_REQUEST));
     }
-    assert_eq!(error_of(&net.ask(0, 1, control(999, BundleCtrlType::OPEN_REQUEST))), OfpError::OFPBFC_OUT_OF_BUNDLES);
+    assert_eq!(
+        error_of(&net.ask(0, 1, control(999, BundleCtrlType::OPEN_REQUEST))),
+        OfpError::OFPBFC_OUT_OF_BUNDLES
+    );
 }
 
 #[test]
@@ -389,13 +415,22 @@ fn flow_monitors_tell_what_is_there_and_what_changes() {
     let mut net = Net::new(&[C]);
     net.tables.cookies = vec![1, 2];
     let flags = FlowMonitorFlags::INITIAL | FlowMonitorFlags::ADD | FlowMonitorFlags::DELETE;
-    let request = FlowMonitorRequest { id: 7, flags, out_port: PortNo::ANY, table_id: TableId::ALL, matching: Match::new() };
+    let request = FlowMonitorRequest {
+        id: 7,
+        flags,
+        out_port: PortNo::ANY,
+        table_id: TableId::ALL,
+        matching: Match::new(),
+    };
     let ask = |r: FlowMonitorRequest| openflow::msg::MultipartRequest {
         flags: MultipartFlags::empty(),
         body: RequestBody::NxFlowMonitor(vec![r]),
     };
     let heard = net.ask(0, 3, ask(request.clone()));
-    let Message::MultipartReply(MultipartReply { body: ReplyBody::NxFlowMonitor(u), .. }) = &heard[0].body else { panic!() };
+    let Message::MultipartReply(MultipartReply { body: ReplyBody::NxFlowMonitor(u), .. }) = &heard[0].body
+    else {
+        panic!()
+    };
     assert_eq!(u.len(), 2);
     assert_eq!(error_of(&net.ask(0, 4, ask(request))).kind, 16, "the id is taken");
     let change = |event, conn| Event::FlowChange {
@@ -418,7 +453,9 @@ fn flow_monitors_tell_what_is_there_and_what_changes() {
     assert!(net.hear(0).is_empty(), "not asked for");
     net.manager.event(&change(FlowUpdateEvent::ADDED, Some(ConnId(0))), now);
     let heard = net.hear(0);
-    assert!(matches!(&heard[0].body, Message::MultipartReply(MultipartReply { body: ReplyBody::NxFlowMonitor(u), .. }) if u[..] == [FlowUpdate::Abbrev { xid: Xid(77) }]));
+    assert!(
+        matches!(&heard[0].body, Message::MultipartReply(MultipartReply { body: ReplyBody::NxFlowMonitor(u), .. }) if u[..] == [FlowUpdate::Abbrev { xid: Xid(77) }])
+    );
     assert!(net.ask(0, 5, NxMessage::FlowMonitorCancel(7)).is_empty());
     net.manager.event(&change(FlowUpdateEvent::ADDED, None), now);
     assert!(net.hear(0).is_empty());

@@ -219,8 +219,9 @@ pub fn explain(e: &io::Error) -> String {
                 "the peer's certificate is not valid yet (or our clock is wrong)".into()
             }
             CertificateError::BadSignature => {
-                "the peer's certificate is not signed by our CA certificate (another CA of the same name?)".into()
-            },
+                "the peer's certificate is not signed by our CA certificate (another CA of the same name?)"
+                    .into()
+            }
             CertificateError::Revoked => "the peer's certificate is revoked".into(),
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 "the peer's certificate is not for this purpose (extended key usage)".into()
