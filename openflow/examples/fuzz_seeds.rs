@@ -52,6 +52,67 @@ fn main() -> std::io::Result<()> {
             put("trace_text", packet.as_bytes())?;
         }
     }
+    // Frames: the shapes that key extraction knows, one inside the other.
+    let eth = |tail: &[u8]| [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], tail].concat();
+    let ipv4 = |proto: u8, l4: &[u8]| {
+        let mut h = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, proto, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        h[2..4].copy_from_slice(&(20 + l4.len() as u16).to_be_bytes());
+        [&h[..], l4].concat()
+    };
+    let ipv6 = |next: u8, l4: &[u8]| {
+        let mut h = [0u8; 40];
+        (h[0], h[6], h[7], h[23], h[39]) = (0x60, next, 64, 1, 2);
+        h[4..6].copy_from_slice(&(l4.len() as u16).to_be_bytes());
+        [&h[..], l4].concat()
+    };
+    let tcp = [0, 80, 4, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x12, 1, 0, 0, 0, 0, 0];
+    let nd = [&[135u8, 0, 0, 0, 0, 0, 0, 0][..], &[0xfe; 16], &[1, 1, 2, 0, 0, 0, 0, 9]].concat();
+    let arp = [0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2];
+    for frame in [
+        eth(&[&[8, 0][..], &ipv4(6, &tcp)].concat()),
+        eth(&[&[8, 0][..], &ipv4(17, &tcp[..8])].concat()),
+        eth(&[&[8, 0][..], &ipv4(132, &tcp)].concat()),
+        eth(&[&[8, 0][..], &ipv4(1, &tcp[..8])].concat()),
+        eth(&[&[0x86, 0xdd][..], &ipv6(6, &tcp)].concat()),
+        eth(&[&[0x86, 0xdd][..], &ipv6(58, &nd)].concat()),
+        eth(&[
+            &[0x86, 0xdd][..],
+            &ipv6(
+                0,
+                &[
+                    &[
+                        43, 0, 1, 4, 0, 0, 0, 0, 44, 0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0, 0, 0, 0, 1, 6, 0, 0,
+                        0, 0, 0, 0, 0,
+                    ][..],
+                    &tcp,
+                ]
+                .concat(),
+            ),
+        ]
+        .concat()),
+        eth(&[&[0x81, 0, 0x20, 5, 0x81, 0, 0, 6, 8, 0][..], &ipv4(6, &tcp)].concat()),
+        eth(&[&[0x88, 0x47, 0, 1, 0, 64, 0, 1, 1, 64][..], &ipv4(6, &tcp)].concat()),
+        eth(&[&[0x88, 0xe7, 0x10, 0, 0, 5, 2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4, 8, 0][..], &ipv4(6, &tcp)]
+            .concat()),
+        eth(&[&[8, 6][..], &arp].concat()),
+        eth(&[0, 46, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0, 0x45]),
+    ] {
+        put("extract", &frame)?;
+    }
+    for life in [
+        &[2u8, 4, 0, 0, 0, 1, 0, 5, 0, 5, 0, 3, 0, 5, 0][..],
+        &[3, 1, 0, 5, 0, 2, 0, 5, 0, 5, 0],
+        &[0xe2, 3, 0, 5, 0, 3, 0, 5, 0],
+    ] {
+        put("rconn", life)?;
+    }
+    for text in [
+        "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6,frag=no),tcp(src=1024,dst=80)",
+        "in_port(1),eth_type(0x8100),vlan(vid=5,pcp=1),encap(eth_type(0x86dd),ipv6(proto=58),icmpv6(type=135))",
+        "push_vlan(vid=5,pcp=0),set(ipv4(ttl=63)),1,2,recirc(0x1)",
+    ] {
+        put("dp_text", text.as_bytes())?;
+    }
     println!("{n} seeds");
     Ok(())
 }
