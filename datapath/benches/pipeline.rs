@@ -201,6 +201,16 @@ fn cell(name: &str, flows: u64, rules: Rules, floor: f64) {
             best = best.min(dc as f64 / dp as f64);
         }
     }
+    let stages: Vec<f64> = ["cycles_rx", "cycles_extract", "cycles_lookup", "cycles_actions"].iter().map(|c| get(c) as f64).collect();
+    std::thread::sleep(Duration::from_millis(100));
+    let more: Vec<f64> = ["cycles_rx", "cycles_extract", "cycles_lookup", "cycles_actions"].iter().map(|c| get(c) as f64).collect();
+    let rx = get("rx_packets");
+    let _ = rx;
+    let share: Vec<String> = {
+        let d: Vec<f64> = more.iter().zip(&stages).map(|(a, b)| a - b).collect();
+        let sum: f64 = d.iter().sum::<f64>().max(1.0);
+        d.iter().map(|x| format!("{:.0}", x * 100.0 / sum)).collect()
+    };
     let total = (get("rx_packets") - p0).max(1) as f64;
     println!(
         "{name:<28} {best:7.1} TSC/packet  net {:6.1}  emc {:5.1} %  walk {:5.1} %  megaflows {} subtables {} isa {}",
@@ -210,6 +220,7 @@ fn cell(name: &str, flows: u64, rules: Rules, floor: f64) {
         get("megaflows"),
         get("subtables"),
         dp.worker_stats()[1].isa,
+        share.join("/"),
     );
 }
 

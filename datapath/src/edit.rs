@@ -151,6 +151,8 @@ pub fn sctp_crc(l4: &[u8]) -> u32 {
 pub struct SetOp {
     value: FlowKey,
     mask: FlowMask,
+    eth_value: [u32; 3],
+    eth_mask: [u32; 3],
     eth: bool,
     vlan: bool,
     l3: bool,
@@ -164,6 +166,11 @@ impl SetOp {
         Self {
             value: *value,
             mask: *mask,
+            eth_value: std::array::from_fn(|i| {
+                let at = off::ETH_DST + i * 4;
+                u32::from_ne_bytes(value.get(at)) & u32::from_ne_bytes(mask.get(at))
+            }),
+            eth_mask: std::array::from_fn(|i| u32::from_ne_bytes(mask.get(off::ETH_DST + i * 4))),
             eth: any(off::ETH_DST..off::ETH_DST + 12),
             vlan: any(off::VLAN0_TCI..off::VLAN0_TCI + 2) || any(off::VLAN0_TPID..off::VLAN1_TPID + 2),
             l3: any(off::IPV4_SRC..off::IPV4_DST + 4) || any(off::IP_TOS..off::IP_TTL + 1) || any(64..152),
@@ -182,9 +189,10 @@ impl SetOp {
         let (v, m) = (self.value.bytes(), self.mask.bytes());
         if self.eth {
             if let Some(macs) = p.data_mut().first_chunk_mut::<12>() {
-                for i in 0..12 {
-                    let (v, m) = (v[off::ETH_DST + i], m[off::ETH_DST + i]);
-                    macs[i] = (macs[i] & !m) | (v & m);
+                let word = |b: &[u8; 12], at: usize| u32::from_ne_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+                for at in [0, 4, 8] {
+                    let new = (word(macs, at) & !self.eth_mask[at / 4]) | self.eth_value[at / 4];
+                    macs[at..at + 4].copy_from_slice(&new.to_ne_bytes());
                 }
             }
         }
@@ -378,7 +386,17 @@ pub fn dec_nw_ttl(p: &mut Packet, l: &Layout) -> Result<(), EditError> {
         None => Err(EditError::BadHeader),
         Some(0 | 1) => Err(EditError::TtlExpired),
         Some(t) => {
-            set_ip_ttl(p.data_mut(), usize::from(l.payload), l.l3, t - 1);
+            let at = usize::from(l.payload);
+            let f = p.data_mut();
+            if l.l3 == L3::Ipv4 {
+                // One less in the upper byte of a word: 0x0100 more in the inverted sum (RFC 1141), carry around.
+                f[at + 8] = t - 1;
+                let sum = u32::from(be16(f, at + 10)) + 0x100;
+                let sum = (sum + u32::from(sum >= 0xffff)) as u16;
+                f[at + 10..at + 12].copy_from_slice(&sum.to_be_bytes());
+            } else {
+                f[at + 7] = t - 1;
+            }
             Ok(())
         }
     }
@@ -460,10 +478,13 @@ pub fn push_vlan(p: &mut Packet, l: &mut Layout, tpid: u16, tci: u16) -> Result<
     if !p.push_front(4) {
         return Err(EditError::TooLong);
     }
-    let f = p.data_mut();
-    f.copy_within(4..16, 0);
-    f[12..14].copy_from_slice(&tpid.to_be_bytes());
-    f[14..16].copy_from_slice(&tci.to_be_bytes());
+    if let Some(f) = p.data_mut().first_chunk_mut::<16>() {
+        let mut new = [0u8; 16];
+        new[..12].copy_from_slice(&f[4..]);
+        new[12..14].copy_from_slice(&tpid.to_be_bytes());
+        new[14..].copy_from_slice(&tci.to_be_bytes());
+        *f = new;
+    }
     if l.n_vlan < 2 && matches!(tpid, eth_type::VLAN | eth_type::QINQ) {
         l.n_vlan += 1;
         l.payload += 4;
@@ -484,7 +505,11 @@ pub fn pop_vlan(p: &mut Packet, l: &mut Layout) -> Result<(), EditError> {
     if l.n_vlan == 0 {
         return Err(EditError::BadHeader);
     }
-    p.data_mut().copy_within(0..12, 4);
+    if let Some(f) = p.data_mut().first_chunk_mut::<16>() {
+        let mut new = *f;
+        new[4..].copy_from_slice(&f[..12]);
+        *f = new;
+    }
     p.pull_front(4);
     if l.n_vlan == 1 {
         l.n_vlan = 0;

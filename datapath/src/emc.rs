@@ -5,10 +5,11 @@
 
 use crate::classifier::kernel::{prefetch, tag_of, Bucket, Kernel};
 use crate::classifier::{FlowId, NONE};
+use crate::sys::HugeSlice;
 
 /// The cache. Owned by one worker.
 pub struct Emc {
-    lines: Vec<Bucket>,
+    lines: HugeSlice<Bucket>,
     turn: u32,
     inserts: u64,
     next_check: u64,
@@ -23,7 +24,7 @@ impl Emc {
     pub fn new(entries: usize) -> Self {
         let lines = if entries == 0 { 0 } else { entries.div_ceil(8).next_power_of_two() };
         let max = if lines * 8 < 4096 { lines * 8 } else { Self::MAX };
-        Self { lines: vec![Bucket::EMPTY; lines], turn: 0, inserts: 0, next_check: lines as u64 * 16, max }
+        Self { lines: HugeSlice::zeroed(lines), turn: 0, inserts: 0, next_check: lines as u64 * 16, max }
     }
 
     /// Hints it has room for.
@@ -83,7 +84,7 @@ impl Emc {
         let looked = entries.min(256 * 8);
         if used * 4 >= looked * 3 && entries < self.max {
             let lines = self.lines.len() * 2;
-            self.lines = vec![Bucket::EMPTY; lines];
+            self.lines = HugeSlice::zeroed(lines);
         }
         self.next_check = self.inserts + self.capacity() as u64 * 2;
     }

@@ -103,3 +103,141 @@ pub fn tsc() -> u64 {
         T0.get_or_init(std::time::Instant::now).elapsed().as_nanos() as u64
     }
 }
+
+/// A fixed slice whose memory is asked of the kernel in huge pages if it is large, so that tables of many megabytes cost few TLB misses and
+/// zeroed ones cost nothing until touched.
+pub struct HugeSlice<T> {
+    ptr: std::ptr::NonNull<T>,
+    len: usize,
+    /// What to unmap; `None`: the ordinary heap.
+    map: Option<(*mut libc::c_void, usize)>,
+}
+
+// SAFETY: it owns its elements, like a boxed slice.
+unsafe impl<T: Send> Send for HugeSlice<T> {}
+
+const HUGE: usize = 2 << 20;
+
+impl<T> HugeSlice<T> {
+    /// `len` elements made by `f`.
+    pub fn new_with(len: usize, mut f: impl FnMut() -> T) -> Self {
+        let bytes = len * std::mem::size_of::<T>();
+        if bytes >= HUGE / 4 {
+            if let Some((base, map_len, ptr)) = Self::map(bytes) {
+                for i in 0..len {
+                    // SAFETY: within the fresh mapping, aligned (2 MiB), and never read before.
+                    unsafe { ptr.as_ptr().add(i).write(f()) }
+                }
+                return Self { ptr, len, map: Some((base, map_len)) };
+            }
+        }
+        Self::on_heap((0..len).map(|_| f()).collect())
+    }
+
+    fn on_heap(v: Vec<T>) -> Self {
+        let b: *mut [T] = Box::into_raw(v.into_boxed_slice());
+        // SAFETY: a box's pointer is never null.
+        let ptr = unsafe { std::ptr::NonNull::new_unchecked(b.cast::<T>()) };
+        Self { ptr, len: b.len(), map: None }
+    }
+
+    fn map(bytes: usize) -> Option<(*mut libc::c_void, usize, std::ptr::NonNull<T>)> {
+        let map_len = bytes.next_multiple_of(HUGE) + HUGE;
+        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing that exists.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                map_len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        let start = (base as usize).next_multiple_of(HUGE);
+        // SAFETY: advice on our own mapping; a refusal changes nothing.
+        unsafe { libc::madvise(start as *mut libc::c_void, map_len - HUGE, libc::MADV_HUGEPAGE) };
+        std::ptr::NonNull::new(start as *mut T).map(|p| (base, map_len, p))
+    }
+}
+
+/// Types for which zero bytes are a value.
+///
+/// # Safety
+/// - All-zero bytes are a valid value of the type.
+pub unsafe trait Zeroed: Copy {}
+
+impl<T: Zeroed> HugeSlice<T> {
+    /// `len` zeros.
+    pub fn zeroed(len: usize) -> Self {
+        let bytes = len * std::mem::size_of::<T>();
+        if bytes >= HUGE / 4 {
+            if let Some((base, map_len, ptr)) = Self::map(bytes) {
+                return Self { ptr, len, map: Some((base, map_len)) };
+            }
+        }
+        // SAFETY: zero bytes are a value of T by the trait's contract.
+        Self::on_heap(vec![unsafe { std::mem::zeroed::<T>() }; len])
+    }
+}
+
+impl<T> std::ops::Deref for HugeSlice<T> {
+    type Target = [T];
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: `len` initialised elements that this owns.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl<T> std::ops::DerefMut for HugeSlice<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Drop for HugeSlice<T> {
+    fn drop(&mut self) {
+        let all: *mut [T] = std::ptr::slice_from_raw_parts_mut(self.ptr.as_ptr(), self.len);
+        match self.map {
+            // SAFETY: the elements and the mapping are ours and end here.
+            Some((base, len)) => unsafe {
+                std::ptr::drop_in_place(all);
+                libc::munmap(base, len);
+            },
+            // SAFETY: it came out of Box::into_raw with this length.
+            None => unsafe { drop(Box::from_raw(all)) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    // SAFETY: an integer.
+    unsafe impl Zeroed for u64 {}
+
+    #[test]
+    fn a_huge_slice_owns_its_elements() {
+        for n in [3usize, 100_000] {
+            let one = Arc::new(());
+            let mut s = HugeSlice::new_with(n, || Some(one.clone()));
+            assert_eq!((s.len(), Arc::strong_count(&one)), (n, n + 1));
+            s[n - 1] = None;
+            assert_eq!(Arc::strong_count(&one), n);
+            drop(s);
+            assert_eq!(Arc::strong_count(&one), 1);
+            let mut z = HugeSlice::<u64>::zeroed(n);
+            assert!(z.iter().all(|x| *x == 0));
+            z[n - 1] = 5;
+            assert_eq!(z[n - 1], 5);
+        }
+    }
+}

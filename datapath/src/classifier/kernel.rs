@@ -12,6 +12,10 @@ pub struct Bucket {
     pub ids: [u32; 8],
 }
 
+// SAFETY: plain integers.
+#[allow(unsafe_code)]
+unsafe impl crate::sys::Zeroed for Bucket {}
+
 impl Bucket {
     /// No entry.
     pub const EMPTY: Self = Self { tags: [0; 8], ids: [0; 8] };

@@ -34,6 +34,7 @@ use crate::flow_key::{off, FlowKey, FlowMask};
 use crate::isa::Isa;
 use crate::packet::BATCH_SIZE;
 use crate::program::{Program, Shape};
+use crate::sys::HugeSlice;
 use crate::upcall::MegaflowStats;
 use kernel::{prefetch, tag_of, Bucket, Kernel, Scalar, Secret};
 use std::collections::HashMap;
@@ -48,7 +49,8 @@ pub const NONE: FlowId = u32::MAX;
 /// Masks a port may have before new ones are rounded.
 pub const ROUND_ABOVE: usize = 48;
 
-const CHUNK_BITS: u32 = 12;
+/// 2 MiB of entries a chunk.
+const CHUNK_BITS: u32 = 14;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
 /// An installed megaflow: one line of key, one of the rest.
@@ -137,13 +139,13 @@ struct MaskSlot {
 
 /// Ids by tag, in lines of eight; an overfull line goes on in the next.
 pub(crate) struct TagTable {
-    lines: Vec<Bucket>,
+    lines: HugeSlice<Bucket>,
     used: usize,
 }
 
 impl TagTable {
     fn new() -> Self {
-        Self { lines: vec![Bucket::EMPTY; 1], used: 0 }
+        Self { lines: HugeSlice::zeroed(1), used: 0 }
     }
     #[inline(always)]
     fn line(&self, hash: u64) -> usize {
@@ -174,11 +176,11 @@ impl TagTable {
     /// `hash_of` gives the hash of an id, for growing.
     fn insert(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
         if (self.used + 1) * 4 > self.lines.len() * 8 * 3 {
-            let old = std::mem::take(&mut self.lines);
+            let old = std::mem::replace(&mut self.lines, HugeSlice::zeroed(0));
             let live: Vec<u32> =
                 old.iter().flat_map(|b| (0..8).filter(|i| b.tags[*i] > 1).map(|i| b.ids[i])).collect();
             let lines = (live.len() + 1).div_ceil(4).next_power_of_two().max(old.len());
-            self.lines = vec![Bucket::EMPTY; lines];
+            self.lines = HugeSlice::zeroed(lines);
             self.used = 0;
             for id in live {
                 self.put(hash_of(id), id);
@@ -269,7 +271,7 @@ pub struct Inserted {
 
 /// A worker's megaflows and their cache.
 pub struct FlowTable {
-    chunks: Vec<Vec<Option<Megaflow>>>,
+    chunks: Vec<HugeSlice<Option<Megaflow>>>,
     free: Vec<u32>,
     masks: Vec<MaskSlot>,
     mask_ids: HashMap<FlowMask, u32>,
@@ -562,9 +564,7 @@ impl FlowTable {
         let mask_id = self.mask_id(&mask);
         let id = self.free.pop().unwrap_or_else(|| {
             let base = self.slots();
-            let mut chunk = Vec::with_capacity(CHUNK);
-            chunk.resize_with(CHUNK, || None);
-            self.chunks.push(chunk);
+            self.chunks.push(HugeSlice::new_with(CHUNK, || None));
             self.free.extend((base + 1..base + CHUNK as u32).rev());
             base
         });
