@@ -201,9 +201,15 @@ fn cell(name: &str, flows: u64, rules: Rules, floor: f64) {
             best = best.min(dc as f64 / dp as f64);
         }
     }
-    let stages: Vec<f64> = ["cycles_rx", "cycles_extract", "cycles_lookup", "cycles_actions"].iter().map(|c| get(c) as f64).collect();
+    let stages: Vec<f64> = ["cycles_rx", "cycles_extract", "cycles_lookup", "cycles_actions"]
+        .iter()
+        .map(|c| get(c) as f64)
+        .collect();
     std::thread::sleep(Duration::from_millis(100));
-    let more: Vec<f64> = ["cycles_rx", "cycles_extract", "cycles_lookup", "cycles_actions"].iter().map(|c| get(c) as f64).collect();
+    let more: Vec<f64> = ["cycles_rx", "cycles_extract", "cycles_lookup", "cycles_actions"]
+        .iter()
+        .map(|c| get(c) as f64)
+        .collect();
     let rx = get("rx_packets");
     let _ = rx;
     let share: Vec<String> = {

@@ -189,7 +189,8 @@ impl SetOp {
         let (v, m) = (self.value.bytes(), self.mask.bytes());
         if self.eth {
             if let Some(macs) = p.data_mut().first_chunk_mut::<12>() {
-                let word = |b: &[u8; 12], at: usize| u32::from_ne_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+                let word =
+                    |b: &[u8; 12], at: usize| u32::from_ne_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
                 for at in [0, 4, 8] {
                     let new = (word(macs, at) & !self.eth_mask[at / 4]) | self.eth_value[at / 4];
                     macs[at..at + 4].copy_from_slice(&new.to_ne_bytes());
