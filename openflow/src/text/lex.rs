@@ -53,7 +53,7 @@ impl Fault<'_> {
 
 /// The known word closest to `word`, if close enough to be a slip of the finger.
 fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    if word.len() < 2 || word.len() > 24 {
+    if word.len() < 2 || word.len() > MAX_WORD {
         return None;
     }
     let limit = if word.len() < 5 { 1 } else { 2 };
@@ -65,18 +65,22 @@ fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<Strin
         .map(|(_, k)| k.to_owned())
 }
 
-/// Edit distance, a swap of neighbours counting as one.
+/// Longest word that gets a hint, and two more bytes for what it might have been.
+const MAX_WORD: usize = 24;
+
+/// Edit distance, a swap of neighbours counting as one; words of at most `MAX_WORD + 2` bytes.
 fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
+    let mut before = [0usize; MAX_WORD + 3];
+    let mut last: [usize; MAX_WORD + 3] = std::array::from_fn(|i| i);
+    let mut row = before;
     for i in 0..a.len() {
-        let mut row = vec![i + 1];
+        row[0] = i + 1;
         for j in 0..b.len() {
             let mut d = (last[j] + usize::from(a[i] != b[j])).min(last[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
                 d = d.min(before[j - 1] + 1);
             }
-            row.push(d);
+            row[j + 1] = d;
         }
         before = last;
         last = row;
