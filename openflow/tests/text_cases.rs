@@ -117,6 +117,21 @@ fn files_number_their_lines() {
 }
 
 #[test]
+fn a_saved_dump_can_be_loaded_again() {
+    let table = include_str!("cases/messages.txt");
+    let dump = table.split("\n== flow\n").nth(1).and_then(|c| c.split("----\n").nth(1)).unwrap();
+    let dump = dump.split("\n== ").next().unwrap();
+    assert!(dump.starts_with("OFPST_FLOW reply"));
+    let flows = text::parse_flows_file(dump, FlowModCommand::ADD, &NoNames).unwrap();
+    assert_eq!(flows.len(), 3);
+    assert_eq!(
+        flows[1].to_string(),
+        "add cookie=0x9,table=3,idle_timeout=3,hard_timeout=4,send_flow_rem,reset_counts,priority=5,tcp,\
+         nw_src=10.0.0.0/8,tp_dst=80 actions=meter:1,set_field:1.2.3.4->ip_dst,output:2,goto_table:4"
+    );
+}
+
+#[test]
 fn deep_nesting_is_refused_not_followed() {
     let deep = format!("actions={}1{}", "clone(".repeat(5000), ")".repeat(5000));
     assert!(text::parse_flow(&deep, FlowModCommand::ADD, &NoNames).unwrap_err().expected.contains("nested"));

@@ -95,12 +95,13 @@ pub fn parse_flows_file(
     lines(text).map(|(n, line)| parse_flow_line(line, default, names).map_err(|e| at_line(e, n))).collect()
 }
 
-/// The lines of a file that say something, with their numbers from 1; comments cut off.
+/// The lines of a file that say something, with their numbers from 1; comments and the first line of a saved dump
+/// (`OFPST_FLOW reply ...:`) left out.
 pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()
         .map(|(i, l)| (i + 1, l.split('#').next().unwrap_or("")))
-        .filter(|(_, l)| !l.trim().is_empty())
+        .filter(|(_, l)| !l.trim().is_empty() && !(l.starts_with("OFPST_") && l.trim_end().ends_with(':')))
 }
 
 /// The same error on line `n` of a file.
