@@ -405,22 +405,20 @@ struct DpdkTxq {
 
 impl Txq for DpdkTxq {
     fn send(&mut self, batch: &mut Batch) {
-        let packets = batch.as_slice();
-        let n = packets.len();
-        if packets.iter().all(|p| mbuf::is_mbuf(p) && !p.offload.needs_csum()) {
-            let mut bufs = [std::ptr::null_mut::<sys::rte_mbuf>(); BATCH_SIZE];
-            let mut bytes = 0;
-            for (b, p) in bufs.iter_mut().zip(packets) {
-                bytes += p.len() as u64;
-                // SAFETY: the packet is an mbuf (checked above).
-                *b = unsafe { mbuf::sync(p) }.as_ptr();
+        let n = batch.len();
+        let mut bufs = [std::ptr::null_mut::<sys::rte_mbuf>(); BATCH_SIZE];
+        let mut bytes = 0;
+        for (b, p) in bufs.iter_mut().zip(batch.as_slice()) {
+            if !mbuf::is_mbuf(p) || p.offload.needs_csum() {
+                return self.send_mixed(batch);
             }
-            // SAFETY: the mbufs go to the driver, or are freed, in `burst`.
-            unsafe { batch.forget_front(n) };
-            self.burst(&mut bufs[..n], bytes);
-            return;
+            bytes += p.len() as u64;
+            // SAFETY: the packet is an mbuf.
+            *b = unsafe { mbuf::sync(p) }.as_ptr();
         }
-        self.send_mixed(batch);
+        // SAFETY: the mbufs go to the driver, or are freed, in `burst`.
+        unsafe { batch.forget_front(n) };
+        self.burst(&mut bufs[..n], bytes);
     }
 }
 
