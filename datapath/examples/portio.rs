@@ -37,9 +37,11 @@ struct Way {
 fn pair(rx: &mut dyn Rxq, tx: &mut dyn Txq, seconds: f64) {
     let mut frame = [0u8; 64];
     frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
-    frame[14..34].copy_from_slice(&[0x45, 0, 0, 50, 0, 0, 0x40, 0, 64, 17, 0x26, 0xb9, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame[14..34]
+        .copy_from_slice(&[0x45, 0, 0, 50, 0, 0, 0x40, 0, 64, 17, 0x26, 0xb9, 10, 0, 0, 1, 10, 0, 0, 2]);
     frame[34..40].copy_from_slice(&[4, 0, 0, 80, 0, 30]);
-    let (start, mut batch, mut sent, mut got, mut send_ns, mut recv_ns) = (Instant::now(), Batch::new(), 0u64, 0u64, 0, 0);
+    let (start, mut batch, mut sent, mut got, mut send_ns, mut recv_ns) =
+        (Instant::now(), Batch::new(), 0u64, 0u64, 0, 0);
     while start.elapsed() < Duration::from_secs_f64(seconds) {
         for _ in 0..32 {
             batch.push(datapath::packet::Packet::from_bytes(&frame));
@@ -59,7 +61,11 @@ fn pair(rx: &mut dyn Rxq, tx: &mut dyn Txq, seconds: f64) {
         recv_ns += datapath::port::sys::thread_cpu_ns() - b;
         (sent, got, send_ns) = (sent + 32, got + k as u64, send_ns + b - a);
     }
-    println!("{sent} sent at {:.0} ns, {got} received at {:.0} ns a packet", send_ns as f64 / sent as f64, recv_ns as f64 / got.max(1) as f64);
+    println!(
+        "{sent} sent at {:.0} ns, {got} received at {:.0} ns a packet",
+        send_ns as f64 / sent as f64,
+        recv_ns as f64 / got.max(1) as f64
+    );
 }
 
 fn main() {

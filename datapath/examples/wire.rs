@@ -36,7 +36,8 @@ impl UpcallHandler for Pairs {
 }
 
 fn spec(text: &str) -> PortConfig {
-    let mut c = PortConfig { name: text.split(',').next().unwrap_or_default().into(), ..PortConfig::default() };
+    let mut c =
+        PortConfig { name: text.split(',').next().unwrap_or_default().into(), ..PortConfig::default() };
     let mut rest = text.get(c.name.len() + 1..).unwrap_or_default();
     while !rest.is_empty() {
         let (k, v) = rest.split_once('=').expect("KEY=VALUE");
@@ -78,7 +79,10 @@ fn main() {
             let t = std::time::Instant::now();
             std::thread::sleep(std::time::Duration::from_secs_f64(s));
             let after = dp.port_stats(ports[1]).unwrap_or_default();
-            println!("{:.3} Mpps out of the second port", (after.tx_packets - before.tx_packets) as f64 / t.elapsed().as_secs_f64() / 1e6);
+            println!(
+                "{:.3} Mpps out of the second port",
+                (after.tx_packets - before.tx_packets) as f64 / t.elapsed().as_secs_f64() / 1e6
+            );
         }
         None => {
             let _ = std::io::stdin().read(&mut [0]);
