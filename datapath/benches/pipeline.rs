@@ -219,7 +219,7 @@ fn cell(name: &str, flows: u64, rules: Rules, floor: f64) {
     };
     let total = (get("rx_packets") - p0).max(1) as f64;
     println!(
-        "{name:<28} {best:7.1} TSC/packet  net {:6.1}  emc {:5.1} %  walk {:5.1} %  megaflows {} subtables {} isa {}",
+        "{name:<28} {best:7.1} TSC/packet  net {:6.1}  emc {:5.1} %  walk {:5.1} %  megaflows {} subtables {} isa {} rx/extract/lookup/actions % {}",
         best - floor,
         (get("emc_hits") - h0) as f64 * 100.0 / total,
         (get("megaflow_hits") - m0) as f64 * 100.0 / total,
