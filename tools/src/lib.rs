@@ -1,7 +1,7 @@
 //! What the two binaries are assembled from.
 //!
 //! `ofswitchd`: [`config`] (flags and TOML) · [`logging`] · [`daemon`] (start, loop, stop) · [`control`] (the command socket) ·
-//! [`commands`] (what it understands) · [`metrics`] (OpenMetrics).
+//! [`commands`] (what it understands) · [`metrics`] (OpenMetrics) · [`state`] (what outlives a restart).
 //! `ofctl`: [`ofctl`] (options, connections, commands) · [`offline`] (what needs no switch) · [`pki`] (certificates to try TLS with).
 #![forbid(unsafe_code)]
 
@@ -14,3 +14,4 @@ pub mod metrics;
 pub mod ofctl;
 pub mod offline;
 pub mod pki;
+pub mod state;

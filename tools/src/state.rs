@@ -1,0 +1,621 @@
+//! `--state-dir`: flows, groups, meters, port settings and configuration that outlive the process.
+//!
+//! The store is a journal per bridge of the OpenFlow messages that changed something, and one JSON file of configuration. A journal
+//! suits because what must be kept already has a compact, versioned, well-tested form: the wire's. There is nothing to keep in step with
+//! the tables but the requests themselves, and a reply never leaves before its request is in the file (the control thread writes before it
+//! lets sockets go on). So `kill -9` loses nothing that was answered.
+//!
+//! ```text
+//! record   length:4 | crc32:4 | kind:1 | messages        little-endian; the sum covers kind and messages
+//! kind     0 one message, 1 the messages of a bundle, 2 flow entries (as ADDs) of a snapshot
+//! ```
+//! A torn or damaged record ends the journal: all before it counts, the rest is cut off. At start the journal is replayed and then written
+//! anew as a snapshot of what is; later it is rewritten whenever it has grown to several times its last snapshot.
+
+use bytes::{Bytes, BytesMut};
+use ofproto::conn::manager::{Backend, ConnId};
+use openflow::codec::OfCodec;
+use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
+use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MeterRequest, MultipartFlags};
+use openflow::msg::{
+    BundleFlags, FlowMod, FlowModCommand, FlowRemovedReason, GroupMod, GroupModCommand, Message, MeterMod,
+    MeterModCommand, MultipartReply, MultipartRequest, OfMessage, ReplyBody, RequestBody,
+};
+use openflow::{Action, GroupId, MeterId, OfpError};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tokio_util::codec::Decoder;
+
+const HEAD: usize = 8;
+const ONE: u8 = 0;
+const BUNDLE: u8 = 1;
+const SNAPSHOT: u8 = 2;
+/// A journal below this is never rewritten.
+const SMALL: u64 = 8 << 20;
+/// A journal this many times its last snapshot is rewritten.
+const GROWTH: u64 = 4;
+/// Flow entries of a snapshot's record.
+const FLOWS: usize = 512;
+
+/// CRC-32 (IEEE 802.3), table made at compile time.
+const CRC: [u32; 256] = {
+    let mut table = [0u32; 256];
+    let mut i = 0;
+    while i < 256 {
+        let mut c = i as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            c = if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 };
+            bit += 1;
+        }
+        table[i] = c;
+        i += 1;
+    }
+    table
+};
+
+fn crc32(data: &[u8]) -> u32 {
+    !data.iter().fold(!0u32, |c, b| CRC[((c ^ u32::from(*b)) & 0xff) as usize] ^ (c >> 8))
+}
+
+/// The journal of one bridge.
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    pending: BytesMut,
+    written: u64,
+    snapshot: u64,
+    /// While it is replayed, nothing is recorded.
+    replaying: bool,
+    failed: bool,
+}
+
+fn at<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> String + '_ {
+    move |e| format!("{}: {e}", path.display())
+}
+
+/// The whole records of a journal, and where the first that is not whole starts.
+fn records(data: &[u8]) -> (Vec<(u8, &[u8])>, usize) {
+    let mut out = Vec::new();
+    let mut pos = 0;
+    while let Some(head) = data.get(pos..pos + HEAD) {
+        let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+        let Some(body) = data.get(pos + HEAD..).and_then(|d| d.get(..word(0) as usize)) else { break };
+        if body.is_empty() || crc32(body) != word(4) {
+            break;
+        }
+        out.push((body[0], &body[1..]));
+        pos += HEAD + body.len();
+    }
+    (out, pos)
+}
+
+fn messages(body: &[u8]) -> Vec<OfMessage> {
+    let mut buf = BytesMut::from(body);
+    let mut codec = OfCodec::new();
+    let mut out = Vec::new();
+    while let Ok(Some(f)) = codec.decode(&mut buf) {
+        out.extend(f.message.ok());
+    }
+    out
+}
+
+/// What a replay did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Messages that the tables took.
+    pub messages: usize,
+    /// Messages that the tables refused now (a port that is gone, say).
+    pub refused: usize,
+    /// Bytes cut off as torn.
+    pub torn_bytes: u64,
+}
+
+impl Journal {
+    /// Opens or makes a bridge's journal.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn open(dir: &Path, bridge: &str) -> Result<Self, String> {
+        std::fs::create_dir_all(dir).map_err(at(dir))?;
+        let path = dir.join(format!("{bridge}.journal"));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(at(&path))?;
+        Ok(Self { path, file, pending: BytesMut::new(), written: 0, snapshot: 0, replaying: false, failed: false })
+    }
+
+    /// Gives the tables back what the journal holds, then rewrites it as a snapshot.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn replay<B: Backend>(&mut self, backend: &mut B, now: Instant) -> Result<Replayed, String> {
+        let mut data = Vec::new();
+        let mut did = Replayed::default();
+        self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.read_to_end(&mut data)).map_err(at(&self.path))?;
+        let (list, end) = records(&data);
+        did.torn_bytes = (data.len() - end) as u64;
+        self.file.set_len(end as u64).map_err(at(&self.path))?;
+        self.file.seek(SeekFrom::Start(end as u64)).map_err(at(&self.path))?;
+        self.written = end as u64;
+        self.replaying = true;
+        let from = ConnId(0);
+        for (kind, body) in list {
+            let msgs = messages(body);
+            if kind == BUNDLE {
+                let flags = BundleFlags::ATOMIC | BundleFlags::ORDERED;
+                match backend.handle_bundle(now, from, &msgs, flags) {
+                    Ok(()) => did.messages += msgs.len(),
+                    Err(_) => did.refused += msgs.len(),
+                }
+                continue;
+            }
+            for m in &msgs {
+                match backend.handle(now, from, m, &mut Vec::new()) {
+                    Ok(()) => did.messages += 1,
+                    Err(e) => {
+                        tracing::warn!(journal = %self.path.display(), message = %m.body.msg_type(), error = %e, "not restored");
+                        did.refused += 1;
+                    }
+                }
+            }
+        }
+        self.replaying = false;
+        self.rewrite(backend, now)?;
+        Ok(did)
+    }
+
+    fn record(&mut self, kind: u8, msgs: &[&OfMessage]) {
+        if self.replaying || self.failed {
+            return;
+        }
+        append(&mut self.pending, kind, |out| msgs.iter().all(|m| m.emit(out).is_ok()));
+    }
+
+    /// What the tables took.
+    pub fn took(&mut self, msg: &OfMessage) {
+        if is_state(&msg.body) {
+            self.record(ONE, &[msg]);
+        }
+    }
+    /// A bundle that the tables took.
+    pub fn took_bundle(&mut self, msgs: &[OfMessage]) {
+        let state: Vec<&OfMessage> = msgs.iter().filter(|m| is_state(&m.body)).collect();
+        if !state.is_empty() {
+            self.record(BUNDLE, &state);
+        }
+    }
+    /// What happened to flows by itself: expiry, learning.
+    pub fn happened(&mut self, from: Option<ConnId>, update: &FlowUpdate) {
+        let FlowUpdate::Full { event, reason, .. } = update else { return };
+        let by_itself = from.is_none()
+            || matches!(*reason, FlowRemovedReason::IDLE_TIMEOUT | FlowRemovedReason::HARD_TIMEOUT | FlowRemovedReason::EVICTION)
+                && *event == FlowUpdateEvent::DELETED;
+        if !by_itself {
+            return;
+        }
+        if let Some(f) = flow_of(update) {
+            self.record(ONE, &[&OfMessage::new(0u32, f)]);
+        }
+    }
+
+    /// Writes what was recorded. To be called before replies leave.
+    pub fn write(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let out = self.pending.split();
+        if let Err(e) = self.file.write_all(&out) {
+            // The switch goes on; what is kept ends here, and says so.
+            tracing::error!(journal = %self.path.display(), error = %e, "state is no longer kept");
+            self.failed = true;
+            let _ = self.file.set_len(self.written);
+            return;
+        }
+        self.written += out.len() as u64;
+    }
+
+    /// Whether it has grown enough to be rewritten.
+    pub fn is_due(&self) -> bool {
+        !self.failed && self.written > SMALL && self.written > GROWTH * self.snapshot
+    }
+
+    /// Replaces the journal by a snapshot of what the tables hold.
+    ///
+    /// # Errors
+    /// The new file cannot be written; the old one stays.
+    pub fn rewrite<B: Backend>(&mut self, backend: &mut B, now: Instant) -> Result<(), String> {
+        self.write();
+        let new = self.path.with_extension("journal.new");
+        let mut f = File::create(&new).map_err(at(&new))?;
+        let mut out = BytesMut::new();
+        let mut written = 0u64;
+        let mut put = |out: &mut BytesMut| -> Result<(), String> {
+            f.write_all(out).map_err(at(&new))?;
+            written += out.len() as u64;
+            out.clear();
+            Ok(())
+        };
+        for m in meters(backend, now).into_iter().chain(groups(backend, now)) {
+            append(&mut out, ONE, |o| m.emit(o).is_ok());
+        }
+        let (mut cursor, all) = (B::Cursor::default(), FlowStatsRequest::default());
+        loop {
+            let mut flows = Vec::new();
+            let more = backend.dump_flows(now, &all, &mut cursor, FLOWS, &mut flows);
+            append(&mut out, SNAPSHOT, |o| {
+                flows.into_iter().all(|f| OfMessage::new(0u32, add_of(f)).emit(o).is_ok())
+            });
+            put(&mut out)?;
+            if !more {
+                break;
+            }
+        }
+        f.sync_data().map_err(at(&new))?;
+        std::fs::rename(&new, &self.path).map_err(at(&new))?;
+        (self.file, self.written, self.snapshot, self.failed) = (f, written, written, false);
+        Ok(())
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.write();
+        let _ = self.file.sync_data();
+    }
+}
+
+/// Forgets a bridge that was deleted.
+pub fn forget(dir: &Path, bridge: &str) {
+    let _ = std::fs::remove_file(dir.join(format!("{bridge}.journal")));
+}
+
+fn append(out: &mut BytesMut, kind: u8, body: impl FnOnce(&mut BytesMut) -> bool) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEAD]);
+    out.extend_from_slice(&[kind]);
+    if !body(out) || out.len() == start + HEAD + 1 {
+        out.truncate(start);
+        return;
+    }
+    let len = (out.len() - start - HEAD) as u32;
+    let sum = crc32(&out[start + HEAD..]);
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    out[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// Messages whose effect is kept.
+fn is_state(m: &Message) -> bool {
+    match m {
+        Message::FlowMod(_)
+        | Message::GroupMod(_)
+        | Message::MeterMod(_)
+        | Message::PortMod(_)
+        | Message::TableMod(_)
+        | Message::SetConfig(_) => true,
+        Message::MultipartRequest(MultipartRequest { body: RequestBody::TableFeatures(t), .. }) => !t.is_empty(),
+        _ => false,
+    }
+}
+
+fn flow_of(update: &FlowUpdate) -> Option<FlowMod> {
+    let FlowUpdate::Full { event, priority, idle_timeout, hard_timeout, table_id, cookie, matching, instructions, .. } =
+        update
+    else {
+        return None;
+    };
+    let command = match *event {
+        FlowUpdateEvent::DELETED => FlowModCommand::DELETE_STRICT,
+        FlowUpdateEvent::ADDED | FlowUpdateEvent::MODIFIED => FlowModCommand::ADD,
+        _ => return None,
+    };
+    let deleted = command == FlowModCommand::DELETE_STRICT;
+    Some(FlowMod {
+        command,
+        priority: *priority,
+        idle_timeout: *idle_timeout,
+        hard_timeout: *hard_timeout,
+        table_id: *table_id,
+        cookie: if deleted { 0 } else { *cookie },
+        matching: matching.clone(),
+        instructions: if deleted { Default::default() } else { instructions.clone() },
+        ..FlowMod::default()
+    })
+}
+
+fn add_of(f: FlowStats) -> FlowMod {
+    FlowMod {
+        cookie: f.cookie,
+        table_id: f.table_id,
+        idle_timeout: f.idle_timeout,
+        hard_timeout: f.hard_timeout,
+        priority: f.priority,
+        flags: f.flags,
+        matching: f.matching,
+        instructions: f.instructions,
+        ..FlowMod::default()
+    }
+}
+
+fn ask<B: Backend>(backend: &mut B, now: Instant, body: RequestBody) -> Vec<ReplyBody> {
+    let request = MultipartRequest { flags: MultipartFlags::empty(), body };
+    let mut replies = Vec::new();
+    let _ = backend.handle(now, ConnId(0), &OfMessage::new(0u32, request), &mut replies);
+    replies
+        .into_iter()
+        .filter_map(|m| match m {
+            Message::MultipartReply(MultipartReply { body, .. }) => Some(body),
+            _ => None,
+        })
+        .collect()
+}
+
+fn meters<B: Backend>(backend: &mut B, now: Instant) -> Vec<OfMessage> {
+    let mut out = Vec::new();
+    for body in ask(backend, now, RequestBody::MeterConfig(MeterRequest { meter_id: MeterId::ALL })) {
+        let ReplyBody::MeterConfig(list) = body else { continue };
+        for m in list {
+            let m = MeterMod { command: MeterModCommand::ADD, flags: m.flags, meter_id: m.meter_id, bands: m.bands };
+            out.push(OfMessage::new(0u32, m));
+        }
+    }
+    out
+}
+
+/// Groups in an order in which each names only groups before it.
+fn groups<B: Backend>(backend: &mut B, now: Instant) -> Vec<OfMessage> {
+    let mut left: Vec<GroupMod> = Vec::new();
+    for body in ask(backend, now, RequestBody::GroupDesc) {
+        let ReplyBody::GroupDesc(list) = body else { continue };
+        left.extend(list.into_iter().map(|g| GroupMod {
+            command: GroupModCommand::ADD,
+            kind: g.kind,
+            group_id: g.group_id,
+            buckets: g.buckets,
+        }));
+    }
+    let mut out: Vec<GroupMod> = Vec::new();
+    let mut placed: std::collections::HashSet<GroupId> = std::collections::HashSet::new();
+    while !left.is_empty() {
+        let waits = |g: &GroupMod, placed: &std::collections::HashSet<GroupId>| {
+            g.buckets.iter().any(|b| {
+                let named = b.actions.iter().filter_map(|a| match a {
+                    Action::Group(id) => Some(*id),
+                    _ => None,
+                });
+                named.chain((b.watch_group != GroupId::ANY).then_some(b.watch_group)).any(|id| !placed.contains(&id))
+            })
+        };
+        let (later, mut ready): (Vec<_>, Vec<_>) = left.into_iter().partition(|g| waits(g, &placed));
+        if ready.is_empty() {
+            // Groups watched by name need not exist: the order is then free.
+            out.extend(later);
+            break;
+        }
+        placed.extend(ready.iter().map(|g| g.group_id));
+        out.append(&mut ready);
+        left = later;
+    }
+    out.into_iter().map(|g| OfMessage::new(0u32, g)).collect()
+}
+
+/// A backend whose changes are recorded.
+pub struct Recorded<'a, B> {
+    /// The tables.
+    pub inner: B,
+    /// Where their changes go; `None` records nothing.
+    pub journal: Option<&'a mut Journal>,
+}
+
+impl<B: Backend> Backend for Recorded<'_, B> {
+    type Cursor = B::Cursor;
+    fn handle(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msg: &OfMessage,
+        replies: &mut Vec<Message>,
+    ) -> Result<(), OfpError> {
+        self.inner.handle(now, from, msg, replies)?;
+        if let Some(j) = &mut self.journal {
+            j.took(msg);
+        }
+        Ok(())
+    }
+    fn handle_bundle(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msgs: &[OfMessage],
+        flags: BundleFlags,
+    ) -> Result<(), (usize, OfpError)> {
+        self.inner.handle_bundle(now, from, msgs, flags)?;
+        if let Some(j) = &mut self.journal {
+            j.took_bundle(msgs);
+        }
+        Ok(())
+    }
+    fn dump_flows(
+        &mut self,
+        now: Instant,
+        request: &FlowStatsRequest,
+        cursor: &mut B::Cursor,
+        max: usize,
+        out: &mut Vec<FlowStats>,
+    ) -> bool {
+        self.inner.dump_flows(now, request, cursor, max, out)
+    }
+    fn publish(&mut self) -> u64 {
+        self.inner.publish()
+    }
+    fn synced(&self) -> u64 {
+        self.inner.synced()
+    }
+}
+
+/// Writes a file so that it is either the old one or the new one, whole.
+///
+/// # Errors
+/// One line that names the file.
+pub fn write_whole(path: &Path, text: &str) -> Result<(), String> {
+    let new = path.with_extension("new");
+    let mut f = File::create(&new).map_err(at(&new))?;
+    f.write_all(text.as_bytes()).and_then(|()| f.sync_data()).map_err(at(&new))?;
+    std::fs::rename(&new, path).map_err(at(path))
+}
+
+/// Bytes of a journal, for tests and curious people.
+#[must_use]
+pub fn describe(data: &[u8]) -> Vec<(u8, Bytes)> {
+    records(data).0.into_iter().map(|(k, b)| (k, Bytes::copy_from_slice(b))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Tables(Vec<FlowMod>);
+
+    impl Backend for Tables {
+        type Cursor = usize;
+        fn handle(&mut self, _: Instant, _: ConnId, m: &OfMessage, _: &mut Vec<Message>) -> Result<(), OfpError> {
+            match &m.body {
+                Message::FlowMod(f) if f.command == FlowModCommand::ADD => {
+                    self.0.retain(|g| g.priority != f.priority);
+                    self.0.push(f.clone());
+                }
+                Message::FlowMod(f) => self.0.retain(|g| g.priority != f.priority),
+                _ => {}
+            }
+            Ok(())
+        }
+        fn handle_bundle(
+            &mut self,
+            now: Instant,
+            from: ConnId,
+            msgs: &[OfMessage],
+            _: BundleFlags,
+        ) -> Result<(), (usize, OfpError)> {
+            for m in msgs {
+                let _ = self.handle(now, from, m, &mut Vec::new());
+            }
+            Ok(())
+        }
+        fn dump_flows(
+            &mut self,
+            _: Instant,
+            _: &FlowStatsRequest,
+            cursor: &mut usize,
+            max: usize,
+            out: &mut Vec<FlowStats>,
+        ) -> bool {
+            out.extend(self.0.iter().skip(*cursor).take(max).map(|f| FlowStats {
+                priority: f.priority,
+                cookie: f.cookie,
+                ..FlowStats::default()
+            }));
+            *cursor += max;
+            *cursor < self.0.len()
+        }
+        fn publish(&mut self) -> u64 {
+            0
+        }
+        fn synced(&self) -> u64 {
+            0
+        }
+    }
+
+    fn flow(priority: u16) -> OfMessage {
+        OfMessage::new(1u32, FlowMod { priority, cookie: 7, ..FlowMod::default() })
+    }
+    fn priorities(t: &Tables) -> Vec<u16> {
+        let mut p: Vec<u16> = t.0.iter().map(|f| f.priority).collect();
+        p.sort_unstable();
+        p
+    }
+
+    #[test]
+    fn crc_is_the_usual_one() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn every_prefix_of_a_journal_gives_back_what_was_whole_in_it() {
+        let dir = std::env::temp_dir().join(format!("ofsw-journal-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let now = Instant::now();
+        let mut marks = vec![(0, 0)];
+        {
+            let mut j = Journal::open(&dir, "br0").unwrap();
+            j.replay(&mut Tables::default(), now).unwrap();
+            let mut t = Recorded { inner: Tables::default(), journal: Some(&mut j) };
+            for i in 1..=5 {
+                t.handle(now, ConnId(1), &flow(i), &mut Vec::new()).unwrap();
+                let j = t.journal.as_mut().unwrap();
+                j.write();
+                marks.push((j.written as usize, i as usize));
+            }
+            t.handle_bundle(now, ConnId(1), &[flow(6), flow(7)], BundleFlags::ATOMIC).unwrap();
+            t.journal.as_mut().unwrap().write();
+            marks.push((t.journal.as_ref().unwrap().written as usize, 7));
+        }
+        let whole = std::fs::read(dir.join("br0.journal")).unwrap();
+        assert_eq!(whole.len(), marks.last().unwrap().0);
+        for cut in 0..=whole.len() {
+            std::fs::write(dir.join("br0.journal"), &whole[..cut]).unwrap();
+            let want = marks.iter().rev().find(|m| m.0 <= cut).unwrap();
+            let mut t = Tables::default();
+            let did = Journal::open(&dir, "br0").unwrap().replay(&mut t, now).unwrap();
+            assert_eq!((priorities(&t).len(), did.torn_bytes), (want.1, (cut - want.0) as u64), "cut at {cut}");
+            // What was rewritten holds the same, and nothing torn.
+            let mut again = Tables::default();
+            let did = Journal::open(&dir, "br0").unwrap().replay(&mut again, now).unwrap();
+            assert_eq!((priorities(&again), did.torn_bytes), (priorities(&t), 0));
+        }
+        // A flipped bit ends it there.
+        let mut bad = whole.clone();
+        bad[marks[3].0 + 20] ^= 1;
+        std::fs::write(dir.join("br0.journal"), &bad).unwrap();
+        let mut t = Tables::default();
+        Journal::open(&dir, "br0").unwrap().replay(&mut t, now).unwrap();
+        assert_eq!(priorities(&t), [1, 2, 3]);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_expires_by_itself_is_forgotten_too() {
+        let dir = std::env::temp_dir().join(format!("ofsw-journal-x-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let now = Instant::now();
+        {
+            let mut j = Journal::open(&dir, "br0").unwrap();
+            j.took(&flow(1));
+            j.took(&flow(2));
+            j.happened(
+                None,
+                &FlowUpdate::Full {
+                    event: FlowUpdateEvent::DELETED,
+                    reason: FlowRemovedReason::IDLE_TIMEOUT,
+                    priority: 1,
+                    idle_timeout: 0,
+                    hard_timeout: 0,
+                    table_id: Default::default(),
+                    cookie: 7,
+                    matching: Default::default(),
+                    instructions: Default::default(),
+                },
+            );
+        }
+        let mut t = Tables::default();
+        Journal::open(&dir, "br0").unwrap().replay(&mut t, now).unwrap();
+        assert_eq!(priorities(&t), [2]);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
