@@ -42,6 +42,10 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("exit", &["quit"], ""),
 ];
 
+/// Commands that change what `--state-dir` keeps of the configuration.
+const CONFIGURING: &[&str] =
+    &["add-br", "del-br", "add-port", "del-port", "set-port", "set-controller", "del-controller", "set-fail-mode"];
+
 /// Commands that a later step brings.
 const NOT_YET: &[&str] =
     &["fdb/show", "watch", "dpif-netdev/pmd-rxq-rebalance", "tnl/ports/show", "dpctl/dump-conntrack"];
@@ -74,7 +78,7 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         "add-br" => add_br(d, &params, now).await?,
         "del-br" => {
             let [name] = params[..] else { return Err(usage(name)) };
-            d.del_bridge(name, now)?;
+            d.forget_bridge(name, now)?;
             Answer::none()
         }
         "list-br" => Answer::list(d.units.keys().cloned().collect()),
@@ -172,6 +176,9 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         }
         other => return Err(format!("{other}: not yet")),
     };
+    if CONFIGURING.contains(name) {
+        d.save();
+    }
     Ok(if json { format!("{}\n", answer.json) } else { answer.text })
 }
 

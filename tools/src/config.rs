@@ -107,6 +107,14 @@ impl std::str::FromStr for ControllerConfig {
     }
 }
 
+impl std::fmt::Display for ControllerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { target, max_backoff_ms, inactivity_probe_ms, rate, burst, auxiliary } = self;
+        write!(f, "{target},max_backoff={max_backoff_ms},inactivity_probe={inactivity_probe_ms}")?;
+        write!(f, ",rate={rate},burst={burst},aux={auxiliary}")
+    }
+}
+
 /// A bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeSettings {

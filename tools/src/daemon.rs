@@ -10,9 +10,10 @@ use crate::config::{BridgeSettings, Config, ControllerConfig, FailMode};
 use crate::control::{ControlSocket, Request};
 use crate::logging::LogLevel;
 use crate::metrics::MetricsServer;
+use crate::state::{self, Journal, Recorded, Saved};
 use datapath::DatapathConfig;
 use ofproto::conn::io::{self, Accepted, Listener, Stream};
-use ofproto::conn::manager::{Backend, ConnId, ConnKind, ConnOptions, Manager, TIMER_GRAIN};
+use ofproto::conn::manager::{Backend, ConnId, ConnKind, ConnOptions, Event, Manager, TIMER_GRAIN};
 use ofproto::conn::rconn::{Rconn, RconnConfig, Todo};
 use ofproto::conn::tls::TlsStore;
 use ofproto::conn::{Pipe, Target};
@@ -67,6 +68,7 @@ pub struct Unit {
     pub manager: Manager<FlowCursor>,
     /// Controllers.
     pub controllers: Vec<Controller>,
+    journal: Option<Journal>,
     own_listeners: Vec<u64>,
     connected: bool,
     monitored: bool,
@@ -118,13 +120,10 @@ impl Daemon {
     ///
     /// # Errors
     /// One line: what, where, what would be right.
-    pub async fn start(config: Config, log: LogLevel) -> Result<Self, String> {
+    pub async fn start(mut config: Config, log: LogLevel) -> Result<Self, String> {
         let now = Instant::now();
         let run_dir = config.run_dir.clone();
         std::fs::create_dir_all(&run_dir).map_err(|e| format!("run directory {}: {e}", run_dir.display()))?;
-        if config.state_dir.is_some() {
-            return Err("--state-dir: not yet".into());
-        }
         let tls = Rc::new(TlsStore::default());
         if let Some(files) = config.tls.clone() {
             tls.set_files(files)?;
@@ -132,6 +131,21 @@ impl Daemon {
         let requests = mpsc::channel(64);
         // First of all: whoever holds this socket holds the run directory.
         let control = ControlSocket::listen(&run_dir.join("ofswitchd.sock"), requests.0.clone())?;
+        if let Some(dir) = &config.state_dir {
+            let kept = Saved::load(dir)?.merge_into(&mut config.bridges)?;
+            // A device that has gone since is told, and does not stop the others.
+            for b in &mut config.bridges {
+                b.ports.retain(|p| {
+                    let gone = kept.contains(&p.name)
+                        && p.kind == "system"
+                        && !std::path::Path::new("/sys/class/net").join(&p.name).exists();
+                    if gone {
+                        tracing::warn!(bridge = %b.name, port = %p.name, "kept port is gone: there is no such interface");
+                    }
+                    !gone
+                });
+            }
+        }
         let wake = Arc::new(Notify::new());
         let waker = {
             let wake = wake.clone();
@@ -170,8 +184,30 @@ impl Daemon {
         for settings in d.config.bridges.clone() {
             d.add_bridge(settings, now).await?;
         }
+        d.save();
         d.settle();
         Ok(d)
+    }
+
+    /// Keeps the configuration as it now is, if anything is kept.
+    pub fn save(&self) {
+        if let Some(dir) = &self.config.state_dir {
+            if let Err(e) = Saved::of(self.units.values().map(|u| &u.settings)).store(dir) {
+                tracing::error!(error = %e, "configuration not kept");
+            }
+        }
+    }
+
+    /// Removes a bridge for good: what was kept of it too.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn forget_bridge(&mut self, name: &str, now: Instant) -> Result<(), String> {
+        self.del_bridge(name, now)?;
+        if let Some(dir) = &self.config.state_dir {
+            state::forget(dir, name);
+        }
+        Ok(())
     }
 
     fn settle(&mut self) {
@@ -263,6 +299,7 @@ impl Daemon {
             settings: BridgeSettings { ports: Vec::new(), controllers: Vec::new(), ..settings },
             manager: Manager::new(),
             controllers: Vec::new(),
+            journal: None,
             own_listeners: Vec::new(),
             connected: false,
             monitored: false,
@@ -284,6 +321,15 @@ impl Daemon {
     ) -> Result<(), String> {
         for p in ports {
             self.add_port(name, p, now)?;
+        }
+        if let Some(dir) = self.config.state_dir.clone() {
+            let mut journal = Journal::open(&dir, name)?;
+            let id = self.unit(name)?.id;
+            let did = journal.replay(&mut self.switch.view(id), now)?;
+            tracing::info!(bridge = name, messages = did.messages, refused = did.refused, torn = did.torn_bytes, "state restored");
+            let u = self.unit(name)?;
+            (u.journal, u.monitored) = (Some(journal), true);
+            self.switch.set_monitored(id, true);
         }
         for (suffix, kind) in [("mgmt", ConnKind::Service), ("snoop", ConnKind::Snoop)] {
             let target = Target::Punix(self.config.run_dir.join(format!("{name}.{suffix}")));
@@ -332,7 +378,7 @@ impl Daemon {
         crate::config::check_port(&spec)?;
         let id = self.unit(bridge)?.id;
         let no = self.switch.add_port(now, id, spec.clone()).map_err(|e| e.to_string())?;
-        self.unit(bridge)?.settings.ports.push(spec);
+        self.unit(bridge)?.settings.ports.push(PortSpec { ofport: Some(no), ..spec });
         Ok(no)
     }
 
@@ -480,9 +526,17 @@ impl Daemon {
     fn handle_requests(&mut self, now: Instant) -> bool {
         let mut more = false;
         for u in self.units.values_mut() {
-            let mut view = self.switch.view(u.id);
+            let mut view = Recorded { inner: self.switch.view(u.id), journal: u.journal.as_mut() };
             more |= u.manager.process(&mut view, now, SLICE);
             view.publish();
+            if let Some(j) = &mut u.journal {
+                j.write();
+                if j.is_due() {
+                    if let Err(e) = j.rewrite(&mut self.switch.view(u.id), now) {
+                        tracing::error!(error = %e, "journal not rewritten");
+                    }
+                }
+            }
         }
         more
     }
@@ -490,6 +544,9 @@ impl Daemon {
     fn pass_events(&mut self, now: Instant) {
         while let Some((id, event)) = self.switch.next_event() {
             if let Some(u) = self.units.values_mut().find(|u| u.id == id) {
+                if let (Event::FlowChange { from, update, .. }, Some(j)) = (&event, &mut u.journal) {
+                    j.happened(*from, update);
+                }
                 u.manager.event(&event, now);
             }
         }
@@ -526,7 +583,7 @@ impl Daemon {
                     next = [next, r.deadline()].into_iter().flatten().min();
                 }
             }
-            let (connected, monitored) = (u.manager.is_controlled(), u.manager.is_monitored());
+            let (connected, monitored) = (u.manager.is_controlled(), u.manager.is_monitored() || u.journal.is_some());
             if connected != u.connected {
                 u.connected = connected;
                 self.switch.set_controllers_connected(now, u.id, connected);

@@ -12,8 +12,10 @@
 //! A torn or damaged record ends the journal: all before it counts, the rest is cut off. At start the journal is replayed and then written
 //! anew as a snapshot of what is; later it is rewritten whenever it has grown to several times its last snapshot.
 
-use bytes::{Bytes, BytesMut};
+use crate::config::{BridgeSettings, ControllerConfig, FailMode};
+use bytes::BytesMut;
 use ofproto::conn::manager::{Backend, ConnId};
+use ofproto::PortSpec;
 use openflow::codec::OfCodec;
 use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
 use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MeterRequest, MultipartFlags};
@@ -22,6 +24,8 @@ use openflow::msg::{
     MeterModCommand, MultipartReply, MultipartRequest, OfMessage, ReplyBody, RequestBody,
 };
 use openflow::{Action, GroupId, MeterId, OfpError};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -470,10 +474,118 @@ pub fn write_whole(path: &Path, text: &str) -> Result<(), String> {
     std::fs::rename(&new, path).map_err(at(path))
 }
 
-/// Bytes of a journal, for tests and curious people.
-#[must_use]
-pub fn describe(data: &[u8]) -> Vec<(u8, Bytes)> {
-    records(data).0.into_iter().map(|(k, b)| (k, Bytes::copy_from_slice(b))).collect()
+/// Bridges as configured while running, to come back with their ports and controllers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    bridges: Vec<SavedBridge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedBridge {
+    name: String,
+    dpid: String,
+    fail_mode: FailMode,
+    desc: BTreeMap<String, String>,
+    ports: Vec<SavedPort>,
+    controllers: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedPort {
+    name: String,
+    ofport: Option<u32>,
+    kind: String,
+    options: BTreeMap<String, String>,
+}
+
+impl Saved {
+    /// What is to be kept of these.
+    pub fn of<'a>(bridges: impl Iterator<Item = &'a BridgeSettings>) -> Self {
+        let bridges = bridges.map(|b| SavedBridge {
+            name: b.name.clone(),
+            dpid: format!("{:016x}", b.dpid()),
+            fail_mode: b.fail_mode,
+            desc: b.desc.clone(),
+            ports: b
+                .ports
+                .iter()
+                .map(|p| SavedPort {
+                    name: p.name.clone(),
+                    ofport: p.ofport.map(|n| n.0),
+                    kind: p.kind.clone(),
+                    options: p.options.clone(),
+                })
+                .collect(),
+            controllers: b.controllers.iter().map(ToString::to_string).collect(),
+        });
+        Self { bridges: bridges.collect() }
+    }
+
+    /// Writes it to the state directory.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn store(&self, dir: &Path) -> Result<(), String> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| e.to_string())?;
+        std::fs::create_dir_all(dir).map_err(at(dir))?;
+        write_whole(&dir.join("config.json"), &text)
+    }
+
+    /// Reads it; nothing kept is nothing.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn load(dir: &Path) -> Result<Self, String> {
+        let path = dir.join("config.json");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map_err(at(&path)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(e) => Err(at(&path)(e)),
+        }
+    }
+
+    /// Adds what the command line does not speak of; where both do, the command line counts. Ports that were kept are marked by
+    /// being listed in the answer: one that has vanished must not stop the start.
+    ///
+    /// # Errors
+    /// Something kept that cannot be read.
+    pub fn merge_into(self, bridges: &mut Vec<BridgeSettings>) -> Result<Vec<String>, String> {
+        let mut kept = Vec::new();
+        for s in self.bridges {
+            let i = match bridges.iter().position(|b| b.name == s.name) {
+                Some(i) => i,
+                None => {
+                    bridges.push(BridgeSettings {
+                        name: s.name.clone(),
+                        dpid: Some(crate::config::dpid(&s.dpid)?),
+                        fail_mode: s.fail_mode,
+                        ports: Vec::new(),
+                        controllers: Vec::new(),
+                        desc: s.desc,
+                    });
+                    bridges.len() - 1
+                }
+            };
+            for p in s.ports {
+                let of = p.ofport.map(openflow::PortNo);
+                match bridges[i].ports.iter_mut().find(|q| q.name == p.name) {
+                    // A number given by us stays the port's, so that flows still mean it.
+                    Some(q) => q.ofport = q.ofport.or(of),
+                    None => {
+                        kept.push(p.name.clone());
+                        bridges[i].ports.push(PortSpec { name: p.name, ofport: of, kind: p.kind, options: p.options });
+                    }
+                }
+            }
+            for c in s.controllers {
+                let c: ControllerConfig = c.parse()?;
+                if !bridges[i].controllers.iter().any(|d| d.target == c.target) {
+                    bridges[i].controllers.push(c);
+                }
+            }
+        }
+        Ok(kept)
+    }
 }
 
 #[cfg(test)]
@@ -568,7 +680,9 @@ mod tests {
         }
         let whole = std::fs::read(dir.join("br0.journal")).unwrap();
         assert_eq!(whole.len(), marks.last().unwrap().0);
-        for cut in 0..=whole.len() {
+        // Every cut near a record's border, and some between (each is synced to disk twice).
+        let near = |c: usize| marks.iter().any(|m| c.abs_diff(m.0) <= 1) || c % 61 == 0;
+        for cut in (0..=whole.len()).filter(|c| near(*c)) {
             std::fs::write(dir.join("br0.journal"), &whole[..cut]).unwrap();
             let want = marks.iter().rev().find(|m| m.0 <= cut).unwrap();
             let mut t = Tables::default();
@@ -587,6 +701,26 @@ mod tests {
         Journal::open(&dir, "br0").unwrap().replay(&mut t, now).unwrap();
         assert_eq!(priorities(&t), [1, 2, 3]);
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn configuration_comes_back_and_the_command_line_wins() {
+        let c = |line: &[&str]| match crate::config::Config::from_args(line.iter().map(|s| s.to_string())) {
+            Ok(crate::config::Asked::Run(c)) => c.bridges,
+            other => panic!("{other:?}"),
+        };
+        let before = c(&["--bridge", "a", "--port", "p1,ofport=9", "--port", "p2", "--controller", "tcp:1.2.3.4:5,rate=7",
+            "--bridge", "b", "--fail-mode", "standalone"]);
+        let saved = Saved::of(before.iter());
+        let mut after = c(&["--bridge", "a", "--dpid", "77", "--port", "p1", "--controller", "tcp:1.2.3.4:5,rate=8"]);
+        let kept = saved.clone().merge_into(&mut after).unwrap();
+        assert_eq!(kept, ["p2"]);
+        assert_eq!((after[0].dpid(), after[0].ports[0].ofport), (0x77, Some(openflow::PortNo(9))));
+        assert_eq!((after[0].controllers.len(), after[0].controllers[0].rate), (1, 8));
+        assert_eq!((after[1].name.as_str(), after[1].fail_mode, after[1].dpid()), ("b", FailMode::Standalone, before[1].dpid()));
+        let mut same = Vec::new();
+        saved.clone().merge_into(&mut same).unwrap();
+        assert_eq!(Saved::of(same.iter()), saved);
     }
 
     #[test]
