@@ -43,8 +43,16 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Commands that change what `--state-dir` keeps of the configuration.
-const CONFIGURING: &[&str] =
-    &["add-br", "del-br", "add-port", "del-port", "set-port", "set-controller", "del-controller", "set-fail-mode"];
+const CONFIGURING: &[&str] = &[
+    "add-br",
+    "del-br",
+    "add-port",
+    "del-port",
+    "set-port",
+    "set-controller",
+    "del-controller",
+    "set-fail-mode",
+];
 
 /// Commands that a later step brings.
 const NOT_YET: &[&str] =

@@ -326,7 +326,13 @@ impl Daemon {
             let mut journal = Journal::open(&dir, name)?;
             let id = self.unit(name)?.id;
             let did = journal.replay(&mut self.switch.view(id), now)?;
-            tracing::info!(bridge = name, messages = did.messages, refused = did.refused, torn = did.torn_bytes, "state restored");
+            tracing::info!(
+                bridge = name,
+                messages = did.messages,
+                refused = did.refused,
+                torn = did.torn_bytes,
+                "state restored"
+            );
             let u = self.unit(name)?;
             (u.journal, u.monitored) = (Some(journal), true);
             self.switch.set_monitored(id, true);
@@ -583,7 +589,8 @@ impl Daemon {
                     next = [next, r.deadline()].into_iter().flatten().min();
                 }
             }
-            let (connected, monitored) = (u.manager.is_controlled(), u.manager.is_monitored() || u.journal.is_some());
+            let (connected, monitored) =
+                (u.manager.is_controlled(), u.manager.is_monitored() || u.journal.is_some());
             if connected != u.connected {
                 u.connected = connected;
                 self.switch.set_controllers_connected(now, u.id, connected);

@@ -132,7 +132,15 @@ impl Journal {
             .truncate(false)
             .open(&path)
             .map_err(at(&path))?;
-        Ok(Self { path, file, pending: BytesMut::new(), written: 0, snapshot: 0, replaying: false, failed: false })
+        Ok(Self {
+            path,
+            file,
+            pending: BytesMut::new(),
+            written: 0,
+            snapshot: 0,
+            replaying: false,
+            failed: false,
+        })
     }
 
     /// Gives the tables back what the journal holds, then rewrites it as a snapshot.
@@ -142,7 +150,10 @@ impl Journal {
     pub fn replay<B: Backend>(&mut self, backend: &mut B, now: Instant) -> Result<Replayed, String> {
         let mut data = Vec::new();
         let mut did = Replayed::default();
-        self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.read_to_end(&mut data)).map_err(at(&self.path))?;
+        self.file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| self.file.read_to_end(&mut data))
+            .map_err(at(&self.path))?;
         let (list, end) = records(&data);
         did.torn_bytes = (data.len() - end) as u64;
         self.file.set_len(end as u64).map_err(at(&self.path))?;
@@ -199,8 +210,12 @@ impl Journal {
     pub fn happened(&mut self, from: Option<ConnId>, update: &FlowUpdate) {
         let FlowUpdate::Full { event, reason, .. } = update else { return };
         let by_itself = from.is_none()
-            || matches!(*reason, FlowRemovedReason::IDLE_TIMEOUT | FlowRemovedReason::HARD_TIMEOUT | FlowRemovedReason::EVICTION)
-                && *event == FlowUpdateEvent::DELETED;
+            || matches!(
+                *reason,
+                FlowRemovedReason::IDLE_TIMEOUT
+                    | FlowRemovedReason::HARD_TIMEOUT
+                    | FlowRemovedReason::EVICTION
+            ) && *event == FlowUpdateEvent::DELETED;
         if !by_itself {
             return;
         }
@@ -303,14 +318,25 @@ fn is_state(m: &Message) -> bool {
         | Message::PortMod(_)
         | Message::TableMod(_)
         | Message::SetConfig(_) => true,
-        Message::MultipartRequest(MultipartRequest { body: RequestBody::TableFeatures(t), .. }) => !t.is_empty(),
+        Message::MultipartRequest(MultipartRequest { body: RequestBody::TableFeatures(t), .. }) => {
+            !t.is_empty()
+        }
         _ => false,
     }
 }
 
 fn flow_of(update: &FlowUpdate) -> Option<FlowMod> {
-    let FlowUpdate::Full { event, priority, idle_timeout, hard_timeout, table_id, cookie, matching, instructions, .. } =
-        update
+    let FlowUpdate::Full {
+        event,
+        priority,
+        idle_timeout,
+        hard_timeout,
+        table_id,
+        cookie,
+        matching,
+        instructions,
+        ..
+    } = update
     else {
         return None;
     };
@@ -365,7 +391,12 @@ fn meters<B: Backend>(backend: &mut B, now: Instant) -> Vec<OfMessage> {
     for body in ask(backend, now, RequestBody::MeterConfig(MeterRequest { meter_id: MeterId::ALL })) {
         let ReplyBody::MeterConfig(list) = body else { continue };
         for m in list {
-            let m = MeterMod { command: MeterModCommand::ADD, flags: m.flags, meter_id: m.meter_id, bands: m.bands };
+            let m = MeterMod {
+                command: MeterModCommand::ADD,
+                flags: m.flags,
+                meter_id: m.meter_id,
+                bands: m.bands,
+            };
             out.push(OfMessage::new(0u32, m));
         }
     }
@@ -393,7 +424,9 @@ fn groups<B: Backend>(backend: &mut B, now: Instant) -> Vec<OfMessage> {
                     Action::Group(id) => Some(*id),
                     _ => None,
                 });
-                named.chain((b.watch_group != GroupId::ANY).then_some(b.watch_group)).any(|id| !placed.contains(&id))
+                named
+                    .chain((b.watch_group != GroupId::ANY).then_some(b.watch_group))
+                    .any(|id| !placed.contains(&id))
             })
         };
         let (later, mut ready): (Vec<_>, Vec<_>) = left.into_iter().partition(|g| waits(g, &placed));
@@ -573,7 +606,12 @@ impl Saved {
                     Some(q) => q.ofport = q.ofport.or(of),
                     None => {
                         kept.push(p.name.clone());
-                        bridges[i].ports.push(PortSpec { name: p.name, ofport: of, kind: p.kind, options: p.options });
+                        bridges[i].ports.push(PortSpec {
+                            name: p.name,
+                            ofport: of,
+                            kind: p.kind,
+                            options: p.options,
+                        });
                     }
                 }
             }
@@ -597,7 +635,13 @@ mod tests {
 
     impl Backend for Tables {
         type Cursor = usize;
-        fn handle(&mut self, _: Instant, _: ConnId, m: &OfMessage, _: &mut Vec<Message>) -> Result<(), OfpError> {
+        fn handle(
+            &mut self,
+            _: Instant,
+            _: ConnId,
+            m: &OfMessage,
+            _: &mut Vec<Message>,
+        ) -> Result<(), OfpError> {
             match &m.body {
                 Message::FlowMod(f) if f.command == FlowModCommand::ADD => {
                     self.0.retain(|g| g.priority != f.priority);
@@ -687,7 +731,11 @@ mod tests {
             let want = marks.iter().rev().find(|m| m.0 <= cut).unwrap();
             let mut t = Tables::default();
             let did = Journal::open(&dir, "br0").unwrap().replay(&mut t, now).unwrap();
-            assert_eq!((priorities(&t).len(), did.torn_bytes), (want.1, (cut - want.0) as u64), "cut at {cut}");
+            assert_eq!(
+                (priorities(&t).len(), did.torn_bytes),
+                (want.1, (cut - want.0) as u64),
+                "cut at {cut}"
+            );
             // What was rewritten holds the same, and nothing torn.
             let mut again = Tables::default();
             let did = Journal::open(&dir, "br0").unwrap().replay(&mut again, now).unwrap();
@@ -709,15 +757,31 @@ mod tests {
             Ok(crate::config::Asked::Run(c)) => c.bridges,
             other => panic!("{other:?}"),
         };
-        let before = c(&["--bridge", "a", "--port", "p1,ofport=9", "--port", "p2", "--controller", "tcp:1.2.3.4:5,rate=7",
-            "--bridge", "b", "--fail-mode", "standalone"]);
+        let before = c(&[
+            "--bridge",
+            "a",
+            "--port",
+            "p1,ofport=9",
+            "--port",
+            "p2",
+            "--controller",
+            "tcp:1.2.3.4:5,rate=7",
+            "--bridge",
+            "b",
+            "--fail-mode",
+            "standalone",
+        ]);
         let saved = Saved::of(before.iter());
-        let mut after = c(&["--bridge", "a", "--dpid", "77", "--port", "p1", "--controller", "tcp:1.2.3.4:5,rate=8"]);
+        let mut after =
+            c(&["--bridge", "a", "--dpid", "77", "--port", "p1", "--controller", "tcp:1.2.3.4:5,rate=8"]);
         let kept = saved.clone().merge_into(&mut after).unwrap();
         assert_eq!(kept, ["p2"]);
         assert_eq!((after[0].dpid(), after[0].ports[0].ofport), (0x77, Some(openflow::PortNo(9))));
         assert_eq!((after[0].controllers.len(), after[0].controllers[0].rate), (1, 8));
-        assert_eq!((after[1].name.as_str(), after[1].fail_mode, after[1].dpid()), ("b", FailMode::Standalone, before[1].dpid()));
+        assert_eq!(
+            (after[1].name.as_str(), after[1].fail_mode, after[1].dpid()),
+            ("b", FailMode::Standalone, before[1].dpid())
+        );
         let mut same = Vec::new();
         saved.clone().merge_into(&mut same).unwrap();
         assert_eq!(Saved::of(same.iter()), saved);
