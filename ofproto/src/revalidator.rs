@@ -14,6 +14,7 @@
 
 use crate::api::BridgeId;
 
+use crate::flow::{pipe, Flow};
 use crate::rule::RuleCore;
 use crate::upcall::{credit, start_of, Megaflow, Report, Slow, TableCredit, VisitRecord};
 use crate::xlate::Dep;
@@ -23,7 +24,7 @@ use datapath::Datapath;
 use openflow::{GroupId, MeterId, PortNo};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Something that is different in a new version.
 #[derive(Clone)]
@@ -94,6 +95,17 @@ fn rule_key(r: &Arc<RuleCore>) -> usize {
     Arc::as_ptr(r) as usize
 }
 
+static CONJ_ID: LazyLock<Flow> = LazyLock::new(|| {
+    let mut m = Flow::ZERO;
+    m.put(pipe::CONJ_ID, 4, u128::MAX);
+    m
+});
+
+/// Found by its `conj_id`: then its priority says nothing about the clauses'.
+fn is_of_conjunction(r: &RuleCore) -> bool {
+    r.mask.mask.u32(pipe::CONJ_ID) != 0
+}
+
 /// Whether some packet of a megaflow may match a rule in a table it visited.
 fn overlaps(m: &Megaflow, v: &VisitRecord, r: &RuleCore) -> bool {
     let start;
@@ -108,16 +120,21 @@ fn overlaps(m: &Megaflow, v: &VisitRecord, r: &RuleCore) -> bool {
         let i = *w as usize;
         // The pipeline's own words are constant; a packet's are where actions or the mask say so.
         let fixed = m.mask.0.get(i).map_or(u64::MAX, |bits| bits | known.map_or(0, |k| k.0[i]));
+        // A conjunction may find any conj_id.
+        let fixed = fixed & !CONJ_ID.0[i];
         (flow.0[i] ^ value) & r.mask.mask.0[i] & fixed == 0
     })
 }
 
-fn affected(m: &Megaflow, change: &Change) -> bool {
+/// Whether a change may touch what a megaflow does.
+pub fn affected(m: &Megaflow, change: &Change) -> bool {
     match change {
         Change::RuleAdded(bridge, r) => m.visits.iter().any(|v| {
             v.bridge == *bridge
                 && v.table == r.table
-                && v.entry.as_ref().is_none_or(|e| e.rule.priority <= r.priority)
+                && v.entry
+                    .as_ref()
+                    .is_none_or(|e| e.rule.priority <= r.priority || is_of_conjunction(&e.rule))
                 && overlaps(m, v, r)
         }),
         Change::RuleGone(bridge, r) => m

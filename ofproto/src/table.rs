@@ -41,11 +41,17 @@ pub enum Effect {
 impl Effect {
     /// What caches must know of it.
     pub fn changes(&self, bridge: BridgeId, out: &mut Vec<Change>) {
+        // A clause is never what a lookup finds: when it goes, whatever it may match is asked anew.
+        if let Self::Modified { old: e, .. } | Self::Removed(e) = self {
+            if !e.instrs.conj.is_empty() {
+                out.push(Change::RuleAdded(bridge, e.rule.clone()));
+            }
+        }
         match self {
             Self::Added(e) => out.push(Change::RuleAdded(bridge, e.rule.clone())),
             Self::Modified { old, new } => {
                 out.push(Change::RuleGone(bridge, old.rule.clone()));
-                if !Arc::ptr_eq(&old.rule, &new.rule) {
+                if !Arc::ptr_eq(&old.rule, &new.rule) || !new.instrs.conj.is_empty() {
                     out.push(Change::RuleAdded(bridge, new.rule.clone()));
                 }
             }

@@ -380,8 +380,14 @@ impl<W: World> Xlate<'_, '_, W> {
         if is_set {
             self.pending.or_assign(&bits);
         } else {
-            // The packet's own TTL, whatever it is: the datapath decrements, and asks again when it is used up. Whoever looks at the
-            // TTL later looks at the packet's.
+            // The packet's own TTL, whatever it is: the datapath decrements. Leading bits that prove it large enough are looked at, so
+            // there are at most eight answers for all TTLs. Whoever looks at the TTL later looks at the packet's.
+            let brought = l.get(&self.start);
+            let floor = 1u128 << brought.max(1).ilog2();
+            let enough = floor >= brought.saturating_sub(ttl) + 2;
+            let mut bits = Flow::ZERO;
+            l.set(&mut bits, if enough { !(floor - 1) } else { u128::MAX });
+            self.look_mask(&bits);
             self.emit(if field == Field::IpTtl { DpAction::DecNwTtl } else { DpAction::DecMplsTtl });
         }
         true

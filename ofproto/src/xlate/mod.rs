@@ -469,6 +469,8 @@ pub struct Xlate<'w, 'l, W: World> {
     bridge: BridgeId,
     /// The packet now.
     flow: Flow,
+    /// The packet as it came.
+    start: Flow,
     /// Bits looked at, of those the packet brought.
     wc: Flow,
     /// Bits of `flow` that do not come from the packet any more.
@@ -513,6 +515,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             listener: input.listener,
             side_effects: input.side_effects,
             bridge: input.bridge,
+            start: flow,
             flow,
             wc,
             known,
