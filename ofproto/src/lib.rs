@@ -11,6 +11,7 @@ pub mod group;
 pub mod hamt;
 pub mod intern;
 pub mod mac_learning;
+pub mod meter;
 pub mod revalidator;
 pub mod rule;
 pub mod snapshot;
