@@ -67,7 +67,7 @@ fn every_generated_match_action_and_instruction_round_trips() {
     check(5000, |m: Match| {
         let mut b = BytesMut::new();
         m.emit(&mut Writer::new(&mut b));
-        b.len() % 8 == 0 && Match::parse(&mut Reader::new(&b)).unwrap() == m
+        b.len().is_multiple_of(8) && Match::parse(&mut Reader::new(&b)).unwrap() == m
     });
     check(5000, |o: Oxm| {
         let mut b = BytesMut::new();
@@ -78,13 +78,13 @@ fn every_generated_match_action_and_instruction_round_trips() {
         let mut b = BytesMut::new();
         a.emit(&mut Writer::new(&mut b));
         let mut r = Reader::new(&b);
-        b.len() % 8 == 0 && Action::parse(&mut r).unwrap() == a && r.is_empty()
+        b.len().is_multiple_of(8) && Action::parse(&mut r).unwrap() == a && r.is_empty()
     });
     check(3000, |i: Instruction| {
         let mut b = BytesMut::new();
         i.emit(&mut Writer::new(&mut b));
         let mut r = Reader::new(&b);
-        b.len() % 8 == 0 && Instruction::parse(&mut r).unwrap() == i && r.is_empty()
+        b.len().is_multiple_of(8) && Instruction::parse(&mut r).unwrap() == i && r.is_empty()
     });
 }
 

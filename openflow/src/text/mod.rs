@@ -6,7 +6,7 @@
 //!
 //! Code map: [`lex`] words and numbers · [`value`] one field's value and the names of fields · [`matching`] a match ·
 //! [`action`] actions and instructions · [`flow`] flow entries · [`group`], [`meter`] ·
-//! [`bundle`] packet-outs, mixed files, words of `mod-port` · [`print`] whole messages (`ofp-print`) · [`json`] the same for machines.
+//! [`bundle`] packet-outs, mixed files, words of `mod-port` · [`mod@print`] whole messages (`ofp-print`) · [`json`] the same for machines.
 //!
 //! Where we differ from `ovs-ofctl` 3.1, on purpose:
 //! - A field without its prerequisite (`tcp_dst=80` without `tcp`) is refused; ovs-ofctl drops it and thereby widens the flow.
