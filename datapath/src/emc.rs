@@ -3,7 +3,7 @@
 //! It holds hints, not answers: the megaflow found is verified against the key by the caller, so an entry needs no key, no epoch and no
 //! flushing, and eight of them share one cache line. 131,072 hints take 1 MiB, where entries with keys would take 8.
 
-use crate::classifier::kernel::{prefetch, tag_of, Bucket, Kernel};
+use crate::classifier::kernel::{line_of, prefetch, tag_of, Bucket, Kernel};
 use crate::classifier::{FlowId, NONE};
 use crate::sys::HugeSlice;
 
@@ -40,7 +40,7 @@ impl Emc {
     /// Starts fetching the line of `hash`.
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
-        if let Some(b) = self.lines.get(hash as usize & self.lines.len().wrapping_sub(1)) {
+        if let Some(b) = self.lines.get(line_of(tag_of(hash), self.lines.len())) {
             prefetch(b);
         }
     }
@@ -48,7 +48,7 @@ impl Emc {
     /// The megaflow that a packet of this hash matched, or [`NONE`].
     #[inline(always)]
     pub fn find<K: Kernel>(&self, hash: u64) -> FlowId {
-        let Some(b) = self.lines.get(hash as usize & self.lines.len().wrapping_sub(1)) else { return NONE };
+        let Some(b) = self.lines.get(line_of(tag_of(hash), self.lines.len())) else { return NONE };
         let m = K::find(b, tag_of(hash));
         if m == 0 {
             NONE
@@ -59,7 +59,7 @@ impl Emc {
 
     /// Remembers.
     pub fn insert(&mut self, hash: u64, id: FlowId) {
-        let at = hash as usize & self.lines.len().wrapping_sub(1);
+        let at = line_of(tag_of(hash), self.lines.len());
         let Some(b) = self.lines.get_mut(at) else { return };
         let tag = tag_of(hash);
         let slot = b.tags.iter().position(|t| *t == tag).or_else(|| b.tags.iter().position(|t| *t == 0));
@@ -82,9 +82,19 @@ impl Emc {
         let entries = self.capacity();
         let used = self.lines.iter().take(256).flat_map(|b| &b.tags).filter(|t| **t != 0).count();
         let looked = entries.min(256 * 8);
-        if used * 4 >= looked * 3 && entries < self.max {
+        if used * 2 >= looked && entries < self.max {
             let lines = self.lines.len() * 2;
-            self.lines = HugeSlice::zeroed(lines);
+            let old = std::mem::replace(&mut self.lines, HugeSlice::zeroed(lines));
+            for b in old.iter() {
+                for i in (0..8).filter(|i| b.tags[*i] != 0) {
+                    let to = &mut self.lines[line_of(b.tags[i], lines)];
+                    // A line's entries spread over two: there is room.
+                    if let Some(free) = to.tags.iter().position(|t| *t == 0) {
+                        to.tags[free] = b.tags[i];
+                        to.ids[free] = b.ids[i];
+                    }
+                }
+            }
         }
         self.next_check = self.inserts + self.capacity() as u64 * 2;
     }
@@ -103,9 +113,9 @@ mod tests {
         e.insert(5, 2);
         assert_eq!(e.find::<Scalar>(5), 2);
         for i in 0..1000u64 {
-            e.insert(i << 33, i as u32);
+            e.insert(i << 35, i as u32);
         }
-        let kept = (0..1000u64).filter(|i| e.find::<Scalar>(i << 33) == *i as u32).count();
+        let kept = (0..1000u64).filter(|i| e.find::<Scalar>(i << 35) == *i as u32).count();
         assert!((8..=16).contains(&kept), "{kept}");
         assert_eq!(Emc::new(0).find::<Scalar>(5), NONE);
     }

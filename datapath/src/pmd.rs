@@ -20,7 +20,7 @@ use crate::flow_key::{off, FlowKey};
 use crate::meter::{self, Meter};
 use crate::packet::{Batch, Packet, BATCH_SIZE};
 use crate::port::{Rxq, Txq};
-use crate::program::{execute, Program, Shape, Sink};
+use crate::program::{execute, run, Fate, Program, Shape, Sink};
 use crate::stats::{DropReason, WorkerCounters, POLICY_REASONS};
 use crate::sys::{self, tsc, Epoll};
 use crate::upcall::{MegaflowStats, Reason, UpcallHandler, Verdict, WorkerId};
@@ -693,14 +693,56 @@ impl Worker {
             self.out.send_all(quick[0], batch);
             return;
         }
-        let generation = self.flows.generation;
-        for (i, p) in batch.drain().enumerate() {
+        self.act_slowly(batch, keys, layouts, ids, &quick, depth);
+    }
+
+    /// Programs that do more than one output: run on the packets where they are, which are then sent.
+    fn act_slowly(
+        &mut self,
+        batch: &mut Box<Batch>,
+        keys: &[FlowKey; BATCH_SIZE],
+        layouts: &[Layout; BATCH_SIZE],
+        ids: &[u32; BATCH_SIZE],
+        quick: &[u32; BATCH_SIZE],
+        depth: u32,
+    ) {
+        let n = batch.len();
+        let mut fates = [Fate::Ended; BATCH_SIZE];
+        let mut exceptions = 0u32;
+        for i in 0..n {
             if quick[i] != NOT_QUICK {
-                self.out.send(quick[i], p);
-            } else if self.flows.generation == generation {
-                self.follow(ids[i], p, &keys[i], layouts[i], depth);
-            } else {
-                self.miss(p, &keys[i], layouts[i], depth);
+                fates[i] = Fate::Send(quick[i]);
+                continue;
+            }
+            let Some(f) = self.flows.slot(ids[i]) else { continue };
+            let program = f.program();
+            let p = &mut batch.as_mut_slice()[i];
+            let mut l = layouts[i];
+            fates[i] = match &program.shape {
+                Shape::Output(port) => Fate::Send(*port),
+                Shape::Drop => Fate::Nowhere,
+                Shape::Ops(_) if program.is_exception(p, &l) => {
+                    exceptions |= 1 << i;
+                    Fate::Ended
+                }
+                Shape::Ops(ops) => run(ops, p, &mut l, &mut Running { out: &mut self.out, key: &keys[i], depth }),
+            };
+            if fates[i] == Fate::Nowhere {
+                drop_policy(&self.shared.counters, program.drop_reason);
+            }
+        }
+        if let Fate::Send(port) = fates[0] {
+            if fates[..n].iter().all(|f| *f == fates[0]) {
+                self.out.send_all(port, batch);
+                return;
+            }
+        }
+        for (i, p) in batch.drain().enumerate() {
+            match fates[i] {
+                Fate::Send(port) => self.out.send(port, p),
+                Fate::Recirc(id) => Running { out: &mut self.out, key: &keys[i], depth }.recirc(id, p),
+                Fate::Ended if exceptions & (1 << i) != 0 => self.exception(p, &keys[i], layouts[i], depth),
+                Fate::Ended | Fate::Nowhere => {}
             }
         }
     }

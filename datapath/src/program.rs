@@ -181,16 +181,39 @@ fn wire_bytes(p: &Packet) -> usize {
     p.len() + (payload.div_ceil(usize::from(o.gso_size)) - 1) * usize::from(o.hdr_len)
 }
 
-/// Runs the steps. False: the packet itself went nowhere (no output, no lookup, no handler, and not counted as dropped yet).
+/// What becomes of a packet whose steps have run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It leaves by this port.
+    Send(u32),
+    /// It is looked up again.
+    Recirc(u32),
+    /// It ended and is accounted for (copies left, the handler has it, or it was dropped under a name).
+    Ended,
+    /// It went nowhere, and nobody said why: its megaflow's reason counts.
+    Nowhere,
+}
+
+/// Runs the steps on a packet and hands it to the sink. False: it went nowhere ([`Fate::Nowhere`]).
 pub fn execute(ops: &[Op], mut p: Packet, mut l: Layout, sink: &mut impl Sink) -> bool {
+    match run(ops, &mut p, &mut l, sink) {
+        Fate::Send(port) => sink.output(port, p),
+        Fate::Recirc(id) => sink.recirc(id, p),
+        Fate::Ended => {}
+        Fate::Nowhere => return false,
+    }
+    true
+}
+
+/// Runs the steps on a packet in its place.
+pub fn run(ops: &[Op], p: &mut Packet, l: &mut Layout, sink: &mut impl Sink) -> Fate {
     let mut trunc = usize::MAX;
     let mut went = false;
     for op in ops {
         let r = match op {
             Op::OutputLast(port) => {
-                cut(&mut p, &mut trunc);
-                sink.output(*port, p);
-                return true;
+                cut(p, &mut trunc);
+                return Fate::Send(*port);
             }
             Op::OutputCopy(port) => {
                 let mut c = if trunc < p.len() { p.copy_cut(trunc) } else { p.copy() };
@@ -204,52 +227,49 @@ pub fn execute(ops: &[Op], mut p: Packet, mut l: Layout, sink: &mut impl Sink) -
                 Ok(())
             }
             Op::Set(s) => {
-                s.apply(&mut p, &l);
+                s.apply(p, l);
                 Ok(())
             }
-            Op::DecNwTtl => edit::dec_nw_ttl(&mut p, &l),
-            Op::PushVlan(tpid, tci) => edit::push_vlan(&mut p, &mut l, *tpid, *tci),
-            Op::PopVlan => edit::pop_vlan(&mut p, &mut l),
-            Op::PushMpls(ty, lse) => edit::push_mpls(&mut p, &mut l, *ty, *lse),
-            Op::PopMpls(ty) => edit::pop_mpls(&mut p, &mut l, *ty),
-            Op::DecMplsTtl => edit::dec_mpls_ttl(&mut p, &l),
+            Op::DecNwTtl => edit::dec_nw_ttl(p, l),
+            Op::PushVlan(tpid, tci) => edit::push_vlan(p, l, *tpid, *tci),
+            Op::PopVlan => edit::pop_vlan(p, l),
+            Op::PushMpls(ty, lse) => edit::push_mpls(p, l, *ty, *lse),
+            Op::PopMpls(ty) => edit::pop_mpls(p, l, *ty),
+            Op::DecMplsTtl => edit::dec_mpls_ttl(p, l),
             // Without a second TTL there is nothing to copy: OpenFlow has no error for that on the packet path.
             Op::CopyTtlOut => {
-                let _ = edit::copy_ttl_out(&mut p, &l);
+                let _ = edit::copy_ttl_out(p, l);
                 Ok(())
             }
             Op::CopyTtlIn => {
-                let _ = edit::copy_ttl_in(&mut p, &l);
+                let _ = edit::copy_ttl_in(p, l);
                 Ok(())
             }
-            Op::PushPbb(isid) => edit::push_pbb(&mut p, &mut l, *isid),
-            Op::PopPbb => edit::pop_pbb(&mut p, &mut l),
-            Op::Meter(id) => match sink.meter(*id, wire_bytes(&p)) {
+            Op::PushPbb(isid) => edit::push_pbb(p, l, *isid),
+            Op::PopPbb => edit::pop_pbb(p, l),
+            Op::Meter(id) => match sink.meter(*id, wire_bytes(p)) {
                 meter::Verdict::Pass => Ok(()),
                 meter::Verdict::Drop => {
                     sink.drop(DropReason::Meter);
-                    return true;
+                    return Fate::Ended;
                 }
                 meter::Verdict::Remark { prec_level } => {
-                    edit::remark(&mut p, &l, prec_level);
+                    edit::remark(p, l, prec_level);
                     Ok(())
                 }
             },
-            Op::Recirc(id) => {
-                sink.recirc(*id, p);
-                return true;
-            }
+            Op::Recirc(id) => return Fate::Recirc(*id),
             Op::Trunc(n) => {
                 trunc = *n as usize;
                 Ok(())
             }
             Op::Userspace(token) => {
-                sink.userspace(*token, &mut p);
+                sink.userspace(*token, p);
                 went = true;
                 Ok(())
             }
             Op::Clone(inner) => {
-                went |= execute(inner, p.copy(), l, sink);
+                went |= execute(inner, p.copy(), *l, sink);
                 Ok(())
             }
         };
@@ -259,10 +279,14 @@ pub fn execute(ops: &[Op], mut p: Packet, mut l: Layout, sink: &mut impl Sink) -
                 EditError::TooLong => DropReason::TooLong,
                 EditError::TtlExpired => DropReason::TtlExpired,
             });
-            return true;
+            return Fate::Ended;
         }
     }
-    went
+    if went {
+        Fate::Ended
+    } else {
+        Fate::Nowhere
+    }
 }
 
 #[inline]

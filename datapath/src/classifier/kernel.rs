@@ -33,6 +33,13 @@ pub fn tag_of(hash: u64) -> u32 {
     ((hash >> 32) as u32) | 2
 }
 
+/// Where an entry with this tag stands in a table of so many lines (a power of two). Of the tag alone, so that a table grows without
+/// asking its entries for their hashes.
+#[inline(always)]
+pub fn line_of(tag: u32, lines: usize) -> usize {
+    (tag >> 2) as usize & lines.wrapping_sub(1)
+}
+
 #[inline(always)]
 fn mix(a: u64, b: u64) -> u64 {
     let p = u128::from(a) * u128::from(b);

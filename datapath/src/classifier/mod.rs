@@ -36,7 +36,7 @@ use crate::packet::BATCH_SIZE;
 use crate::program::{Program, Shape};
 use crate::sys::HugeSlice;
 use crate::upcall::MegaflowStats;
-use kernel::{prefetch, tag_of, Bucket, Kernel, Scalar, Secret};
+use kernel::{line_of, prefetch, tag_of, Bucket, Kernel, Scalar, Secret};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::Ordering::Relaxed;
@@ -149,7 +149,7 @@ impl TagTable {
     }
     #[inline(always)]
     fn line(&self, hash: u64) -> usize {
-        hash as usize & (self.lines.len() - 1)
+        line_of(tag_of(hash), self.lines.len())
     }
     /// The first id with this hash's tag for which `ok` holds.
     #[inline(always)]
@@ -173,28 +173,28 @@ impl TagTable {
         }
         None
     }
-    /// `hash_of` gives the hash of an id, for growing.
-    fn insert(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
-        if (self.used + 1) * 4 > self.lines.len() * 8 * 3 {
+    fn insert(&mut self, hash: u64, id: u32) {
+        if (self.used + 1) * 2 > self.lines.len() * 8 {
             let old = std::mem::replace(&mut self.lines, HugeSlice::zeroed(0));
-            let live: Vec<u32> =
-                old.iter().flat_map(|b| (0..8).filter(|i| b.tags[*i] > 1).map(|i| b.ids[i])).collect();
-            let lines = (live.len() + 1).div_ceil(4).next_power_of_two().max(old.len());
+            let live = old.iter().flat_map(|b| b.tags).filter(|t| *t > 1).count();
+            let lines = (live + 1).div_ceil(2).next_power_of_two().max(old.len());
             self.lines = HugeSlice::zeroed(lines);
             self.used = 0;
-            for id in live {
-                self.put(hash_of(id), id);
+            for b in old.iter() {
+                for i in (0..8).filter(|i| b.tags[*i] > 1) {
+                    self.put(b.tags[i], b.ids[i]);
+                }
             }
         }
-        self.put(hash, id);
+        self.put(tag_of(hash), id);
     }
-    fn put(&mut self, hash: u64, id: u32) {
-        let mut at = self.line(hash);
+    fn put(&mut self, tag: u32, id: u32) {
+        let mut at = line_of(tag, self.lines.len());
         loop {
             let b = &mut self.lines[at];
             if let Some(i) = b.tags.iter().position(|t| *t <= 1) {
                 self.used += usize::from(b.tags[i] == 0);
-                b.tags[i] = tag_of(hash);
+                b.tags[i] = tag;
                 b.ids[i] = id;
                 return;
             }
@@ -588,13 +588,9 @@ impl FlowTable {
                 port.subtables.len() - 1
             }
         };
-        let chunks = &self.chunks;
-        let hash_of = |id: u32| {
-            chunks[(id >> CHUNK_BITS) as usize][id as usize & (CHUNK - 1)].as_ref().map_or(0, |f| f.hash)
-        };
         let s = &mut port.subtables[at];
         s.flows += 1;
-        s.table.insert(h, id, hash_of);
+        s.table.insert(h, id);
         Inserted { id, evicted }
     }
 
