@@ -725,7 +725,9 @@ impl Worker {
                     exceptions |= 1 << i;
                     Fate::Ended
                 }
-                Shape::Ops(ops) => run(ops, p, &mut l, &mut Running { out: &mut self.out, key: &keys[i], depth }),
+                Shape::Ops(ops) => {
+                    run(ops, p, &mut l, &mut Running { out: &mut self.out, key: &keys[i], depth })
+                }
             };
             if fates[i] == Fate::Nowhere {
                 drop_policy(&self.shared.counters, program.drop_reason);
