@@ -101,7 +101,10 @@ pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()
         .map(|(i, l)| (i + 1, l.split('#').next().unwrap_or("")))
-        .filter(|(_, l)| !l.trim().is_empty() && !(l.starts_with("OFPST_") && l.trim_end().ends_with(':')))
+        .filter(|(_, l)| {
+            let head = l.starts_with("OFPST_") && l.trim_end().ends_with(':');
+            !head && !l.trim().is_empty()
+        })
 }
 
 /// The same error on line `n` of a file.
