@@ -98,13 +98,10 @@ pub fn parse_flows_file(
 /// The lines of a file that say something, with their numbers from 1; comments and the first line of a saved dump
 /// (`OFPST_FLOW reply ...:`) left out.
 pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines()
-        .enumerate()
-        .map(|(i, l)| (i + 1, l.split('#').next().unwrap_or("")))
-        .filter(|(_, l)| {
-            let head = l.starts_with("OFPST_") && l.trim_end().ends_with(':');
-            !head && !l.trim().is_empty()
-        })
+    text.lines().enumerate().map(|(i, l)| (i + 1, l.split('#').next().unwrap_or(""))).filter(|(_, l)| {
+        let head = l.starts_with("OFPST_") && l.trim_end().ends_with(':');
+        !head && !l.trim().is_empty()
+    })
 }
 
 /// The same error on line `n` of a file.
