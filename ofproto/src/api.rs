@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A bridge of the switch; stays valid until the bridge is deleted and is not used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
 pub struct BridgeId(pub u32);
 
 /// Called (from any thread) when [`crate::switch::Switch::run`] has something to do. Must not block.

@@ -16,7 +16,7 @@ use crate::api::BridgeId;
 
 use crate::flow::{pipe, Flow};
 use crate::rule::RuleCore;
-use crate::upcall::{credit, start_of, Megaflow, Report, Slow, TableCredit, VisitRecord};
+use crate::upcall::{credit, start_of, Megaflow, MegaflowCredit, Report, Slow, TableCredit, VisitRecord};
 use crate::xlate::Dep;
 use datapath::datapath::SyncMark;
 use datapath::upcall::WorkerId;
@@ -161,6 +161,10 @@ impl Cache {
     /// None.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+    /// Nothing removed is waiting for its last counters.
+    pub fn is_settled(&self) -> bool {
+        self.dying.is_empty()
     }
     /// Newest version that everything obeys.
     pub fn synced(&self) -> u64 {
@@ -322,8 +326,14 @@ impl Cache {
         h.folded = now;
         let age = dp.now_ms().saturating_sub(h.flow.stats.used_ms.load(Ordering::Relaxed));
         h.used_ms = slow.now_ms().saturating_sub(age);
+        let used_ms = h.used_ms;
+        self.credit(slow, &h.flow.credits, packets, bytes, used_ms);
+    }
+
+    /// Adds traffic to everything on a list.
+    pub fn credit(&mut self, slow: &Slow, list: &[MegaflowCredit], packets: u64, bytes: u64, used_ms: u64) {
         let (tables, patches) = (&mut self.tables, &mut self.patches);
-        credit(slow, &h.flow.credits, packets, bytes, h.used_ms, &mut |c| match c {
+        credit(slow, list, packets, bytes, used_ms, &mut |c| match c {
             TableCredit::Table { bridge, table, packets, matched } => {
                 let t = tables.entry((bridge, table)).or_default();
                 t.lookups += packets;

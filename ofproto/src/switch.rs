@@ -1,17 +1,58 @@
-//! The switch: bridges, the datapath below them, and what happens between a change and its effect (skeleton of the API).
+//! The switch: bridges, the datapath below them, and what happens between a change and its effect. Driven by one control thread.
+//!
+//! A change makes its bridge *dirty*. [`Switch::publish`] makes all that is dirty one new version of the snapshot and has the megaflows repaired that
+//! the changes can touch ([`crate::revalidator`]); [`Switch::run`] moves that on, and does all that time and workers ask for.
 
 use crate::api::{BridgeConfig, BridgeId, ConfigError, MegaflowDump, PortSpec, Waker};
-use crate::conn::manager::{Backend, ConnId, Event};
-use datapath::{Datapath, DatapathConfig};
-use openflow::msg::multipart::{FlowStats, FlowStatsRequest, PortStats};
-use openflow::msg::BundleFlags;
-use openflow::port::Port;
-use openflow::{Message, OfMessage, OfpError, PortNo};
+use crate::bridge::{duration, flow_removed, port_names, Bridge, OfPort};
+use crate::conn::manager::Event;
+use crate::fields;
+use crate::flow::Flow;
+use crate::revalidator::{Cache, Change};
+use crate::snapshot::{Snapshot, View};
+use crate::trace::Drawing;
+use crate::upcall::Slow;
+use crate::xlate::REASONS;
+use datapath::port::{PortConfig as DpPortConfig, PortInfo};
+use datapath::{Datapath, DatapathConfig, FlowKey, PortId};
+use openflow::field::FIELDS;
+use openflow::msg::multipart::PortStats;
+use openflow::msg::{FlowMod, FlowModCommand, FlowRemovedReason, PortReason, PortStatus};
+use openflow::port::{Port, PortConfig};
+use openflow::{Action, Instruction, Match, OxmField, PortNo, TableId, Xid};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// All bridges of the process and their datapath. Driven by one control thread.
-pub struct Switch {}
+/// Time between rounds of expiry while there is something that can expire.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// Megaflows not used for so long are removed.
+const MEGAFLOW_IDLE_MS: u64 = 10_000;
+/// Events handled in one round, so that connections get their turn.
+const ROUND: usize = 1024;
+
+/// All bridges of the process and their datapath.
+pub struct Switch {
+    pub(crate) dp: Arc<Datapath>,
+    pub(crate) slow: Arc<Slow>,
+    pub(crate) cache: Cache,
+    pub(crate) bridges: BTreeMap<BridgeId, Bridge>,
+    next_bridge: u32,
+    meter_ids: Arc<std::sync::atomic::AtomicU32>,
+    start: Instant,
+    version: u64,
+    /// Old snapshots, kept until no worker can hold them: so none is freed on a worker.
+    retired: VecDeque<(u64, Arc<Snapshot>)>,
+    events: VecDeque<(BridgeId, Event)>,
+    housekeeping: Instant,
+    ports_changed: bool,
+    /// Meters that are gone, till no worker names them.
+    pub(crate) old_meters: VecDeque<(u64, crate::meter::MeterChange)>,
+    /// Entries to be reported as removed once their version is synced.
+    leaving: VecDeque<(u64, BridgeId, crate::classifier::Entry, FlowRemovedReason, u64)>,
+}
 
 /// One bridge, borrowed: what [`crate::conn::manager`] drives.
 pub struct BridgeView<'a> {
@@ -21,142 +62,619 @@ pub struct BridgeView<'a> {
     pub id: BridgeId,
 }
 
-/// Where a dump of flows stands; holds on to the tables as they were when it started.
-#[derive(Default)]
-pub struct FlowCursor {}
+fn err(text: impl Into<String>) -> ConfigError {
+    ConfigError(text.into())
+}
 
-#[allow(unused_variables, clippy::unimplemented, missing_docs)]
 impl Switch {
     /// Starts the datapath. `waker` is called when [`Switch::run`] should be.
     ///
     /// # Errors
     /// What the datapath says.
-    pub fn new(config: DatapathConfig, waker: Waker, now: Instant) -> Result<Self, ConfigError> {
-        unimplemented!()
+    pub fn new(mut config: DatapathConfig, waker: Waker, now: Instant) -> Result<Self, ConfigError> {
+        let slow = Arc::new(Slow::new(waker.clone(), now));
+        config.waker = waker;
+        let dp = Datapath::new(config, slow.clone()).map_err(|e| err(e.to_string()))?;
+        Ok(Self {
+            dp: Arc::new(dp),
+            slow,
+            cache: Cache::default(),
+            bridges: BTreeMap::new(),
+            next_bridge: 1,
+            meter_ids: Arc::new(std::sync::atomic::AtomicU32::new(1)),
+            start: now,
+            version: 0,
+            retired: VecDeque::new(),
+            events: VecDeque::new(),
+            housekeeping: now + HOUSEKEEPING,
+            ports_changed: false,
+            old_meters: VecDeque::new(),
+            leaving: VecDeque::new(),
+        })
     }
     /// The datapath below, for pmd-stats-show and the like.
     pub fn datapath(&self) -> &Arc<Datapath> {
-        unimplemented!()
+        &self.dp
     }
-    /// Makes a bridge.
+    /// Nanoseconds since the switch started.
+    pub(crate) fn ns(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_nanos() as u64
+    }
+
+    // ---- bridges and ports ----
+
+    /// Makes a bridge, with its LOCAL port.
+    ///
+    /// # Errors
+    /// One line for a person.
     pub fn add_bridge(&mut self, now: Instant, config: BridgeConfig) -> Result<BridgeId, ConfigError> {
-        unimplemented!()
+        if self.bridge(&config.name).is_some() {
+            return Err(err(format!("there is a bridge {} already", config.name)));
+        }
+        let id = BridgeId(self.next_bridge);
+        self.next_bridge += 1;
+        let (name, standalone) = (config.name.clone(), config.standalone);
+        self.bridges.insert(id, Bridge::new(id, config, self.meter_ids.clone()));
+        let local = PortSpec { name, ofport: Some(PortNo::LOCAL), kind: "internal".into(), ..PortSpec::default() };
+        if let Err(e) = self.add_port(now, id, local) {
+            self.bridges.remove(&id);
+            return Err(e);
+        }
+        self.set_standalone(now, id, standalone);
+        Ok(id)
     }
     /// Removes a bridge with its ports.
+    ///
+    /// # Errors
+    /// If there is no such bridge.
     pub fn del_bridge(&mut self, now: Instant, name: &str) -> Result<(), ConfigError> {
-        unimplemented!()
+        let id = self.bridge(name).ok_or_else(|| err(format!("there is no bridge {name}")))?;
+        let ports: Vec<String> = self.bridges[&id].ports.values().map(|p| p.spec.name.clone()).collect();
+        for p in ports {
+            self.remove_port(now, id, &p)?;
+        }
+        if let Some(b) = self.bridges.remove(&id) {
+            for (dp, _) in b.meters.published().values() {
+                self.dp.del_meter(*dp);
+            }
+        }
+        self.publish_with(vec![Change::Bridge(id)]);
+        self.link_patches();
+        Ok(())
     }
     /// The bridge of a name.
     pub fn bridge(&self, name: &str) -> Option<BridgeId> {
-        unimplemented!()
+        self.bridges.values().find(|b| b.config.name == name).map(|b| b.id)
     }
     /// All bridges.
     pub fn bridges(&self) -> Vec<(BridgeId, BridgeConfig)> {
-        unimplemented!()
+        self.bridges.values().map(|b| (b.id, b.config.clone())).collect()
     }
-    /// The [`Backend`] of a bridge.
+    /// The [`crate::conn::manager::Backend`] of a bridge.
     pub fn view(&mut self, id: BridgeId) -> BridgeView<'_> {
         BridgeView { switch: self, id }
     }
-    /// Timers, repair of caches, reports of workers. To be called after each slice of work, when woken, and at the time returned.
-    pub fn run(&mut self, now: Instant) -> Option<Instant> {
-        unimplemented!()
-    }
-    /// The next event for controllers of a bridge.
-    pub fn next_event(&mut self) -> Option<(BridgeId, Event)> {
-        unimplemented!()
-    }
-    /// Whether [`Event::FlowChange`] is wanted.
-    pub fn set_monitored(&mut self, bridge: BridgeId, on: bool) {
-        unimplemented!()
-    }
-    /// Whether some controller is connected (fail-mode `standalone` acts while none is).
-    pub fn set_controllers_connected(&mut self, now: Instant, bridge: BridgeId, on: bool) {
-        unimplemented!()
-    }
-    /// Changes the fail mode.
-    pub fn set_standalone(&mut self, now: Instant, bridge: BridgeId, on: bool) {
-        unimplemented!()
-    }
     /// Adds a port; the error is one clear line, and nothing has changed then.
-    pub fn add_port(
-        &mut self,
-        now: Instant,
-        bridge: BridgeId,
-        spec: PortSpec,
-    ) -> Result<PortNo, ConfigError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// One line for a person.
+    pub fn add_port(&mut self, now: Instant, bridge: BridgeId, spec: PortSpec) -> Result<PortNo, ConfigError> {
+        let created_ns = self.ns(now);
+        if let Some(b) = self.bridges.values().find(|b| b.port_by_name(&spec.name).is_some()) {
+            return Err(err(format!("port {}: bridge {} has it already", spec.name, b.config.name)));
+        }
+        let b = self.bridges.get(&bridge).ok_or_else(|| err("there is no such bridge"))?;
+        if spec.name.is_empty() || spec.name.len() > 15 {
+            return Err(err(format!("port {:?}: a name has 1 to 15 bytes", spec.name)));
+        }
+        let number = match spec.ofport {
+            Some(n) if b.ports.contains_key(&n) => {
+                return Err(err(format!("port {}: OpenFlow port number {} is taken", spec.name, n.0)));
+            }
+            Some(n) if n != PortNo::LOCAL && (n.0 == 0 || n.0 > PortNo::MAX.0) => {
+                return Err(err(format!("port {}: ofport={} is not 1 to {}", spec.name, n.0, PortNo::MAX.0)));
+            }
+            Some(n) => n,
+            None => b.free_number().ok_or_else(|| err("all port numbers are taken"))?,
+        };
+        let (dp, info) = if spec.kind == "patch" {
+            if !spec.options.contains_key("peer") {
+                return Err(err(format!("port {}: type=patch needs peer=NAME", spec.name)));
+            }
+            let info = PortInfo {
+                name: spec.name.clone(),
+                kind: "patch".into(),
+                mac: patch_mac(&spec.name),
+                mtu: 65_535,
+                link_up: true,
+                admin_up: true,
+                ..PortInfo::default()
+            };
+            (None, info)
+        } else {
+            let config =
+                DpPortConfig { name: spec.name.clone(), kind: spec.kind.clone(), options: spec.options.clone() };
+            let id = self.dp.add_port(&config).map_err(|e| err(e.to_string()))?;
+            (Some(id), self.dp.port_info(id).unwrap_or_default())
+        };
+        let port = OfPort { spec, dp, info, config: PortConfig::empty(), created_ns, peer: None };
+        self.port_came(bridge, number, port);
+        Ok(number)
+    }
+    fn port_came(&mut self, bridge: BridgeId, number: PortNo, port: OfPort) {
+        if let Some(b) = self.bridges.get_mut(&bridge) {
+            b.events.push(Event::PortStatus(PortStatus { reason: PortReason::ADD, port: port.describe(number) }));
+            b.ports.insert(number, port);
+            b.dirty = true;
+            b.changes.push(Change::Port(bridge, number));
+        }
+        self.ports_changed = true;
+        self.link_patches();
+        self.publish();
     }
     /// Removes a port.
+    ///
+    /// # Errors
+    /// If there is no such port, or it is LOCAL.
     pub fn del_port(&mut self, now: Instant, bridge: BridgeId, name: &str) -> Result<(), ConfigError> {
-        unimplemented!()
+        let b = self.bridges.get(&bridge).ok_or_else(|| err("there is no such bridge"))?;
+        if b.port_by_name(name) == Some(PortNo::LOCAL) {
+            return Err(err(format!("port {name} is the bridge's own (LOCAL): it goes with del-br")));
+        }
+        self.remove_port(now, bridge, name)
+    }
+    fn remove_port(&mut self, _now: Instant, bridge: BridgeId, name: &str) -> Result<(), ConfigError> {
+        let b = self.bridges.get_mut(&bridge).ok_or_else(|| err("there is no such bridge"))?;
+        let number = b
+            .port_by_name(name)
+            .ok_or_else(|| err(format!("port {name}: bridge {} has no such port", b.config.name)))?;
+        let Some(port) = b.ports.remove(&number) else { return Ok(()) };
+        b.events.push(Event::PortStatus(PortStatus { reason: PortReason::DELETE, port: port.describe(number) }));
+        b.dirty = true;
+        b.changes.push(Change::Port(bridge, number));
+        for (x, vlan, mac) in self.slow.macs.remove(|x, p, _| x == bridge && p == number) {
+            b.changes.push(Change::Mac(x, vlan, mac));
+        }
+        self.ports_changed = true;
+        self.link_patches();
+        self.publish();
+        if let Some(dp) = port.dp {
+            self.dp.del_port(dp).map_err(|e| err(e.to_string()))?;
+        }
+        Ok(())
+    }
+    /// Finds the peers of patch ports.
+    fn link_patches(&mut self) {
+        let mut all: BTreeMap<String, (BridgeId, PortNo, String)> = BTreeMap::new();
+        for b in self.bridges.values() {
+            for (n, p) in &b.ports {
+                if let Some(peer) = p.spec.options.get("peer").filter(|_| p.dp.is_none()) {
+                    all.insert(p.spec.name.clone(), (b.id, *n, peer.clone()));
+                }
+            }
+        }
+        for b in self.bridges.values_mut() {
+            for (n, p) in &mut b.ports {
+                let Some(peer) = p.spec.options.get("peer").filter(|_| p.dp.is_none()) else { continue };
+                // Both must name each other.
+                let found = all.get(peer).filter(|(_, _, back)| *back == p.spec.name).map(|(id, n, _)| (*id, *n));
+                if p.peer != found {
+                    p.peer = found;
+                    b.dirty = true;
+                    b.changes.push(Change::Port(b.id, *n));
+                    b.events.push(Event::PortStatus(PortStatus { reason: PortReason::MODIFY, port: p.describe(*n) }));
+                }
+            }
+        }
+        self.publish();
     }
     /// The ports with what they were made from.
     pub fn ports(&self, bridge: BridgeId) -> Vec<(PortSpec, Port)> {
-        unimplemented!()
+        let b = self.bridges.get(&bridge);
+        b.into_iter().flat_map(|b| &b.ports).map(|(n, p)| (p.spec.clone(), p.describe(*n))).collect()
     }
     /// Counters of the ports.
     pub fn port_stats(&mut self, now: Instant, bridge: BridgeId) -> Vec<PortStats> {
-        unimplemented!()
+        self.cache.fold_all(&self.dp, &self.slow);
+        let now_ns = self.ns(now);
+        let Some(b) = self.bridges.get(&bridge) else { return Vec::new() };
+        let one = |(n, p): (&PortNo, &OfPort)| {
+            let (duration_sec, duration_nsec) = duration(p.created_ns, now_ns);
+            let base = PortStats { port_no: *n, duration_sec, duration_nsec, ..PortStats::default() };
+            match p.dp {
+                None => {
+                    let c = self.cache.patches.get(&(bridge, *n)).copied().unwrap_or_default();
+                    PortStats { rx_packets: c.rx.0, rx_bytes: c.rx.1, tx_packets: c.tx.0, tx_bytes: c.tx.1, ..base }
+                }
+                Some(id) => {
+                    let s = self.dp.port_stats(id).unwrap_or_default();
+                    PortStats {
+                        rx_packets: s.rx_packets,
+                        tx_packets: s.tx_packets,
+                        rx_bytes: s.rx_bytes,
+                        tx_bytes: s.tx_bytes,
+                        rx_dropped: s.rx_dropped,
+                        tx_dropped: s.tx_dropped,
+                        rx_errors: s.rx_errors,
+                        tx_errors: s.tx_errors,
+                        rx_frame_err: s.rx_frame_err,
+                        rx_over_err: s.rx_over_err,
+                        rx_crc_err: s.rx_crc_err,
+                        collisions: s.collisions,
+                        ..base
+                    }
+                }
+            }
+        };
+        b.ports.iter().map(one).collect()
     }
+
+    // ---- versions ----
+
+    /// Makes all changes so far a version of their own, if there are any; the newest version.
+    pub(crate) fn publish(&mut self) -> u64 {
+        if self.bridges.values().any(|b| b.dirty) || self.ports_changed {
+            self.publish_with(Vec::new());
+        }
+        self.version
+    }
+    fn publish_with(&mut self, mut changes: Vec<Change>) {
+        let old = self.slow.snapshot.load_full();
+        let mut bridges = (*old.bridges).clone();
+        bridges.retain(|id, _| self.bridges.contains_key(id));
+        for b in self.bridges.values_mut() {
+            if b.dirty || !bridges.contains_key(&b.id) {
+                b.dirty = false;
+                changes.append(&mut b.changes);
+                bridges.insert(b.id, Arc::new(b.snapshot()));
+            }
+        }
+        let dp_ports = if self.ports_changed {
+            let of = |b: &Bridge| b.ports.iter().filter_map(|(n, p)| Some((p.dp?, (b.id, *n)))).collect::<Vec<_>>();
+            Arc::new(self.bridges.values().flat_map(of).collect())
+        } else {
+            old.dp_ports.clone()
+        };
+        self.ports_changed = false;
+        self.version += 1;
+        let snap = Snapshot { version: self.version, bridges: Arc::new(bridges), dp_ports };
+        self.slow.snapshot.store(Arc::new(snap));
+        self.retired.push_back((self.version, old));
+        self.cache.published(&self.dp, &self.slow, self.version, changes);
+        for b in self.bridges.values_mut() {
+            for (e, why, at) in b.removed.drain(..) {
+                self.leaving.push_back((self.version, b.id, e, why, at));
+            }
+        }
+    }
+    /// The newest version.
+    pub(crate) fn newest(&self) -> u64 {
+        self.version
+    }
+    /// Newest version that all workers obey.
+    pub(crate) fn synced(&self) -> u64 {
+        self.cache.synced()
+    }
+
+    // ---- time ----
+
+    /// Timers, repair of caches, reports of workers. To be called after each slice of work, when woken, and at the time returned.
+    pub fn run(&mut self, now: Instant) -> Option<Instant> {
+        self.slow.rearm();
+        let now_ns = self.ns(now);
+        for _ in 0..ROUND {
+            let Some((bridge, event)) = self.slow.packet_ins.pop() else { break };
+            self.events.push_back((bridge, Event::PacketIn(event)));
+        }
+        for _ in 0..ROUND {
+            let Some((bridge, m)) = self.slow.learn_queue.pop() else { break };
+            self.learned(bridge, &m, now_ns);
+        }
+        while let Some((bridge, vlan, mac)) = self.slow.moved_macs.pop() {
+            if let Some(b) = self.bridges.get_mut(&bridge) {
+                b.dirty = true;
+                b.changes.push(Change::Mac(bridge, vlan, mac));
+            }
+        }
+        while let Some((id, info)) = self.dp.next_port_event() {
+            self.port_event(id, info);
+        }
+        if now >= self.housekeeping {
+            self.housekeeping = now + HOUSEKEEPING;
+            self.expire(now, now_ns);
+        }
+        self.publish();
+        self.cache.poll(&self.dp, &self.slow);
+        let synced = self.cache.synced();
+        while self.retired.front().is_some_and(|(v, _)| *v <= synced) {
+            self.retired.pop_front();
+        }
+        while self.old_meters.front().is_some_and(|(v, _)| *v <= synced) {
+            if let Some((_, c)) = self.old_meters.pop_front() {
+                c.forget(&*self.dp);
+            }
+        }
+        self.report_removed(synced);
+        for b in self.bridges.values_mut() {
+            for e in b.events.drain(..) {
+                self.events.push_back((b.id, e));
+            }
+        }
+        let busy = !self.slow.packet_ins.is_empty() || !self.slow.learn_queue.is_empty();
+        let waiting = synced < self.version || !self.cache.is_settled();
+        let timed = !self.cache.is_empty() || self.bridges.values().any(|b| b.tables.next_due_ms().is_some());
+        match () {
+            () if busy => Some(now),
+            () if waiting => Some(now + Duration::from_micros(50)),
+            () if timed => Some(self.housekeeping),
+            () => None,
+        }
+    }
+    /// Entries that are gone are reported when their counters are final.
+    fn report_removed(&mut self, synced: u64) {
+        if self.leaving.front().is_some_and(|l| l.0 <= synced) {
+            self.cache.fold_all(&self.dp, &self.slow);
+        }
+        while self.leaving.front().is_some_and(|l| l.0 <= synced) && self.cache.is_settled() {
+            if let Some((_, bridge, e, why, at)) = self.leaving.pop_front() {
+                self.events.push_back((bridge, Event::FlowRemoved(flow_removed(&e, why, at))));
+            }
+        }
+    }
+    fn learned(&mut self, bridge: BridgeId, m: &FlowMod, now_ns: u64) {
+        let Some(b) = self.bridges.get_mut(&bridge) else { return };
+        // As the flow may be there already with the same actions, most of these only refresh it.
+        let add = FlowMod { command: FlowModCommand::ADD, ..m.clone() };
+        if let Some((value, mask)) = fields::match_to_flow(&m.matching) {
+            if let Some(e) = b.tables.find(m.table_id.0, &value, &mask, m.priority) {
+                if e.instrs.list == m.instructions {
+                    e.rule.used_ms.fetch_max(now_ns / 1_000_000, Ordering::Relaxed);
+                    return;
+                }
+            }
+        }
+        if let Ok(effects) = b.own_flow_mod(&add, now_ns) {
+            b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
+        }
+    }
+    fn port_event(&mut self, id: PortId, info: PortInfo) {
+        for b in self.bridges.values_mut() {
+            let found = b.ports.iter_mut().find(|(_, p)| p.dp == Some(id));
+            let Some((n, p)) = found else { continue };
+            let (before, view) = (p.describe(*n), p.view(*n));
+            p.info = info;
+            let after = p.describe(*n);
+            if before != after {
+                b.events.push(Event::PortStatus(PortStatus { reason: PortReason::MODIFY, port: after }));
+            }
+            if view != p.view(*n) {
+                b.dirty = true;
+                b.changes.push(Change::Port(b.id, *n));
+            }
+            return;
+        }
+    }
+    fn expire(&mut self, _now: Instant, now_ns: u64) {
+        self.cache.fold_all(&self.dp, &self.slow);
+        for b in self.bridges.values_mut() {
+            let mut effects = Vec::new();
+            b.tables.expire(now_ns, &mut effects);
+            b.note(effects, None, Xid(0), FlowRemovedReason::IDLE_TIMEOUT, now_ns);
+        }
+        self.cache.expire(&self.dp, &self.slow, MEGAFLOW_IDLE_MS);
+        let now_ms = self.slow.now_ms();
+        let aging: BTreeMap<BridgeId, u64> =
+            self.bridges.values().map(|b| (b.id, u64::from(b.config.mac_aging_s) * 1000)).collect();
+        let old = |b: BridgeId, _: PortNo, seen: u64| aging.get(&b).is_none_or(|a| seen + a < now_ms);
+        for (bridge, vlan, mac) in self.slow.macs.remove(old) {
+            if let Some(b) = self.bridges.get_mut(&bridge) {
+                b.dirty = true;
+                b.changes.push(Change::Mac(bridge, vlan, mac));
+            }
+        }
+        if self.slow.punts.len() + self.slow.frozen.len() > 1024 {
+            let used = self.cache.tokens();
+            self.slow.punts.retain(|t| used.contains(&t));
+            self.slow.frozen.retain(|t| used.contains(&(t | 1 << 31)));
+        }
+    }
+    /// The next event for controllers of a bridge.
+    pub fn next_event(&mut self) -> Option<(BridgeId, Event)> {
+        self.events.pop_front()
+    }
+    /// Whether [`Event::FlowChange`] is wanted.
+    pub fn set_monitored(&mut self, bridge: BridgeId, on: bool) {
+        if let Some(b) = self.bridges.get_mut(&bridge) {
+            b.monitored = on;
+        }
+    }
+    /// Whether some controller is connected (fail-mode `standalone` acts while none is).
+    pub fn set_controllers_connected(&mut self, now: Instant, bridge: BridgeId, on: bool) {
+        if let Some(b) = self.bridges.get_mut(&bridge) {
+            b.connected = on;
+        }
+        self.standalone(now, bridge);
+    }
+    /// Changes the fail mode.
+    pub fn set_standalone(&mut self, now: Instant, bridge: BridgeId, on: bool) {
+        if let Some(b) = self.bridges.get_mut(&bridge) {
+            b.config.standalone = on;
+        }
+        self.standalone(now, bridge);
+    }
+    /// Puts in or takes away the entry that makes a bridge without controller a learning switch.
+    fn standalone(&mut self, now: Instant, bridge: BridgeId) {
+        let now_ns = self.ns(now);
+        let Some(b) = self.bridges.get_mut(&bridge) else { return };
+        let wanted = b.config.standalone && !b.connected;
+        if wanted == b.standalone_entry {
+            return;
+        }
+        let normal = Action::Output { port: PortNo::NORMAL, max_len: 0 };
+        let mut m = FlowMod { priority: 0, table_id: TableId(0), ..FlowMod::default() };
+        m.instructions = vec![Instruction::ApplyActions(vec![normal])].into();
+        if !wanted {
+            m.command = FlowModCommand::DELETE_STRICT;
+        } else if b.tables.snapshot().first().is_some_and(|t| !t.is_empty()) {
+            return; // what a controller left behind goes on
+        }
+        if let Ok(effects) = b.own_flow_mod(&m, now_ns) {
+            b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
+            b.standalone_entry = wanted;
+        }
+        self.publish();
+    }
+
+    // ---- for people ----
+
     /// The path of a packet through the tables as `ovs-appctl ofproto/trace` draws it. `packet`: a flow in words, or
     /// hexadecimal bytes after `in_port=N`.
-    pub fn trace(&mut self, now: Instant, bridge: BridgeId, packet: &str) -> Result<String, String> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// What is wrong with the packet.
+    pub fn trace(&mut self, _now: Instant, bridge: BridgeId, packet: &str) -> Result<String, String> {
+        self.publish();
+        let b = self.bridges.get(&bridge).ok_or("there is no such bridge")?;
+        let mut flow = Flow::ZERO;
+        let (words, hex) = match packet.trim().rsplit_once(char::is_whitespace) {
+            Some((w, h)) if is_hex(h) => (w.trim(), Some(h)),
+            None if is_hex(packet.trim()) => ("", Some(packet.trim())),
+            _ => (packet, None),
+        };
+        let m = openflow::text::parse_flow_as_packet(words, &port_names(b)).map_err(|e| e.to_string())?;
+        let (value, _) = fields::match_to_flow(&m).ok_or("the flow has a field that this switch does not know")?;
+        if let Some(h) = hex {
+            let frame: Vec<u8> =
+                (0..h.len() / 2).filter_map(|i| u8::from_str_radix(&h[2 * i..2 * i + 2], 16).ok()).collect();
+            let mut key = FlowKey::ZERO;
+            datapath::extract::extract(&frame, 0, 0, &mut key);
+            flow = Flow::from_key(&key, 0, 0);
+        }
+        flow.or_assign(&value);
+        let in_port = PortNo(flow.in_port());
+        let mut key = flow.key();
+        let dp_port = b.ports.get(&in_port).and_then(|p| p.dp).unwrap_or_default();
+        key.set(datapath::flow_key::off::IN_PORT, dp_port.0.to_be_bytes());
+        let mut start = Flow::from_key(&key, in_port.0, in_port.0);
+        for i in datapath::flow_key::KEY_BYTES / 8..crate::flow::WORDS {
+            start.0[i] |= flow.0[i];
+        }
+        let snap = self.slow.snapshot.load_full();
+        let view = View { snap: &snap, slow: &self.slow };
+        let mut drawing = Drawing::default();
+        let _ = writeln!(drawing.text, "Flow: {}", flow_words(&start, None));
+        let input = crate::xlate::Input { bridge, flow: start, side_effects: false, listener: Some(&mut drawing) };
+        let out = crate::xlate::Xlate::packet(&view, input);
+        let mut text = drawing.text;
+        let mut mask = Flow::from_key(&out.mask, u32::MAX, 0);
+        mask.put(datapath::flow_key::off::IN_PORT, 4, 0);
+        let _ = writeln!(text);
+        if out.actions.is_empty() {
+            let (word, why) = REASONS[out.reason as usize];
+            let _ = writeln!(text, "Dropped: {why} ({word})");
+        }
+        let _ = writeln!(text, "Megaflow: recirc_id=0,{}", flow_words(&start, Some(&mask)));
+        let actions = datapath::text::format_actions(&out.actions, &key);
+        let _ = writeln!(text, "Datapath actions: {}", if out.actions.is_empty() { "drop" } else { &actions });
+        Ok(text)
     }
     /// The cached decisions.
-    pub fn dump_megaflows(&mut self, now: Instant, bridge: Option<BridgeId>) -> Vec<MegaflowDump> {
-        unimplemented!()
+    pub fn dump_megaflows(&mut self, _now: Instant, bridge: Option<BridgeId>) -> Vec<MegaflowDump> {
+        let now_ms = self.dp.now_ms();
+        let snap = self.slow.snapshot.load_full();
+        let owner = |key: &FlowKey| snap.dp_ports.get(&PortId(key.in_port())).map(|o| o.0);
+        let all = self.dp.dump_megaflows();
+        let wanted = all.into_iter().filter(|m| bridge.is_none() || owner(&m.key) == bridge);
+        let show = |m: datapath::datapath::MegaflowDump| MegaflowDump {
+            worker: m.worker.0,
+            matching: datapath::text::format_flow(&m.key, &m.mask),
+            actions: if m.actions.is_empty() {
+                "drop".into()
+            } else {
+                datapath::text::format_actions(&m.actions, &m.key)
+            },
+            packets: m.packets,
+            bytes: m.bytes,
+            used_ms: (m.used_ms > 0).then(|| now_ms.saturating_sub(m.used_ms)),
+        };
+        wanted.map(show).collect()
     }
     /// Packets that ended without output, by reason (ours and the datapath's).
     pub fn drops(&mut self) -> Vec<(String, u64)> {
-        unimplemented!()
+        let policy = self.dp.policy_drops();
+        let ours = REASONS.iter().zip(policy).map(|((word, _), n)| ((*word).to_string(), n));
+        let its = self.dp.drops().into_iter().filter(|(r, _)| r.word() != "policy");
+        let its = its.map(|(r, n)| (r.word().to_string(), n));
+        let lost = self.slow.packet_ins_lost.load(Ordering::Relaxed);
+        ours.chain(its).chain([("packet_in_queue_full".to_string(), lost)]).collect()
     }
     /// State of the slow path in words.
     pub fn upcall_show(&mut self) -> String {
-        unimplemented!()
+        self.cache.fold_all(&self.dp, &self.slow);
+        format!(
+            "megaflows: {}\ntranslations: {}\nversion: {} (in force: {})\npackets for controllers lost: {}\nlearned flows lost: {}\n",
+            self.cache.len(),
+            self.slow.translations.load(Ordering::Relaxed),
+            self.version,
+            self.cache.synced(),
+            self.slow.packet_ins_lost.load(Ordering::Relaxed),
+            self.slow.learned_lost.load(Ordering::Relaxed),
+        )
     }
     /// Sizes of what is kept, by name.
     pub fn memory(&mut self) -> Vec<(String, u64)> {
-        unimplemented!()
+        let count = |f: &dyn Fn(&Bridge) -> usize| self.bridges.values().map(f).sum::<usize>() as u64;
+        vec![
+            ("bridges".into(), self.bridges.len() as u64),
+            ("ports".into(), count(&|b| b.ports.len())),
+            ("flows".into(), count(&|b| b.tables.snapshot().iter().map(crate::classifier::Classifier::len).sum())),
+            ("groups".into(), count(&|b| b.groups.len())),
+            ("megaflows".into(), self.cache.len() as u64),
+            ("punts".into(), self.slow.punts.len() as u64),
+            ("continuations".into(), self.slow.frozen.len() as u64),
+        ]
+    }
+    /// Addresses NORMAL knows on a bridge.
+    pub fn macs(&self, bridge: BridgeId) -> Vec<crate::mac_learning::MacEntry> {
+        self.slow.macs.list(bridge, self.slow.now_ms())
     }
 }
 
-#[allow(unused_variables, clippy::unimplemented)]
-impl Backend for BridgeView<'_> {
-    type Cursor = FlowCursor;
-    fn handle(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msg: &OfMessage,
-        replies: &mut Vec<Message>,
-    ) -> Result<(), OfpError> {
-        unimplemented!()
-    }
-    fn handle_bundle(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msgs: &[OfMessage],
-        flags: BundleFlags,
-    ) -> Result<(), (usize, OfpError)> {
-        unimplemented!()
-    }
-    fn dump_flows(
-        &mut self,
-        now: Instant,
-        request: &FlowStatsRequest,
-        cursor: &mut FlowCursor,
-        max: usize,
-        out: &mut Vec<FlowStats>,
-    ) -> bool {
-        unimplemented!()
-    }
-    fn publish(&mut self) -> u64 {
-        unimplemented!()
-    }
-    fn synced(&self) -> u64 {
-        unimplemented!()
-    }
+fn is_hex(s: &str) -> bool {
+    s.len() >= 28 && s.len() % 2 == 0 && s.bytes().all(|b| b.is_ascii_hexdigit())
 }
+
+/// A locally administered address made of a name.
+fn patch_mac(name: &str) -> [u8; 6] {
+    let h = name.bytes().fold(0x70617463, |h, b| crate::flow::mix(h, b.into())).to_be_bytes();
+    [h[0] & 0xfc | 2, h[1], h[2], h[3], h[4], h[5]]
+}
+
+/// A flow (or the bits of it that a mask names) in ovs-ofctl's words.
+pub fn flow_words(flow: &Flow, mask: Option<&Flow>) -> String {
+    let mut m = Match::new();
+    for d in FIELDS {
+        use openflow::field::Field as F;
+        // One name for each place: the others are parts or aliases.
+        let alias = matches!(d.field, F::NxInPort | F::VlanTci | F::IpTos | F::RecircId | F::ActsetOutput | F::InPhyPort)
+            || (F::Xreg0 as usize..=F::Xxreg3 as usize).contains(&(d.field as usize));
+        let Some(l) = fields::loc(d.field).filter(|_| !alias && fields::flow_satisfies(flow, d.prereq)) else {
+            continue;
+        };
+        let value = l.get(flow);
+        match mask {
+            None if value != 0 => m.fields.push(OxmField::exact(d.field, value).into()),
+            Some(mask) => {
+                let bits = l.get(mask);
+                if bits == d.full_mask() {
+                    m.fields.push(OxmField::exact(d.field, value).into());
+                } else if bits != 0 {
+                    m.fields.push(OxmField::masked(d.field, value & bits, bits).into());
+                }
+            }
+            None => {}
+        }
+    }
+    openflow::text::print_match(&m)
+}
+

@@ -180,14 +180,14 @@ impl Slow {
         listener: Option<&mut dyn crate::xlate::Listener>,
     ) -> Result<Outcome<View<'v>>, Reason> {
         self.translations.fetch_add(1, Ordering::Relaxed);
-        let dp_port = datapath::PortId(key.in_port());
-        let Some(&(bridge, in_port)) = view.snap.dp_ports.get(&dp_port) else {
-            return Err(Reason::UnknownInPort);
-        };
+        let owner = view.snap.dp_ports.get(&datapath::PortId(key.in_port())).copied();
+        let (bridge, in_port) = owner.unwrap_or_default();
         let flow = Flow::from_key(key, in_port.0, in_port.0);
         let input = Input { bridge, flow, side_effects, listener };
         match key.u32(off::RECIRC_ID) {
+            0 if owner.is_none() => Err(Reason::UnknownInPort),
             0 => Ok(Xlate::packet(view, input)),
+            // Also packet-outs come here, whose in_port may be none of the datapath's.
             id => match self.frozen.get(id) {
                 Some(rest) => Ok(Xlate::resume(view, input, &rest)),
                 None => Err(Reason::RecircGone),

@@ -1,0 +1,290 @@
+//! One bridge: its ports, tables, groups and settings, and the answers to questions about them. Owned by the control thread.
+
+use crate::api::{BridgeConfig, BridgeId, PortSpec};
+use crate::classifier::Entry;
+use crate::conn::manager::{ConnId, Event};
+use crate::group::GroupTable;
+use crate::revalidator::Change;
+use crate::snapshot::BridgeSnap;
+use crate::table::{Effect, Refs, Tables};
+use crate::xlate::{PortTarget, PortView};
+use datapath::port::PortInfo;
+use datapath::PortId;
+use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
+use openflow::msg::multipart::FlowStats;
+use openflow::msg::{FlowMod, FlowModFlags, FlowRemoved, FlowRemovedReason};
+use openflow::port::{Port, PortConfig, PortFeatures, PortState};
+use openflow::{EthAddr, OfpError, PortNo, TableId, Xid};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Flow tables of a bridge.
+pub const N_TABLES: u8 = 254;
+
+/// A port of a bridge.
+pub struct OfPort {
+    /// What it was made from.
+    pub spec: PortSpec,
+    /// Its datapath port; `None`: a patch port.
+    pub dp: Option<PortId>,
+    /// The device's state as last heard.
+    pub info: PortInfo,
+    /// `OFPPC_*`.
+    pub config: PortConfig,
+    /// Nanoseconds since the switch started, when it was added.
+    pub created_ns: u64,
+    /// Patch ports: bridge and number of the peer.
+    pub peer: Option<(BridgeId, PortNo)>,
+}
+
+impl OfPort {
+    fn link_up(&self) -> bool {
+        if self.dp.is_none() {
+            self.peer.is_some()
+        } else {
+            self.info.link_up && self.info.admin_up
+        }
+    }
+    /// As translation sees it.
+    pub fn view(&self, number: PortNo) -> PortView {
+        let down = self.config.contains(PortConfig::PORT_DOWN);
+        PortView {
+            number,
+            target: self.dp.map_or(PortTarget::Patch(self.peer), PortTarget::Datapath),
+            no_recv: down || self.config.contains(PortConfig::NO_RECV),
+            no_fwd: down || self.config.contains(PortConfig::NO_FWD) || !self.link_up(),
+            no_packet_in: self.config.contains(PortConfig::NO_PACKET_IN),
+        }
+    }
+    /// As controllers see it.
+    pub fn describe(&self, number: PortNo) -> Port {
+        let i = &self.info;
+        let mut state = PortState::empty();
+        if !self.link_up() {
+            state.0 |= PortState::LINK_DOWN.0;
+        } else if !self.config.contains(PortConfig::PORT_DOWN) {
+            state.0 |= PortState::LIVE.0;
+        }
+        Port {
+            port_no: number,
+            hw_addr: EthAddr(i.mac),
+            name: self.spec.name.as_str().into(),
+            config: self.config,
+            state,
+            curr: speed_bits(i.speed_mbps, i.full_duplex, i.copper),
+            curr_speed: i.speed_mbps.saturating_mul(1000),
+            max_speed: i.max_speed_mbps.saturating_mul(1000),
+            ..Port::default()
+        }
+    }
+}
+
+fn speed_bits(mbps: u32, full: bool, copper: bool) -> PortFeatures {
+    let speed = match (mbps, full) {
+        (10, false) => PortFeatures::SPEED_10MB_HD,
+        (10, true) => PortFeatures::SPEED_10MB_FD,
+        (100, false) => PortFeatures::SPEED_100MB_HD,
+        (100, true) => PortFeatures::SPEED_100MB_FD,
+        (1000, false) => PortFeatures::SPEED_1GB_HD,
+        (1000, true) => PortFeatures::SPEED_1GB_FD,
+        (10_000, _) => PortFeatures::SPEED_10GB_FD,
+        (40_000, _) => PortFeatures::SPEED_40GB_FD,
+        (100_000, _) => PortFeatures::SPEED_100GB_FD,
+        (1_000_000, _) => PortFeatures::SPEED_1TB_FD,
+        (0, _) => return PortFeatures::empty(),
+        _ => PortFeatures::OTHER,
+    };
+    PortFeatures(speed.0 | if copper { PortFeatures::COPPER.0 } else { 0 })
+}
+
+/// See the module.
+pub struct Bridge {
+    /// Its number.
+    pub id: BridgeId,
+    /// Settings.
+    pub config: BridgeConfig,
+    /// Flow entries.
+    pub tables: Tables,
+    /// Groups.
+    pub groups: GroupTable,
+    /// Ports.
+    pub ports: BTreeMap<PortNo, OfPort>,
+    /// Meters as translation sees them.
+    pub meters: crate::meter::MeterTable,
+    /// What tables may hold.
+    pub features: crate::table_features::TableFeaturesSet,
+    /// `OFPC_FRAG_*` and miss_send_len.
+    pub settings: openflow::msg::SwitchConfig,
+    /// Somebody wants [`Event::FlowChange`].
+    pub monitored: bool,
+    /// A controller is connected.
+    pub connected: bool,
+    /// The NORMAL entry of fail-mode standalone is in table 0.
+    pub standalone_entry: bool,
+    /// Changed since the last publication.
+    pub dirty: bool,
+    /// What changed.
+    pub changes: Vec<Change>,
+    /// For controllers.
+    pub events: Vec<Event>,
+    /// Entries that are gone and to be reported, once their counters are final.
+    pub removed: Vec<(Entry, FlowRemovedReason, u64)>,
+}
+
+impl Bridge {
+    /// A bridge without ports.
+    pub fn new(id: BridgeId, config: BridgeConfig, meter_ids: Arc<std::sync::atomic::AtomicU32>) -> Self {
+        Self {
+            id,
+            config,
+            tables: Tables::new(id),
+            groups: GroupTable::default(),
+            ports: BTreeMap::new(),
+            meters: crate::meter::MeterTable::new(meter_ids),
+            features: crate::table_features::TableFeaturesSet::default(),
+            settings: openflow::msg::SwitchConfig {
+                flags: openflow::msg::ConfigFlags::FRAG_NORMAL,
+                miss_send_len: 128,
+            },
+            monitored: false,
+            connected: false,
+            standalone_entry: false,
+            dirty: true,
+            changes: Vec::new(),
+            events: Vec::new(),
+            removed: Vec::new(),
+        }
+    }
+    /// A flow-mod of the switch's own making.
+    ///
+    /// # Errors
+    /// As for everybody's; nothing has changed then.
+    pub fn own_flow_mod(&mut self, m: &FlowMod, now_ns: u64) -> Result<Vec<Effect>, OfpError> {
+        let (groups, meters) = (&self.groups, &self.meters);
+        let refs = Refs { group: &|g| groups.get(g).is_some(), meter: &|m| meters.contains(m) };
+        let mut effects = Vec::new();
+        match self.tables.flow_mod(m, now_ns, &refs, &mut effects) {
+            Ok(()) => Ok(effects),
+            Err(e) => {
+                self.tables.undo(effects);
+                Err(e)
+            }
+        }
+    }
+    /// This version, for readers.
+    pub fn snapshot(&self) -> BridgeSnap {
+        BridgeSnap {
+            name: self.config.name.clone(),
+            tables: self.tables.snapshot(),
+            groups: self.groups.clone(),
+            meters: self.meters.published(),
+            ports: Arc::new(self.ports.iter().map(|(n, p)| (*n, p.view(*n))).collect()),
+            drop_fragments: self.settings.flags.0 & openflow::msg::ConfigFlags::FRAG_MASK.0
+                == openflow::msg::ConfigFlags::FRAG_DROP.0,
+        }
+    }
+    /// Lowest free port number.
+    pub fn free_number(&self) -> Option<PortNo> {
+        (1..=PortNo::MAX.0).map(PortNo).find(|n| !self.ports.contains_key(n))
+    }
+    /// Number of a port by name.
+    pub fn port_by_name(&self, name: &str) -> Option<PortNo> {
+        self.ports.iter().find(|(_, p)| p.spec.name == name).map(|(n, _)| *n)
+    }
+
+    /// Takes note of what a flow-mod did: for repair, reports and monitors.
+    pub fn note(&mut self, effects: Vec<Effect>, from: Option<ConnId>, xid: Xid, why: FlowRemovedReason, now_ns: u64) {
+        for e in effects {
+            self.dirty = true;
+            match e {
+                Effect::Added(e) => {
+                    self.changes.push(Change::RuleAdded(self.id, e.rule.clone()));
+                    self.tell_monitors(&e, FlowUpdateEvent::ADDED, why, from, xid);
+                }
+                Effect::Modified { old, new } => {
+                    self.changes.push(Change::RuleGone(self.id, old.rule.clone()));
+                    if !Arc::ptr_eq(&old.rule, &new.rule) {
+                        self.changes.push(Change::RuleAdded(self.id, new.rule.clone()));
+                    }
+                    self.tell_monitors(&new, FlowUpdateEvent::MODIFIED, why, from, xid);
+                }
+                Effect::Removed(e) => self.gone(e, why, from, xid, now_ns),
+            }
+        }
+    }
+    /// An entry is gone.
+    pub fn gone(&mut self, e: Entry, why: FlowRemovedReason, from: Option<ConnId>, xid: Xid, now_ns: u64) {
+        self.dirty = true;
+        self.changes.push(Change::RuleGone(self.id, e.rule.clone()));
+        self.tell_monitors(&e, FlowUpdateEvent::DELETED, why, from, xid);
+        if e.rule.flags.contains(FlowModFlags::SEND_FLOW_REM) {
+            self.removed.push((e, why, now_ns));
+        }
+    }
+    fn tell_monitors(&mut self, e: &Entry, event: FlowUpdateEvent, reason: FlowRemovedReason, from: Option<ConnId>, xid: Xid) {
+        if self.monitored {
+            let update = FlowUpdate::Full {
+                event,
+                reason,
+                priority: e.rule.priority,
+                idle_timeout: e.rule.idle_timeout,
+                hard_timeout: e.rule.hard_timeout,
+                table_id: TableId(e.rule.table),
+                cookie: e.rule.cookie,
+                matching: e.rule.matching(),
+                instructions: e.instrs.list.clone(),
+            };
+            self.events.push(Event::FlowChange { from, xid, update });
+        }
+    }
+}
+
+/// Seconds and nanoseconds.
+pub fn duration(from_ns: u64, now_ns: u64) -> (u32, u32) {
+    let age = now_ns.saturating_sub(from_ns);
+    ((age / 1_000_000_000) as u32, (age % 1_000_000_000) as u32)
+}
+
+/// The report of an entry's end.
+pub fn flow_removed(e: &Entry, reason: FlowRemovedReason, at_ns: u64) -> FlowRemoved {
+    let (duration_sec, duration_nsec) = duration(e.rule.created_ns, at_ns);
+    let (packet_count, byte_count) = e.rule.counts();
+    FlowRemoved {
+        cookie: e.rule.cookie,
+        priority: e.rule.priority,
+        reason,
+        table_id: TableId(e.rule.table),
+        duration_sec,
+        duration_nsec,
+        idle_timeout: e.rule.idle_timeout,
+        hard_timeout: e.rule.hard_timeout,
+        packet_count,
+        byte_count,
+        matching: e.rule.matching(),
+    }
+}
+
+/// An entry as a statistics reply tells it.
+pub fn flow_stats(e: &Entry, now_ns: u64) -> FlowStats {
+    let (duration_sec, duration_nsec) = duration(e.rule.created_ns, now_ns);
+    let (packet_count, byte_count) = e.rule.counts();
+    FlowStats {
+        table_id: TableId(e.rule.table),
+        duration_sec,
+        duration_nsec,
+        priority: e.rule.priority,
+        idle_timeout: e.rule.idle_timeout,
+        hard_timeout: e.rule.hard_timeout,
+        flags: e.rule.flags,
+        cookie: e.rule.cookie,
+        packet_count,
+        byte_count,
+        matching: e.rule.matching(),
+        instructions: e.instrs.list.clone(),
+    }
+}
+
+/// Names of a bridge's ports, for words.
+pub fn port_names(b: &Bridge) -> Vec<(PortNo, String)> {
+    b.ports.iter().map(|(n, p)| (*n, p.spec.name.clone())).collect()
+}

@@ -1,0 +1,497 @@
+//! What each request does to a bridge: the [`Backend`] of its connections.
+//!
+//! Each request is checked whole before anything changes. A bundle keeps what undoes it, and is one version.
+
+use crate::api::BridgeId;
+use crate::bridge::{duration, flow_stats, Bridge, N_TABLES};
+use crate::classifier::{Classifier, Entry};
+use crate::conn::manager::{Backend, ConnId};
+use crate::fields;
+use crate::flow::Flow;
+use crate::group;
+use crate::revalidator::Change;
+use crate::snapshot::View;
+use crate::switch::{BridgeView, Switch};
+use crate::table::{Effect, Refs};
+use crate::upcall::credit;
+use crate::xlate::{Input, Xlate};
+use crate::{check, meter};
+use datapath::FlowKey;
+use openflow::msg::multipart::{
+    AggregateStats, FlowStats, FlowStatsRequest, MultipartFlags, QueueStatsRequest, TableStats,
+};
+use openflow::msg::{
+    BundleFlags, Capabilities, FeaturesReply, FlowMod, FlowRemovedReason, GroupMod, Message, MeterMod, MultipartReply,
+    PacketOut, PortMod, PortReason, PortStatus, QueueGetConfigReply, ReplyBody, RequestBody, SwitchConfig,
+    OFP_NO_BUFFER,
+};
+use openflow::port::PortConfig;
+use openflow::{Action, GroupId, MeterId, OfMessage, OfpError, PortNo, Xid};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where a dump of flows stands; holds on to the tables as they were when it started.
+#[derive(Default)]
+pub struct FlowCursor {
+    tables: Option<Arc<Vec<Classifier>>>,
+    table: usize,
+    slot: usize,
+    pos: u64,
+}
+
+/// Which entries a request means (OpenFlow 1.3.5, "Individual Flow Statistics").
+struct Wanted<'a> {
+    request: &'a FlowStatsRequest,
+    value: Flow,
+    mask: Flow,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(request: &'a FlowStatsRequest) -> Option<Self> {
+        let (value, mask) = fields::match_to_flow(&request.matching)?;
+        Some(Self { request, value, mask })
+    }
+    fn has(&self, e: &Entry) -> bool {
+        let r = self.request;
+        (e.rule.cookie ^ r.cookie) & r.cookie_mask == 0
+            && (r.out_port == PortNo::ANY || e.instrs.out_ports.contains(&r.out_port))
+            && (r.out_group == GroupId::ANY || e.instrs.groups.contains(&r.out_group))
+            && self.mask.is_subset_of(&e.rule.mask.mask)
+            && {
+                let v = e.rule.mask.unpack(&e.rule.values);
+                v.0.iter().zip(&self.value.0).zip(&self.mask.0).all(|((a, b), m)| (a ^ b) & m == 0)
+            }
+    }
+}
+
+/// What undoes the steps of a bundle, last first.
+enum Undo {
+    Flows(Vec<Effect>),
+    Groups(group::GroupTable),
+    Meters(meter::MeterTable),
+    Port(PortNo, PortConfig),
+}
+
+/// What a step of a bundle leaves to be done once all of it has succeeded.
+#[derive(Default)]
+struct Done {
+    undo: Vec<Undo>,
+    effects: Vec<(Vec<Effect>, Xid, FlowRemovedReason)>,
+    changes: Vec<Change>,
+    meters: Vec<meter::MeterChange>,
+    packet_outs: Vec<PacketOut>,
+    ports: Vec<PortNo>,
+}
+
+impl Bridge {
+    fn flow_mod(&mut self, m: &FlowMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
+        if m.buffer_id != OFP_NO_BUFFER && m.command.0 < 3 {
+            return Err(OfpError::OFPBRC_BUFFER_UNKNOWN); // n_buffers is 0: there are none
+        }
+        self.features.check(m)?;
+        let (groups, meters) = (&self.groups, &self.meters);
+        let refs = Refs { group: &|g| groups.get(g).is_some(), meter: &|m| meters.contains(m) };
+        let mut effects = Vec::new();
+        let result = self.tables.flow_mod(m, now_ns, &refs, &mut effects);
+        if let Err(e) = result {
+            self.tables.undo(effects);
+            return Err(e);
+        }
+        done.undo.push(Undo::Flows(effects.clone()));
+        done.effects.push((effects, xid, FlowRemovedReason::DELETE));
+        Ok(())
+    }
+    fn group_mod(&mut self, m: &GroupMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
+        let before = self.groups.clone();
+        let change = self.groups.apply(m, now_ns, &|a| check::actions(std::slice::from_ref(a), check::Place::Bucket))?;
+        done.undo.push(Undo::Groups(before));
+        for g in change.changed {
+            done.changes.push(Change::Group(self.id, g));
+        }
+        for g in change.removed {
+            done.changes.push(Change::Group(self.id, g));
+            let mut effects = Vec::new();
+            self.tables.delete_using_group(g, &mut effects);
+            done.undo.push(Undo::Flows(effects.clone()));
+            done.effects.push((effects, xid, FlowRemovedReason::GROUP_DELETE));
+        }
+        Ok(())
+    }
+    fn meter_mod(&mut self, m: &MeterMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
+        let before = self.meters.clone();
+        let change = self.meters.apply(m, now_ns)?;
+        done.undo.push(Undo::Meters(before));
+        for id in change.changed.iter().chain(&change.removed) {
+            done.changes.push(Change::Meter(self.id, *id));
+        }
+        for id in &change.removed {
+            let mut effects = Vec::new();
+            self.tables.delete_using_meter(*id, &mut effects);
+            done.undo.push(Undo::Flows(effects.clone()));
+            done.effects.push((effects, xid, FlowRemovedReason::METER_DELETE));
+        }
+        done.meters.push(change);
+        Ok(())
+    }
+    fn port_mod(&mut self, m: &PortMod, done: &mut Done) -> Result<(), OfpError> {
+        let p = self.ports.get_mut(&m.port_no).ok_or(OfpError::OFPPMFC_BAD_PORT)?;
+        if m.hw_addr.0 != p.info.mac {
+            return Err(OfpError::OFPPMFC_BAD_HW_ADDR);
+        }
+        if m.mask.unknown() != 0 || m.config.0 & m.mask.0 & !PortConfig::all().0 != 0 {
+            return Err(OfpError::OFPPMFC_BAD_CONFIG);
+        }
+        // What a virtual device advertises cannot be changed; asking for it is no error (as OVS).
+        let before = p.config;
+        p.config.0 = before.0 & !m.mask.0 | m.config.0 & m.mask.0;
+        if p.config != before {
+            done.undo.push(Undo::Port(m.port_no, before));
+            done.ports.push(m.port_no);
+        }
+        Ok(())
+    }
+    fn packet_out(&self, m: &PacketOut, done: &mut Done) -> Result<(), OfpError> {
+        if m.buffer_id != OFP_NO_BUFFER {
+            return Err(OfpError::OFPBRC_BUFFER_UNKNOWN);
+        }
+        let known = self.ports.contains_key(&m.in_port);
+        if !known && !matches!(m.in_port, PortNo::CONTROLLER | PortNo::ANY | PortNo::LOCAL | PortNo::IN_PORT) {
+            return Err(OfpError::OFPBRC_BAD_PORT);
+        }
+        if m.data.len() < 14 {
+            return Err(OfpError::OFPBRC_BAD_PACKET);
+        }
+        check::actions(&m.actions, check::Place::PacketOut)?;
+        for a in &m.actions {
+            if let Action::Group(g) = a {
+                self.groups.get(*g).ok_or(OfpError::OFPBAC_BAD_OUT_GROUP)?;
+            }
+        }
+        done.packet_outs.push(m.clone());
+        Ok(())
+    }
+    /// One state-changing request; `None`: it is none of those.
+    fn change(&mut self, msg: &OfMessage, now_ns: u64, done: &mut Done) -> Option<Result<(), OfpError>> {
+        Some(match &msg.body {
+            Message::FlowMod(m) => self.flow_mod(m, msg.xid, now_ns, done),
+            Message::GroupMod(m) => self.group_mod(m, msg.xid, now_ns, done),
+            Message::MeterMod(m) => self.meter_mod(m, msg.xid, now_ns, done),
+            Message::PortMod(m) => self.port_mod(m, done),
+            Message::PacketOut(m) => self.packet_out(m, done),
+            _ => return None,
+        })
+    }
+    fn undo(&mut self, done: Done) {
+        for u in done.undo.into_iter().rev() {
+            match u {
+                Undo::Flows(e) => self.tables.undo(e),
+                Undo::Groups(g) => self.groups = g,
+                Undo::Meters(m) => self.meters = m,
+                Undo::Port(n, config) => {
+                    if let Some(p) = self.ports.get_mut(&n) {
+                        p.config = config;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Switch {
+    /// Makes what has succeeded known: to the datapath, to repair, to controllers.
+    fn settle(&mut self, id: BridgeId, from: ConnId, done: Done, now_ns: u64) {
+        let Some(b) = self.bridges.get_mut(&id) else { return };
+        b.dirty |= !done.changes.is_empty();
+        b.changes.extend(done.changes);
+        for (effects, xid, why) in done.effects {
+            b.note(effects, Some(from), xid, why, now_ns);
+        }
+        for c in &done.meters {
+            c.execute(&*self.dp);
+        }
+        let mut admin = Vec::new();
+        for n in done.ports {
+            let Some(p) = b.ports.get(&n) else { continue };
+            b.dirty = true;
+            b.changes.push(Change::Port(id, n));
+            let status = PortStatus { reason: PortReason::MODIFY, port: p.describe(n) };
+            b.events.push(crate::conn::manager::Event::PortStatus(status));
+            admin.extend(p.dp.map(|dp| (dp, !p.config.contains(PortConfig::PORT_DOWN), p.info.admin_up)));
+        }
+        for (dp, up, is_up) in admin {
+            // The device follows PORT_DOWN where it can; forwarding stops in any case.
+            if up != is_up {
+                if let Err(e) = self.dp.set_admin_up(dp, up) {
+                    tracing::warn!(error = %e, "the device does not follow OFPPC_PORT_DOWN");
+                }
+            }
+        }
+        if !done.packet_outs.is_empty() {
+            self.publish();
+        }
+        for p in done.packet_outs {
+            self.send_packet(id, &p);
+        }
+        for c in done.meters {
+            if !c.removed.is_empty() {
+                self.publish();
+                self.old_meters.push_back((self.newest(), c));
+            }
+        }
+    }
+
+    /// Executes a packet-out.
+    fn send_packet(&mut self, id: BridgeId, m: &PacketOut) {
+        let Some(b) = self.bridges.get(&id) else { return };
+        let in_port = if m.in_port == PortNo::ANY { PortNo::CONTROLLER } else { m.in_port };
+        let dp_port = b.ports.get(&in_port).and_then(|p| p.dp).unwrap_or_default();
+        let mut key = FlowKey::ZERO;
+        datapath::extract::extract(&m.data, dp_port.0, 0, &mut key);
+        let flow = Flow::from_key(&key, in_port.0, in_port.0);
+        let snap = self.slow.snapshot.load_full();
+        let view = View { snap: &snap, slow: &self.slow };
+        let input = Input { bridge: id, flow, side_effects: true, listener: None };
+        let out = Xlate::packet_out(&view, input, &m.actions);
+        let len = m.data.len() as u64;
+        let now_ms = self.slow.now_ms();
+        self.cache.credit(&self.slow, &out.credits, 1, len, now_ms);
+        if !out.actions.is_empty() {
+            self.dp.execute(&m.data, dp_port, out.actions);
+        }
+    }
+
+    fn multipart(&mut self, id: BridgeId, body: &RequestBody, now: Instant) -> Result<ReplyBody, OfpError> {
+        let now_ns = self.ns(now);
+        let counted = matches!(
+            body,
+            RequestBody::Aggregate(_) | RequestBody::Table | RequestBody::Group(_) | RequestBody::Meter(_)
+        );
+        if counted {
+            self.cache.fold_all(&self.dp, &self.slow);
+        }
+        if let RequestBody::PortStats(r) = body {
+            let all = self.port_stats(now, id);
+            if r.port_no == PortNo::ANY {
+                return Ok(ReplyBody::PortStats(all));
+            }
+            let one: Vec<_> = all.into_iter().filter(|p| p.port_no == r.port_no).collect();
+            return if one.is_empty() { Err(OfpError::OFPBRC_BAD_PORT) } else { Ok(ReplyBody::PortStats(one)) };
+        }
+        let b = self.bridges.get_mut(&id).ok_or(OfpError::OFPBRC_BAD_TYPE)?;
+        Ok(match body {
+            RequestBody::Desc => ReplyBody::Desc(Box::new(b.config.desc.clone())),
+            RequestBody::Aggregate(r) => {
+                if r.table_id.0 != 0xff && r.table_id.0 >= N_TABLES {
+                    return Err(OfpError::OFPBRC_BAD_TABLE_ID);
+                }
+                let mut sum = AggregateStats { packet_count: 0, byte_count: 0, flow_count: 0 };
+                if let Some(w) = Wanted::new(r) {
+                    let tables = b.tables.snapshot();
+                    let chosen = tables.iter().enumerate().filter(|(i, _)| r.table_id.0 == 0xff || *i == r.table_id.0 as usize);
+                    for e in chosen.flat_map(|(_, t)| t.iter()).filter(|e| w.has(e)) {
+                        let (p, by) = e.rule.counts();
+                        sum.packet_count += p;
+                        sum.byte_count += by;
+                        sum.flow_count += 1;
+                    }
+                }
+                ReplyBody::Aggregate(sum)
+            }
+            RequestBody::Table => {
+                let tables = b.tables.snapshot();
+                let one = |(i, t): (usize, &Classifier)| {
+                    let c = self.cache.tables.get(&(id, i as u8)).copied().unwrap_or_default();
+                    TableStats {
+                        table_id: (i as u8).into(),
+                        active_count: t.len() as u32,
+                        lookup_count: c.lookups,
+                        matched_count: c.matched,
+                    }
+                };
+                ReplyBody::Table(tables.iter().enumerate().map(one).collect())
+            }
+            RequestBody::Queue(r) => ReplyBody::Queue(queue_stats(b, *r)?),
+            RequestBody::Group(r) => {
+                let refs = |g: GroupId| b.tables.group_refs(g);
+                let groups = &b.groups;
+                ReplyBody::Group(if r.group_id == GroupId::ALL {
+                    groups.iter().map(|g| groups.stats(g, refs(g.id), now_ns)).collect()
+                } else {
+                    groups.get(r.group_id).map(|g| groups.stats(g, refs(g.id), now_ns)).into_iter().collect()
+                })
+            }
+            RequestBody::GroupDesc => ReplyBody::GroupDesc(b.groups.describe()),
+            RequestBody::GroupFeatures => ReplyBody::GroupFeatures(group::features()),
+            RequestBody::Meter(r) => {
+                let refs = |m: MeterId| b.tables.meter_refs(m);
+                ReplyBody::Meter(b.meters.stats(r.meter_id, now_ns, &refs, &*self.dp)?)
+            }
+            RequestBody::MeterConfig(r) => ReplyBody::MeterConfig(b.meters.configs(r.meter_id)?),
+            RequestBody::MeterFeatures => ReplyBody::MeterFeatures(meter::features()),
+            RequestBody::TableFeatures(wanted) => {
+                if !wanted.is_empty() {
+                    let tables = b.tables.snapshot();
+                    b.features.set(wanted, &|t| tables.get(t as usize).map_or(0, Classifier::len))?;
+                }
+                ReplyBody::TableFeatures(b.features.reply())
+            }
+            RequestBody::PortDesc => ReplyBody::PortDesc(b.ports.iter().map(|(n, p)| p.describe(*n)).collect()),
+            RequestBody::Experimenter { .. } => return Err(OfpError::OFPBRC_BAD_EXPERIMENTER),
+            RequestBody::Flow(_)
+            | RequestBody::PortStats(_)
+            | RequestBody::FlowMonitor(_)
+            | RequestBody::NxFlowMonitor(_) => return Err(OfpError::OFPBRC_BAD_MULTIPART),
+        })
+    }
+}
+
+/// Queues are not configured yet: every port has none, and says so.
+fn queue_stats(b: &Bridge, r: QueueStatsRequest) -> Result<Vec<openflow::msg::multipart::QueueStats>, OfpError> {
+    if r.port_no != PortNo::ANY && !b.ports.contains_key(&r.port_no) {
+        return Err(OfpError::OFPQOFC_BAD_PORT);
+    }
+    if r.queue_id != 0xffff_ffff {
+        return Err(OfpError::OFPQOFC_BAD_QUEUE);
+    }
+    Ok(Vec::new())
+}
+
+impl Backend for BridgeView<'_> {
+    type Cursor = FlowCursor;
+
+    fn handle(&mut self, now: Instant, from: ConnId, msg: &OfMessage, replies: &mut Vec<Message>) -> Result<(), OfpError> {
+        let now_ns = self.switch.ns(now);
+        let b = self.switch.bridges.get_mut(&self.id).ok_or(OfpError::OFPBRC_BAD_TYPE)?;
+        let mut done = Done::default();
+        match b.change(msg, now_ns, &mut done) {
+            Some(Ok(())) => {
+                self.switch.settle(self.id, from, done, now_ns);
+                return Ok(());
+            }
+            Some(Err(e)) => {
+                b.undo(done);
+                return Err(e);
+            }
+            None => {}
+        }
+        match &msg.body {
+            Message::FeaturesRequest => replies.push(Message::FeaturesReply(FeaturesReply {
+                datapath_id: b.config.dpid,
+                n_buffers: 0,
+                n_tables: N_TABLES,
+                auxiliary_id: 0,
+                capabilities: Capabilities(
+                    Capabilities::FLOW_STATS.0
+                        | Capabilities::TABLE_STATS.0
+                        | Capabilities::PORT_STATS.0
+                        | Capabilities::GROUP_STATS.0
+                        | Capabilities::QUEUE_STATS.0,
+                ),
+                reserved: 0,
+            })),
+            Message::GetConfigRequest => replies.push(Message::GetConfigReply(b.settings)),
+            Message::SetConfig(SwitchConfig { flags, miss_send_len }) => {
+                if flags.0 > 1 {
+                    // Reassembly is not offered in the capabilities.
+                    return Err(OfpError::OFPSCFC_BAD_FLAGS);
+                }
+                if b.settings.flags != *flags {
+                    b.dirty = true;
+                    b.changes.push(Change::Bridge(self.id));
+                }
+                b.settings = SwitchConfig { flags: *flags, miss_send_len: *miss_send_len };
+            }
+            Message::TableMod(m) => {
+                if m.table_id.0 != 0xff && m.table_id.0 >= N_TABLES {
+                    return Err(OfpError::OFPTMFC_BAD_TABLE);
+                }
+                if m.config & !3 != 0 {
+                    return Err(OfpError::OFPTMFC_BAD_CONFIG); // bits 0 and 1 are deprecated, and mean nothing
+                }
+            }
+            Message::QueueGetConfigRequest(r) => {
+                if r.port.0 > PortNo::MAX.0 && r.port != PortNo::ANY && r.port != PortNo::LOCAL
+                    || r.port != PortNo::ANY && !b.ports.contains_key(&r.port)
+                {
+                    return Err(OfpError::OFPQOFC_BAD_PORT);
+                }
+                replies.push(Message::QueueGetConfigReply(QueueGetConfigReply { port: r.port, queues: Vec::new() }));
+            }
+            Message::MultipartRequest(r) => {
+                let body = self.switch.multipart(self.id, &r.body, now)?;
+                replies.push(Message::MultipartReply(MultipartReply { flags: MultipartFlags::empty(), body }));
+            }
+            _ => return Err(OfpError::OFPBRC_BAD_TYPE),
+        }
+        Ok(())
+    }
+
+    fn handle_bundle(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msgs: &[OfMessage],
+        _flags: BundleFlags,
+    ) -> Result<(), (usize, OfpError)> {
+        let now_ns = self.switch.ns(now);
+        let Some(b) = self.switch.bridges.get_mut(&self.id) else { return Ok(()) };
+        let mut done = Done::default();
+        for (i, m) in msgs.iter().enumerate() {
+            let result = b.change(m, now_ns, &mut done).unwrap_or(Err(OfpError::OFPBRC_BAD_TYPE));
+            if let Err(e) = result {
+                b.undo(done);
+                return Err((i, e));
+            }
+        }
+        self.switch.settle(self.id, from, done, now_ns);
+        Ok(())
+    }
+
+    fn dump_flows(
+        &mut self,
+        now: Instant,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        max: usize,
+        out: &mut Vec<FlowStats>,
+    ) -> bool {
+        let now_ns = self.switch.ns(now);
+        let Some(wanted) = Wanted::new(request) else { return false };
+        let Some(b) = self.switch.bridges.get_mut(&self.id) else { return false };
+        let only = (request.table_id.0 != 0xff).then_some(request.table_id.0 as usize);
+        if cursor.tables.is_none() {
+            self.switch.cache.fold_all(&self.switch.dp, &self.switch.slow);
+            cursor.tables = Some(b.tables.snapshot());
+            cursor.table = only.unwrap_or(0);
+        }
+        let Some(tables) = cursor.tables.clone() else { return false };
+        let enough = out.len() + max;
+        // Entries looked at, wanted or not: a slice of work is bounded.
+        let mut looked = 0;
+        while let Some(t) = tables.get(cursor.table) {
+            match t.walk(&mut cursor.slot, &mut cursor.pos) {
+                Some(entries) => {
+                    looked += entries.len();
+                    out.extend(entries.iter().filter(|e| wanted.has(e)).map(|e| flow_stats(e, now_ns)));
+                    if out.len() >= enough || looked > 16 * max {
+                        return true;
+                    }
+                }
+                None if only.is_some() => return false,
+                None => {
+                    cursor.table += 1;
+                    (cursor.slot, cursor.pos) = (0, 0);
+                }
+            }
+        }
+        false
+    }
+
+    fn publish(&mut self) -> u64 {
+        self.switch.publish()
+    }
+
+    fn synced(&self) -> u64 {
+        self.switch.synced()
+    }
+}
