@@ -1,18 +1,18 @@
 //! One bridge: its ports, tables, groups and settings, and the answers to questions about them. Owned by the control thread.
 
 use crate::api::{BridgeConfig, BridgeId, PortSpec};
-use crate::classifier::Entry;
 use crate::conn::manager::{ConnId, Event};
 use crate::group::GroupTable;
 use crate::revalidator::Change;
+use crate::rule::{Instrs, RuleCore};
 use crate::snapshot::BridgeSnap;
-use crate::table::{Effect, Refs, Tables};
+use crate::check::Refs;
+use crate::table::{Effect, Tables};
 use crate::xlate::{PortTarget, PortView};
 use datapath::port::PortInfo;
 use datapath::PortId;
 use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
-use openflow::msg::multipart::FlowStats;
-use openflow::msg::{FlowMod, FlowModFlags, FlowRemoved, FlowRemovedReason};
+use openflow::msg::{FlowMod, FlowModFlags, FlowRemovedReason};
 use openflow::port::{Port, PortConfig, PortFeatures, PortState};
 use openflow::{EthAddr, OfpError, PortNo, TableId, Xid};
 use std::collections::BTreeMap;
@@ -111,8 +111,6 @@ pub struct Bridge {
     pub ports: BTreeMap<PortNo, OfPort>,
     /// Meters as translation sees them.
     pub meters: crate::meter::MeterTable,
-    /// What tables may hold.
-    pub features: crate::table_features::TableFeaturesSet,
     /// `OFPC_FRAG_*` and miss_send_len.
     pub settings: openflow::msg::SwitchConfig,
     /// Somebody wants [`Event::FlowChange`].
@@ -128,7 +126,7 @@ pub struct Bridge {
     /// For controllers.
     pub events: Vec<Event>,
     /// Entries that are gone and to be reported, once their counters are final.
-    pub removed: Vec<(Entry, FlowRemovedReason, u64)>,
+    pub removed: Vec<(Arc<RuleCore>, FlowRemovedReason, u64)>,
 }
 
 impl Bridge {
@@ -137,11 +135,10 @@ impl Bridge {
         Self {
             id,
             config,
-            tables: Tables::new(id),
+            tables: Tables::new(),
             groups: GroupTable::default(),
             ports: BTreeMap::new(),
             meters: crate::meter::MeterTable::new(meter_ids),
-            features: crate::table_features::TableFeaturesSet::default(),
             settings: openflow::msg::SwitchConfig {
                 flags: openflow::msg::ConfigFlags::FRAG_NORMAL,
                 miss_send_len: 128,
@@ -193,46 +190,44 @@ impl Bridge {
     }
 
     /// Takes note of what a flow-mod did: for repair, reports and monitors.
-    pub fn note(&mut self, effects: Vec<Effect>, from: Option<ConnId>, xid: Xid, why: FlowRemovedReason, now_ns: u64) {
+    pub fn note(&mut self, effects: Vec<Effect>, from: Option<ConnId>, xid: Xid, now_ns: u64) {
         for e in effects {
             self.dirty = true;
+            self.changes.push(e.change(self.id));
             match e {
-                Effect::Added(e) => {
-                    self.changes.push(Change::RuleAdded(self.id, e.rule.clone()));
-                    self.tell_monitors(&e, FlowUpdateEvent::ADDED, why, from, xid);
+                Effect::Added { rule, instrs } => self.tell(&rule, &instrs, FlowUpdateEvent::ADDED, None, from, xid),
+                Effect::Modified { rule, new, .. } => {
+                    self.tell(&rule, &new, FlowUpdateEvent::MODIFIED, None, from, xid);
                 }
-                Effect::Modified { old, new } => {
-                    self.changes.push(Change::RuleGone(self.id, old.rule.clone()));
-                    if !Arc::ptr_eq(&old.rule, &new.rule) {
-                        self.changes.push(Change::RuleAdded(self.id, new.rule.clone()));
+                Effect::Removed { rule, instrs, reason } => {
+                    self.tell(&rule, &instrs, FlowUpdateEvent::DELETED, reason, from, xid);
+                    if let Some(why) = reason.filter(|_| rule.flags.contains(FlowModFlags::SEND_FLOW_REM)) {
+                        self.removed.push((rule, why, now_ns));
                     }
-                    self.tell_monitors(&new, FlowUpdateEvent::MODIFIED, why, from, xid);
                 }
-                Effect::Removed(e) => self.gone(e, why, from, xid, now_ns),
             }
         }
     }
-    /// An entry is gone.
-    pub fn gone(&mut self, e: Entry, why: FlowRemovedReason, from: Option<ConnId>, xid: Xid, now_ns: u64) {
-        self.dirty = true;
-        self.changes.push(Change::RuleGone(self.id, e.rule.clone()));
-        self.tell_monitors(&e, FlowUpdateEvent::DELETED, why, from, xid);
-        if e.rule.flags.contains(FlowModFlags::SEND_FLOW_REM) {
-            self.removed.push((e, why, now_ns));
-        }
-    }
-    fn tell_monitors(&mut self, e: &Entry, event: FlowUpdateEvent, reason: FlowRemovedReason, from: Option<ConnId>, xid: Xid) {
+    fn tell(
+        &mut self,
+        rule: &RuleCore,
+        instrs: &Instrs,
+        event: FlowUpdateEvent,
+        reason: Option<FlowRemovedReason>,
+        from: Option<ConnId>,
+        xid: Xid,
+    ) {
         if self.monitored {
             let update = FlowUpdate::Full {
                 event,
-                reason,
-                priority: e.rule.priority,
-                idle_timeout: e.rule.idle_timeout,
-                hard_timeout: e.rule.hard_timeout,
-                table_id: TableId(e.rule.table),
-                cookie: e.rule.cookie,
-                matching: e.rule.matching(),
-                instructions: e.instrs.list.clone(),
+                reason: reason.unwrap_or(FlowRemovedReason::DELETE),
+                priority: rule.priority,
+                idle_timeout: rule.idle_timeout,
+                hard_timeout: rule.hard_timeout,
+                table_id: TableId(rule.table),
+                cookie: rule.cookie,
+                matching: rule.matching(),
+                instructions: instrs.list.clone(),
             };
             self.events.push(Event::FlowChange { from, xid, update });
         }
@@ -243,45 +238,6 @@ impl Bridge {
 pub fn duration(from_ns: u64, now_ns: u64) -> (u32, u32) {
     let age = now_ns.saturating_sub(from_ns);
     ((age / 1_000_000_000) as u32, (age % 1_000_000_000) as u32)
-}
-
-/// The report of an entry's end.
-pub fn flow_removed(e: &Entry, reason: FlowRemovedReason, at_ns: u64) -> FlowRemoved {
-    let (duration_sec, duration_nsec) = duration(e.rule.created_ns, at_ns);
-    let (packet_count, byte_count) = e.rule.counts();
-    FlowRemoved {
-        cookie: e.rule.cookie,
-        priority: e.rule.priority,
-        reason,
-        table_id: TableId(e.rule.table),
-        duration_sec,
-        duration_nsec,
-        idle_timeout: e.rule.idle_timeout,
-        hard_timeout: e.rule.hard_timeout,
-        packet_count,
-        byte_count,
-        matching: e.rule.matching(),
-    }
-}
-
-/// An entry as a statistics reply tells it.
-pub fn flow_stats(e: &Entry, now_ns: u64) -> FlowStats {
-    let (duration_sec, duration_nsec) = duration(e.rule.created_ns, now_ns);
-    let (packet_count, byte_count) = e.rule.counts();
-    FlowStats {
-        table_id: TableId(e.rule.table),
-        duration_sec,
-        duration_nsec,
-        priority: e.rule.priority,
-        idle_timeout: e.rule.idle_timeout,
-        hard_timeout: e.rule.hard_timeout,
-        flags: e.rule.flags,
-        cookie: e.rule.cookie,
-        packet_count,
-        byte_count,
-        matching: e.rule.matching(),
-        instructions: e.instrs.list.clone(),
-    }
 }
 
 /// Names of a bridge's ports, for words.

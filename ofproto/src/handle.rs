@@ -3,66 +3,33 @@
 //! Each request is checked whole before anything changes. A bundle keeps what undoes it, and is one version.
 
 use crate::api::BridgeId;
-use crate::bridge::{duration, flow_stats, Bridge, N_TABLES};
-use crate::classifier::{Classifier, Entry};
+use crate::bridge::{Bridge, N_TABLES};
+use crate::classifier::Classifier;
 use crate::conn::manager::{Backend, ConnId};
-use crate::fields;
 use crate::flow::Flow;
 use crate::group;
 use crate::revalidator::Change;
 use crate::snapshot::View;
 use crate::switch::{BridgeView, Switch};
-use crate::table::{Effect, Refs};
-use crate::upcall::credit;
+use crate::check::Refs;
+use crate::table::{Cursor, Effect};
 use crate::xlate::{Input, Xlate};
 use crate::{check, meter};
 use datapath::FlowKey;
 use openflow::msg::multipart::{
-    AggregateStats, FlowStats, FlowStatsRequest, MultipartFlags, QueueStatsRequest, TableStats,
+    FlowStats, FlowStatsRequest, MultipartFlags, QueueStatsRequest, TableStats,
 };
 use openflow::msg::{
-    BundleFlags, Capabilities, FeaturesReply, FlowMod, FlowRemovedReason, GroupMod, Message, MeterMod, MultipartReply,
+    BundleFlags, Capabilities, FeaturesReply, FlowMod, GroupMod, Message, MeterMod, MultipartReply,
     PacketOut, PortMod, PortReason, PortStatus, QueueGetConfigReply, ReplyBody, RequestBody, SwitchConfig,
     OFP_NO_BUFFER,
 };
 use openflow::port::PortConfig;
-use openflow::{Action, GroupId, MeterId, OfMessage, OfpError, PortNo, Xid};
-use std::sync::Arc;
+use openflow::{GroupId, MeterId, OfMessage, OfpError, PortNo, Xid};
 use std::time::Instant;
 
-/// Where a dump of flows stands; holds on to the tables as they were when it started.
-#[derive(Default)]
-pub struct FlowCursor {
-    tables: Option<Arc<Vec<Classifier>>>,
-    table: usize,
-    slot: usize,
-    pos: u64,
-}
-
-/// Which entries a request means (OpenFlow 1.3.5, "Individual Flow Statistics").
-struct Wanted<'a> {
-    request: &'a FlowStatsRequest,
-    value: Flow,
-    mask: Flow,
-}
-
-impl<'a> Wanted<'a> {
-    fn new(request: &'a FlowStatsRequest) -> Option<Self> {
-        let (value, mask) = fields::match_to_flow(&request.matching)?;
-        Some(Self { request, value, mask })
-    }
-    fn has(&self, e: &Entry) -> bool {
-        let r = self.request;
-        (e.rule.cookie ^ r.cookie) & r.cookie_mask == 0
-            && (r.out_port == PortNo::ANY || e.instrs.out_ports.contains(&r.out_port))
-            && (r.out_group == GroupId::ANY || e.instrs.groups.contains(&r.out_group))
-            && self.mask.is_subset_of(&e.rule.mask.mask)
-            && {
-                let v = e.rule.mask.unpack(&e.rule.values);
-                v.0.iter().zip(&self.value.0).zip(&self.mask.0).all(|((a, b), m)| (a ^ b) & m == 0)
-            }
-    }
-}
+/// Buckets' groups are checked by [`group::GroupTable::apply`].
+const ANY_REFS: Refs<'static> = Refs { group: &|_| true, meter: &|_| true };
 
 /// What undoes the steps of a bundle, last first.
 enum Undo {
@@ -76,7 +43,7 @@ enum Undo {
 #[derive(Default)]
 struct Done {
     undo: Vec<Undo>,
-    effects: Vec<(Vec<Effect>, Xid, FlowRemovedReason)>,
+    effects: Vec<(Vec<Effect>, Xid)>,
     changes: Vec<Change>,
     meters: Vec<meter::MeterChange>,
     packet_outs: Vec<PacketOut>,
@@ -88,7 +55,6 @@ impl Bridge {
         if m.buffer_id != OFP_NO_BUFFER && m.command.0 < 3 {
             return Err(OfpError::OFPBRC_BUFFER_UNKNOWN); // n_buffers is 0: there are none
         }
-        self.features.check(m)?;
         let (groups, meters) = (&self.groups, &self.meters);
         let refs = Refs { group: &|g| groups.get(g).is_some(), meter: &|m| meters.contains(m) };
         let mut effects = Vec::new();
@@ -98,12 +64,12 @@ impl Bridge {
             return Err(e);
         }
         done.undo.push(Undo::Flows(effects.clone()));
-        done.effects.push((effects, xid, FlowRemovedReason::DELETE));
+        done.effects.push((effects, xid));
         Ok(())
     }
     fn group_mod(&mut self, m: &GroupMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
         let before = self.groups.clone();
-        let change = self.groups.apply(m, now_ns, &|a| check::actions(std::slice::from_ref(a), check::Place::Bucket))?;
+        let change = self.groups.apply(m, now_ns, &|a| check::actions(std::slice::from_ref(a), check::Place::Set, &ANY_REFS))?;
         done.undo.push(Undo::Groups(before));
         for g in change.changed {
             done.changes.push(Change::Group(self.id, g));
@@ -113,7 +79,7 @@ impl Bridge {
             let mut effects = Vec::new();
             self.tables.delete_using_group(g, &mut effects);
             done.undo.push(Undo::Flows(effects.clone()));
-            done.effects.push((effects, xid, FlowRemovedReason::GROUP_DELETE));
+            done.effects.push((effects, xid));
         }
         Ok(())
     }
@@ -128,7 +94,7 @@ impl Bridge {
             let mut effects = Vec::new();
             self.tables.delete_using_meter(*id, &mut effects);
             done.undo.push(Undo::Flows(effects.clone()));
-            done.effects.push((effects, xid, FlowRemovedReason::METER_DELETE));
+            done.effects.push((effects, xid));
         }
         done.meters.push(change);
         Ok(())
@@ -161,12 +127,8 @@ impl Bridge {
         if m.data.len() < 14 {
             return Err(OfpError::OFPBRC_BAD_PACKET);
         }
-        check::actions(&m.actions, check::Place::PacketOut)?;
-        for a in &m.actions {
-            if let Action::Group(g) = a {
-                self.groups.get(*g).ok_or(OfpError::OFPBAC_BAD_OUT_GROUP)?;
-            }
-        }
+        let refs = Refs { group: &|g| self.groups.get(g).is_some(), meter: &|_| true };
+        check::actions(&m.actions, check::Place::PacketOut, &refs)?;
         done.packet_outs.push(m.clone());
         Ok(())
     }
@@ -203,8 +165,8 @@ impl Switch {
         let Some(b) = self.bridges.get_mut(&id) else { return };
         b.dirty |= !done.changes.is_empty();
         b.changes.extend(done.changes);
-        for (effects, xid, why) in done.effects {
-            b.note(effects, Some(from), xid, why, now_ns);
+        for (effects, xid) in done.effects {
+            b.note(effects, Some(from), xid, now_ns);
         }
         for c in &done.meters {
             c.execute(&*self.dp);
@@ -284,18 +246,7 @@ impl Switch {
                 if r.table_id.0 != 0xff && r.table_id.0 >= N_TABLES {
                     return Err(OfpError::OFPBRC_BAD_TABLE_ID);
                 }
-                let mut sum = AggregateStats { packet_count: 0, byte_count: 0, flow_count: 0 };
-                if let Some(w) = Wanted::new(r) {
-                    let tables = b.tables.snapshot();
-                    let chosen = tables.iter().enumerate().filter(|(i, _)| r.table_id.0 == 0xff || *i == r.table_id.0 as usize);
-                    for e in chosen.flat_map(|(_, t)| t.iter()).filter(|e| w.has(e)) {
-                        let (p, by) = e.rule.counts();
-                        sum.packet_count += p;
-                        sum.byte_count += by;
-                        sum.flow_count += 1;
-                    }
-                }
-                ReplyBody::Aggregate(sum)
+                ReplyBody::Aggregate(b.tables.aggregate(r)?)
             }
             RequestBody::Table => {
                 let tables = b.tables.snapshot();
@@ -310,7 +261,7 @@ impl Switch {
                 };
                 ReplyBody::Table(tables.iter().enumerate().map(one).collect())
             }
-            RequestBody::Queue(r) => ReplyBody::Queue(queue_stats(b, *r)?),
+            RequestBody::Queue(r) => ReplyBody::Queue(queue_stats(b, r)?),
             RequestBody::Group(r) => {
                 let refs = |g: GroupId| b.tables.group_refs(g);
                 let groups = &b.groups;
@@ -328,13 +279,7 @@ impl Switch {
             }
             RequestBody::MeterConfig(r) => ReplyBody::MeterConfig(b.meters.configs(r.meter_id)?),
             RequestBody::MeterFeatures => ReplyBody::MeterFeatures(meter::features()),
-            RequestBody::TableFeatures(wanted) => {
-                if !wanted.is_empty() {
-                    let tables = b.tables.snapshot();
-                    b.features.set(wanted, &|t| tables.get(t as usize).map_or(0, Classifier::len))?;
-                }
-                ReplyBody::TableFeatures(b.features.reply())
-            }
+            RequestBody::TableFeatures(_) => return Err(OfpError::OFPBRC_BAD_MULTIPART),
             RequestBody::PortDesc => ReplyBody::PortDesc(b.ports.iter().map(|(n, p)| p.describe(*n)).collect()),
             RequestBody::Experimenter { .. } => return Err(OfpError::OFPBRC_BAD_EXPERIMENTER),
             RequestBody::Flow(_)
@@ -346,7 +291,7 @@ impl Switch {
 }
 
 /// Queues are not configured yet: every port has none, and says so.
-fn queue_stats(b: &Bridge, r: QueueStatsRequest) -> Result<Vec<openflow::msg::multipart::QueueStats>, OfpError> {
+fn queue_stats(b: &Bridge, r: &QueueStatsRequest) -> Result<Vec<openflow::msg::multipart::QueueStats>, OfpError> {
     if r.port_no != PortNo::ANY && !b.ports.contains_key(&r.port_no) {
         return Err(OfpError::OFPQOFC_BAD_PORT);
     }
@@ -357,7 +302,7 @@ fn queue_stats(b: &Bridge, r: QueueStatsRequest) -> Result<Vec<openflow::msg::mu
 }
 
 impl Backend for BridgeView<'_> {
-    type Cursor = FlowCursor;
+    type Cursor = Cursor;
 
     fn handle(&mut self, now: Instant, from: ConnId, msg: &OfMessage, replies: &mut Vec<Message>) -> Result<(), OfpError> {
         let now_ns = self.switch.ns(now);
@@ -389,7 +334,7 @@ impl Backend for BridgeView<'_> {
                 ),
                 reserved: 0,
             })),
-            Message::GetConfigRequest => replies.push(Message::GetConfigReply(b.settings)),
+            Message::GetConfigRequest => replies.push(Message::GetConfigReply(b.settings.clone())),
             Message::SetConfig(SwitchConfig { flags, miss_send_len }) => {
                 if flags.0 > 1 {
                     // Reassembly is not offered in the capabilities.
@@ -451,40 +396,16 @@ impl Backend for BridgeView<'_> {
         &mut self,
         now: Instant,
         request: &FlowStatsRequest,
-        cursor: &mut FlowCursor,
+        cursor: &mut Cursor,
         max: usize,
         out: &mut Vec<FlowStats>,
     ) -> bool {
         let now_ns = self.switch.ns(now);
-        let Some(wanted) = Wanted::new(request) else { return false };
         let Some(b) = self.switch.bridges.get_mut(&self.id) else { return false };
-        let only = (request.table_id.0 != 0xff).then_some(request.table_id.0 as usize);
-        if cursor.tables.is_none() {
+        if *cursor == Cursor::default() {
             self.switch.cache.fold_all(&self.switch.dp, &self.switch.slow);
-            cursor.tables = Some(b.tables.snapshot());
-            cursor.table = only.unwrap_or(0);
         }
-        let Some(tables) = cursor.tables.clone() else { return false };
-        let enough = out.len() + max;
-        // Entries looked at, wanted or not: a slice of work is bounded.
-        let mut looked = 0;
-        while let Some(t) = tables.get(cursor.table) {
-            match t.walk(&mut cursor.slot, &mut cursor.pos) {
-                Some(entries) => {
-                    looked += entries.len();
-                    out.extend(entries.iter().filter(|e| wanted.has(e)).map(|e| flow_stats(e, now_ns)));
-                    if out.len() >= enough || looked > 16 * max {
-                        return true;
-                    }
-                }
-                None if only.is_some() => return false,
-                None => {
-                    cursor.table += 1;
-                    (cursor.slot, cursor.pos) = (0, 0);
-                }
-            }
-        }
-        false
+        b.tables.dump(request, cursor, max, now_ns, out).unwrap_or(false)
     }
 
     fn publish(&mut self) -> u64 {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod bridge;
 pub mod check;
 pub mod classifier;
 pub mod conn;
@@ -9,6 +10,7 @@ pub mod fields;
 pub mod flow;
 pub mod group;
 pub mod hamt;
+pub mod handle;
 pub mod intern;
 pub mod mac_learning;
 pub mod meter;

@@ -4,12 +4,15 @@
 //! the changes can touch ([`crate::revalidator`]); [`Switch::run`] moves that on, and does all that time and workers ask for.
 
 use crate::api::{BridgeConfig, BridgeId, ConfigError, MegaflowDump, PortSpec, Waker};
-use crate::bridge::{duration, flow_removed, port_names, Bridge, OfPort};
+use crate::bridge::{duration, port_names, Bridge, OfPort};
 use crate::conn::manager::Event;
 use crate::fields;
 use crate::flow::Flow;
 use crate::revalidator::{Cache, Change};
 use crate::snapshot::{Snapshot, View};
+use crate::rule::RuleCore;
+use crate::table::flow_removed;
+pub use crate::table::Cursor as FlowCursor;
 use crate::trace::Drawing;
 use crate::upcall::Slow;
 use crate::xlate::REASONS;
@@ -51,7 +54,7 @@ pub struct Switch {
     /// Meters that are gone, till no worker names them.
     pub(crate) old_meters: VecDeque<(u64, crate::meter::MeterChange)>,
     /// Entries to be reported as removed once their version is synced.
-    leaving: VecDeque<(u64, BridgeId, crate::classifier::Entry, FlowRemovedReason, u64)>,
+    leaving: VecDeque<(u64, BridgeId, Arc<RuleCore>, FlowRemovedReason, u64)>,
 }
 
 /// One bridge, borrowed: what [`crate::conn::manager`] drives.
@@ -434,7 +437,7 @@ impl Switch {
             }
         }
         if let Ok(effects) = b.own_flow_mod(&add, now_ns) {
-            b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
+            b.note(effects, None, Xid(0), now_ns);
         }
     }
     fn port_event(&mut self, id: PortId, info: PortInfo) {
@@ -459,7 +462,7 @@ impl Switch {
         for b in self.bridges.values_mut() {
             let mut effects = Vec::new();
             b.tables.expire(now_ns, &mut effects);
-            b.note(effects, None, Xid(0), FlowRemovedReason::IDLE_TIMEOUT, now_ns);
+            b.note(effects, None, Xid(0), now_ns);
         }
         self.cache.expire(&self.dp, &self.slow, MEGAFLOW_IDLE_MS);
         let now_ms = self.slow.now_ms();
@@ -519,7 +522,7 @@ impl Switch {
             return; // what a controller left behind goes on
         }
         if let Ok(effects) = b.own_flow_mod(&m, now_ns) {
-            b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
+            b.note(effects, None, Xid(0), now_ns);
             b.standalone_entry = wanted;
         }
         self.publish();
