@@ -1,20 +1,20 @@
 //! One bridge: its ports, tables, groups and settings, and the answers to questions about them. Owned by the control thread.
 
 use crate::api::{BridgeConfig, BridgeId, PortSpec};
+use crate::classifier::Entry;
 use crate::conn::manager::{ConnId, Event};
 use crate::group::GroupTable;
 use crate::revalidator::Change;
-use crate::rule::{Instrs, RuleCore};
+use crate::rule::RuleCore;
 use crate::snapshot::BridgeSnap;
-use crate::check::Refs;
-use crate::table::{Effect, Tables};
+use crate::table::{Checks, Effect, FlowTables};
 use crate::xlate::{PortTarget, PortView};
 use datapath::port::PortInfo;
 use datapath::PortId;
 use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
 use openflow::msg::{FlowMod, FlowModFlags, FlowRemovedReason};
 use openflow::port::{Port, PortConfig, PortFeatures, PortState};
-use openflow::{EthAddr, OfpError, PortNo, TableId, Xid};
+use openflow::{EthAddr, GroupId, MeterId, OfpError, PortNo, TableId, Xid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -104,7 +104,7 @@ pub struct Bridge {
     /// Settings.
     pub config: BridgeConfig,
     /// Flow entries.
-    pub tables: Tables,
+    pub tables: FlowTables,
     /// Groups.
     pub groups: GroupTable,
     /// Ports.
@@ -129,13 +129,42 @@ pub struct Bridge {
     pub removed: Vec<(Arc<RuleCore>, FlowRemovedReason, u64)>,
 }
 
+/// What a flow-mod may refer to.
+pub struct BridgeChecks<'a> {
+    groups: &'a GroupTable,
+    meters: &'a crate::meter::MeterTable,
+}
+
+impl<'a> BridgeChecks<'a> {
+    /// Of a bridge's groups and meters.
+    pub fn new(groups: &'a GroupTable, meters: &'a crate::meter::MeterTable) -> Self {
+        Self { groups, meters }
+    }
+}
+
+impl Checks for BridgeChecks<'_> {
+    fn group_exists(&self, id: GroupId) -> bool {
+        self.groups.get(id).is_some()
+    }
+    fn meter_exists(&self, id: MeterId) -> bool {
+        self.meters.contains(id)
+    }
+    fn port_ok(&self, port: PortNo) -> bool {
+        // A port that is not there yet may come: only numbers that can never be a port are refused.
+        port.0 != 0 && (port.0 <= PortNo::MAX.0 || port.0 >= PortNo::IN_PORT.0 && port != PortNo::ANY)
+    }
+    fn max_table(&self) -> u8 {
+        N_TABLES - 1
+    }
+}
+
 impl Bridge {
     /// A bridge without ports.
     pub fn new(id: BridgeId, config: BridgeConfig, meter_ids: Arc<std::sync::atomic::AtomicU32>) -> Self {
         Self {
             id,
             config,
-            tables: Tables::new(),
+            tables: FlowTables::new(),
             groups: GroupTable::default(),
             ports: BTreeMap::new(),
             meters: crate::meter::MeterTable::new(meter_ids),
@@ -152,27 +181,18 @@ impl Bridge {
             removed: Vec::new(),
         }
     }
-    /// A flow-mod of the switch's own making.
+    /// Acts on a flow-mod.
     ///
     /// # Errors
-    /// As for everybody's; nothing has changed then.
+    /// The error to answer with; nothing has changed then.
     pub fn own_flow_mod(&mut self, m: &FlowMod, now_ns: u64) -> Result<Vec<Effect>, OfpError> {
-        let (groups, meters) = (&self.groups, &self.meters);
-        let refs = Refs { group: &|g| groups.get(g).is_some(), meter: &|m| meters.contains(m) };
-        let mut effects = Vec::new();
-        match self.tables.flow_mod(m, now_ns, &refs, &mut effects) {
-            Ok(()) => Ok(effects),
-            Err(e) => {
-                self.tables.undo(effects);
-                Err(e)
-            }
-        }
+        self.tables.flow_mod(m, now_ns, &BridgeChecks::new(&self.groups, &self.meters))
     }
     /// This version, for readers.
     pub fn snapshot(&self) -> BridgeSnap {
         BridgeSnap {
             name: self.config.name.clone(),
-            tables: self.tables.snapshot(),
+            tables: self.tables.tables.clone(),
             groups: self.groups.clone(),
             meters: self.meters.published(),
             ports: Arc::new(self.ports.iter().map(|(n, p)| (*n, p.view(*n))).collect()),
@@ -189,20 +209,25 @@ impl Bridge {
         self.ports.iter().find(|(_, p)| p.spec.name == name).map(|(n, _)| *n)
     }
 
-    /// Takes note of what a flow-mod did: for repair, reports and monitors.
-    pub fn note(&mut self, effects: Vec<Effect>, from: Option<ConnId>, xid: Xid, now_ns: u64) {
+    /// Takes note of what happened to flow entries: for repair, reports and monitors. `why`: of what was removed.
+    pub fn note(
+        &mut self,
+        effects: Vec<Effect>,
+        from: Option<ConnId>,
+        xid: Xid,
+        why: FlowRemovedReason,
+        now_ns: u64,
+    ) {
         for e in effects {
             self.dirty = true;
-            self.changes.push(e.change(self.id));
+            e.changes(self.id, &mut self.changes);
             match e {
-                Effect::Added { rule, instrs } => self.tell(&rule, &instrs, FlowUpdateEvent::ADDED, None, from, xid),
-                Effect::Modified { rule, new, .. } => {
-                    self.tell(&rule, &new, FlowUpdateEvent::MODIFIED, None, from, xid);
-                }
-                Effect::Removed { rule, instrs, reason } => {
-                    self.tell(&rule, &instrs, FlowUpdateEvent::DELETED, reason, from, xid);
-                    if let Some(why) = reason.filter(|_| rule.flags.contains(FlowModFlags::SEND_FLOW_REM)) {
-                        self.removed.push((rule, why, now_ns));
+                Effect::Added(e) => self.tell(&e, FlowUpdateEvent::ADDED, why, from, xid),
+                Effect::Modified { new, .. } => self.tell(&new, FlowUpdateEvent::MODIFIED, why, from, xid),
+                Effect::Removed(e) => {
+                    self.tell(&e, FlowUpdateEvent::DELETED, why, from, xid);
+                    if e.rule.flags.contains(FlowModFlags::SEND_FLOW_REM) {
+                        self.removed.push((e.rule, why, now_ns));
                     }
                 }
             }
@@ -210,17 +235,17 @@ impl Bridge {
     }
     fn tell(
         &mut self,
-        rule: &RuleCore,
-        instrs: &Instrs,
+        e: &Entry,
         event: FlowUpdateEvent,
-        reason: Option<FlowRemovedReason>,
+        reason: FlowRemovedReason,
         from: Option<ConnId>,
         xid: Xid,
     ) {
+        let (rule, instrs) = (&e.rule, &e.instrs);
         if self.monitored {
             let update = FlowUpdate::Full {
                 event,
-                reason: reason.unwrap_or(FlowRemovedReason::DELETE),
+                reason,
                 priority: rule.priority,
                 idle_timeout: rule.idle_timeout,
                 hard_timeout: rule.hard_timeout,

@@ -5,7 +5,7 @@ use crate::table::Checks;
 use openflow::action::{Action, LearnDst, LearnSrc, Subfield};
 use openflow::field::{Field, Prereq};
 use openflow::instruction::Instructions;
-use openflow::{GroupId, Instruction, Match, MeterId, OfpError, Oxm, OxmField, PortNo, TableId};
+use openflow::{Instruction, Match, OfpError, Oxm, OxmField, PortNo, TableId};
 
 /// Where the actions stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! Each request is checked whole before anything changes. A bundle keeps what undoes it, and is one version.
 
 use crate::api::BridgeId;
+use crate::bridge::BridgeChecks;
 use crate::bridge::{Bridge, N_TABLES};
 use crate::classifier::Classifier;
 use crate::conn::manager::{Backend, ConnId};
@@ -11,25 +12,19 @@ use crate::group;
 use crate::revalidator::Change;
 use crate::snapshot::View;
 use crate::switch::{BridgeView, Switch};
-use crate::check::Refs;
 use crate::table::{Cursor, Effect};
 use crate::xlate::{Input, Xlate};
 use crate::{check, meter};
 use datapath::FlowKey;
-use openflow::msg::multipart::{
-    FlowStats, FlowStatsRequest, MultipartFlags, QueueStatsRequest, TableStats,
-};
+use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MultipartFlags, QueueStatsRequest, TableStats};
 use openflow::msg::{
-    BundleFlags, Capabilities, FeaturesReply, FlowMod, GroupMod, Message, MeterMod, MultipartReply,
-    PacketOut, PortMod, PortReason, PortStatus, QueueGetConfigReply, ReplyBody, RequestBody, SwitchConfig,
-    OFP_NO_BUFFER,
+    BundleFlags, Capabilities, FeaturesReply, FlowMod, FlowRemovedReason, GroupMod, Message, MeterMod,
+    MultipartReply, PacketOut, PortMod, PortReason, PortStatus, QueueGetConfigReply, ReplyBody, RequestBody,
+    SwitchConfig, OFP_NO_BUFFER,
 };
 use openflow::port::PortConfig;
-use openflow::{GroupId, MeterId, OfMessage, OfpError, PortNo, Xid};
+use openflow::{Action, GroupId, MeterId, OfMessage, OfpError, PortNo, Xid};
 use std::time::Instant;
-
-/// Buckets' groups are checked by [`group::GroupTable::apply`].
-const ANY_REFS: Refs<'static> = Refs { group: &|_| true, meter: &|_| true };
 
 /// What undoes the steps of a bundle, last first.
 enum Undo {
@@ -43,7 +38,7 @@ enum Undo {
 #[derive(Default)]
 struct Done {
     undo: Vec<Undo>,
-    effects: Vec<(Vec<Effect>, Xid)>,
+    effects: Vec<(Vec<Effect>, Xid, FlowRemovedReason)>,
     changes: Vec<Change>,
     meters: Vec<meter::MeterChange>,
     packet_outs: Vec<PacketOut>,
@@ -55,31 +50,28 @@ impl Bridge {
         if m.buffer_id != OFP_NO_BUFFER && m.command.0 < 3 {
             return Err(OfpError::OFPBRC_BUFFER_UNKNOWN); // n_buffers is 0: there are none
         }
-        let (groups, meters) = (&self.groups, &self.meters);
-        let refs = Refs { group: &|g| groups.get(g).is_some(), meter: &|m| meters.contains(m) };
-        let mut effects = Vec::new();
-        let result = self.tables.flow_mod(m, now_ns, &refs, &mut effects);
-        if let Err(e) = result {
-            self.tables.undo(effects);
-            return Err(e);
-        }
+        let effects = self.own_flow_mod(m, now_ns)?;
         done.undo.push(Undo::Flows(effects.clone()));
-        done.effects.push((effects, xid));
+        done.effects.push((effects, xid, FlowRemovedReason::DELETE));
         Ok(())
     }
     fn group_mod(&mut self, m: &GroupMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
         let before = self.groups.clone();
-        let change = self.groups.apply(m, now_ns, &|a| check::actions(std::slice::from_ref(a), check::Place::Set, &ANY_REFS))?;
+        let checks = BridgeChecks::new(&before, &self.meters);
+        let ok = |a: &Action| check::actions(std::slice::from_ref(a), check::Place::Set, &checks);
+        let change = self.groups.apply(m, now_ns, &ok)?;
         done.undo.push(Undo::Groups(before));
         for g in change.changed {
             done.changes.push(Change::Group(self.id, g));
         }
         for g in change.removed {
             done.changes.push(Change::Group(self.id, g));
-            let mut effects = Vec::new();
-            self.tables.delete_using_group(g, &mut effects);
-            done.undo.push(Undo::Flows(effects.clone()));
-            done.effects.push((effects, xid));
+            if self.tables.group_refs(g) > 0 {
+                let gone = self.tables.remove_entries(&|e| e.instrs.groups.contains(&g));
+                let effects: Vec<Effect> = gone.into_iter().map(Effect::Removed).collect();
+                done.undo.push(Undo::Flows(effects.clone()));
+                done.effects.push((effects, xid, FlowRemovedReason::GROUP_DELETE));
+            }
         }
         Ok(())
     }
@@ -91,10 +83,12 @@ impl Bridge {
             done.changes.push(Change::Meter(self.id, *id));
         }
         for id in &change.removed {
-            let mut effects = Vec::new();
-            self.tables.delete_using_meter(*id, &mut effects);
-            done.undo.push(Undo::Flows(effects.clone()));
-            done.effects.push((effects, xid));
+            if self.tables.meter_refs(*id) > 0 {
+                let gone = self.tables.remove_entries(&|e| e.instrs.meter == Some(*id));
+                let effects: Vec<Effect> = gone.into_iter().map(Effect::Removed).collect();
+                done.undo.push(Undo::Flows(effects.clone()));
+                done.effects.push((effects, xid, FlowRemovedReason::METER_DELETE));
+            }
         }
         done.meters.push(change);
         Ok(())
@@ -121,14 +115,14 @@ impl Bridge {
             return Err(OfpError::OFPBRC_BUFFER_UNKNOWN);
         }
         let known = self.ports.contains_key(&m.in_port);
-        if !known && !matches!(m.in_port, PortNo::CONTROLLER | PortNo::ANY | PortNo::LOCAL | PortNo::IN_PORT) {
+        if !known && !matches!(m.in_port, PortNo::CONTROLLER | PortNo::ANY | PortNo::LOCAL | PortNo::IN_PORT)
+        {
             return Err(OfpError::OFPBRC_BAD_PORT);
         }
         if m.data.len() < 14 {
             return Err(OfpError::OFPBRC_BAD_PACKET);
         }
-        let refs = Refs { group: &|g| self.groups.get(g).is_some(), meter: &|_| true };
-        check::actions(&m.actions, check::Place::PacketOut, &refs)?;
+        check::actions(&m.actions, check::Place::PacketOut, &BridgeChecks::new(&self.groups, &self.meters))?;
         done.packet_outs.push(m.clone());
         Ok(())
     }
@@ -165,8 +159,8 @@ impl Switch {
         let Some(b) = self.bridges.get_mut(&id) else { return };
         b.dirty |= !done.changes.is_empty();
         b.changes.extend(done.changes);
-        for (effects, xid) in done.effects {
-            b.note(effects, Some(from), xid, now_ns);
+        for (effects, xid, why) in done.effects {
+            b.note(effects, Some(from), xid, why, now_ns);
         }
         for c in &done.meters {
             c.execute(&*self.dp);
@@ -237,7 +231,11 @@ impl Switch {
                 return Ok(ReplyBody::PortStats(all));
             }
             let one: Vec<_> = all.into_iter().filter(|p| p.port_no == r.port_no).collect();
-            return if one.is_empty() { Err(OfpError::OFPBRC_BAD_PORT) } else { Ok(ReplyBody::PortStats(one)) };
+            return if one.is_empty() {
+                Err(OfpError::OFPBRC_BAD_PORT)
+            } else {
+                Ok(ReplyBody::PortStats(one))
+            };
         }
         let b = self.bridges.get_mut(&id).ok_or(OfpError::OFPBRC_BAD_TYPE)?;
         Ok(match body {
@@ -249,7 +247,7 @@ impl Switch {
                 ReplyBody::Aggregate(b.tables.aggregate(r)?)
             }
             RequestBody::Table => {
-                let tables = b.tables.snapshot();
+                let tables = b.tables.tables.clone();
                 let one = |(i, t): (usize, &Classifier)| {
                     let c = self.cache.tables.get(&(id, i as u8)).copied().unwrap_or_default();
                     TableStats {
@@ -280,7 +278,9 @@ impl Switch {
             RequestBody::MeterConfig(r) => ReplyBody::MeterConfig(b.meters.configs(r.meter_id)?),
             RequestBody::MeterFeatures => ReplyBody::MeterFeatures(meter::features()),
             RequestBody::TableFeatures(_) => return Err(OfpError::OFPBRC_BAD_MULTIPART),
-            RequestBody::PortDesc => ReplyBody::PortDesc(b.ports.iter().map(|(n, p)| p.describe(*n)).collect()),
+            RequestBody::PortDesc => {
+                ReplyBody::PortDesc(b.ports.iter().map(|(n, p)| p.describe(*n)).collect())
+            }
             RequestBody::Experimenter { .. } => return Err(OfpError::OFPBRC_BAD_EXPERIMENTER),
             RequestBody::Flow(_)
             | RequestBody::PortStats(_)
@@ -291,7 +291,10 @@ impl Switch {
 }
 
 /// Queues are not configured yet: every port has none, and says so.
-fn queue_stats(b: &Bridge, r: &QueueStatsRequest) -> Result<Vec<openflow::msg::multipart::QueueStats>, OfpError> {
+fn queue_stats(
+    b: &Bridge,
+    r: &QueueStatsRequest,
+) -> Result<Vec<openflow::msg::multipart::QueueStats>, OfpError> {
     if r.port_no != PortNo::ANY && !b.ports.contains_key(&r.port_no) {
         return Err(OfpError::OFPQOFC_BAD_PORT);
     }
@@ -304,7 +307,13 @@ fn queue_stats(b: &Bridge, r: &QueueStatsRequest) -> Result<Vec<openflow::msg::m
 impl Backend for BridgeView<'_> {
     type Cursor = Cursor;
 
-    fn handle(&mut self, now: Instant, from: ConnId, msg: &OfMessage, replies: &mut Vec<Message>) -> Result<(), OfpError> {
+    fn handle(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msg: &OfMessage,
+        replies: &mut Vec<Message>,
+    ) -> Result<(), OfpError> {
         let now_ns = self.switch.ns(now);
         let b = self.switch.bridges.get_mut(&self.id).ok_or(OfpError::OFPBRC_BAD_TYPE)?;
         let mut done = Done::default();
@@ -360,11 +369,15 @@ impl Backend for BridgeView<'_> {
                 {
                     return Err(OfpError::OFPQOFC_BAD_PORT);
                 }
-                replies.push(Message::QueueGetConfigReply(QueueGetConfigReply { port: r.port, queues: Vec::new() }));
+                replies.push(Message::QueueGetConfigReply(QueueGetConfigReply {
+                    port: r.port,
+                    queues: Vec::new(),
+                }));
             }
             Message::MultipartRequest(r) => {
                 let body = self.switch.multipart(self.id, &r.body, now)?;
-                replies.push(Message::MultipartReply(MultipartReply { flags: MultipartFlags::empty(), body }));
+                replies
+                    .push(Message::MultipartReply(MultipartReply { flags: MultipartFlags::empty(), body }));
             }
             _ => return Err(OfpError::OFPBRC_BAD_TYPE),
         }
@@ -402,7 +415,7 @@ impl Backend for BridgeView<'_> {
     ) -> bool {
         let now_ns = self.switch.ns(now);
         let Some(b) = self.switch.bridges.get_mut(&self.id) else { return false };
-        if *cursor == Cursor::default() {
+        if cursor.is_start() {
             self.switch.cache.fold_all(&self.switch.dp, &self.switch.slow);
         }
         b.tables.dump(request, cursor, max, now_ns, out).unwrap_or(false)

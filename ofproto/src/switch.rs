@@ -9,10 +9,10 @@ use crate::conn::manager::Event;
 use crate::fields;
 use crate::flow::Flow;
 use crate::revalidator::{Cache, Change};
-use crate::snapshot::{Snapshot, View};
 use crate::rule::RuleCore;
-use crate::table::flow_removed;
+use crate::snapshot::{Snapshot, View};
 pub use crate::table::Cursor as FlowCursor;
+use crate::table::{flow_removed, Effect};
 use crate::trace::Drawing;
 use crate::upcall::Slow;
 use crate::xlate::REASONS;
@@ -118,7 +118,8 @@ impl Switch {
         self.next_bridge += 1;
         let (name, standalone) = (config.name.clone(), config.standalone);
         self.bridges.insert(id, Bridge::new(id, config, self.meter_ids.clone()));
-        let local = PortSpec { name, ofport: Some(PortNo::LOCAL), kind: "internal".into(), ..PortSpec::default() };
+        let local =
+            PortSpec { name, ofport: Some(PortNo::LOCAL), kind: "internal".into(), ..PortSpec::default() };
         if let Err(e) = self.add_port(now, id, local) {
             self.bridges.remove(&id);
             return Err(e);
@@ -161,7 +162,12 @@ impl Switch {
     ///
     /// # Errors
     /// One line for a person.
-    pub fn add_port(&mut self, now: Instant, bridge: BridgeId, spec: PortSpec) -> Result<PortNo, ConfigError> {
+    pub fn add_port(
+        &mut self,
+        now: Instant,
+        bridge: BridgeId,
+        spec: PortSpec,
+    ) -> Result<PortNo, ConfigError> {
         let created_ns = self.ns(now);
         if let Some(b) = self.bridges.values().find(|b| b.port_by_name(&spec.name).is_some()) {
             return Err(err(format!("port {}: bridge {} has it already", spec.name, b.config.name)));
@@ -195,8 +201,11 @@ impl Switch {
             };
             (None, info)
         } else {
-            let config =
-                DpPortConfig { name: spec.name.clone(), kind: spec.kind.clone(), options: spec.options.clone() };
+            let config = DpPortConfig {
+                name: spec.name.clone(),
+                kind: spec.kind.clone(),
+                options: spec.options.clone(),
+            };
             let id = self.dp.add_port(&config).map_err(|e| err(e.to_string()))?;
             (Some(id), self.dp.port_info(id).unwrap_or_default())
         };
@@ -206,7 +215,8 @@ impl Switch {
     }
     fn port_came(&mut self, bridge: BridgeId, number: PortNo, port: OfPort) {
         if let Some(b) = self.bridges.get_mut(&bridge) {
-            b.events.push(Event::PortStatus(PortStatus { reason: PortReason::ADD, port: port.describe(number) }));
+            b.events
+                .push(Event::PortStatus(PortStatus { reason: PortReason::ADD, port: port.describe(number) }));
             b.ports.insert(number, port);
             b.dirty = true;
             b.changes.push(Change::Port(bridge, number));
@@ -232,7 +242,8 @@ impl Switch {
             .port_by_name(name)
             .ok_or_else(|| err(format!("port {name}: bridge {} has no such port", b.config.name)))?;
         let Some(port) = b.ports.remove(&number) else { return Ok(()) };
-        b.events.push(Event::PortStatus(PortStatus { reason: PortReason::DELETE, port: port.describe(number) }));
+        b.events
+            .push(Event::PortStatus(PortStatus { reason: PortReason::DELETE, port: port.describe(number) }));
         b.dirty = true;
         b.changes.push(Change::Port(bridge, number));
         for (x, vlan, mac) in self.slow.macs.remove(|x, p, _| x == bridge && p == number) {
@@ -260,12 +271,16 @@ impl Switch {
             for (n, p) in &mut b.ports {
                 let Some(peer) = p.spec.options.get("peer").filter(|_| p.dp.is_none()) else { continue };
                 // Both must name each other.
-                let found = all.get(peer).filter(|(_, _, back)| *back == p.spec.name).map(|(id, n, _)| (*id, *n));
+                let found =
+                    all.get(peer).filter(|(_, _, back)| *back == p.spec.name).map(|(id, n, _)| (*id, *n));
                 if p.peer != found {
                     p.peer = found;
                     b.dirty = true;
                     b.changes.push(Change::Port(b.id, *n));
-                    b.events.push(Event::PortStatus(PortStatus { reason: PortReason::MODIFY, port: p.describe(*n) }));
+                    b.events.push(Event::PortStatus(PortStatus {
+                        reason: PortReason::MODIFY,
+                        port: p.describe(*n),
+                    }));
                 }
             }
         }
@@ -287,7 +302,13 @@ impl Switch {
             match p.dp {
                 None => {
                     let c = self.cache.patches.get(&(bridge, *n)).copied().unwrap_or_default();
-                    PortStats { rx_packets: c.rx.0, rx_bytes: c.rx.1, tx_packets: c.tx.0, tx_bytes: c.tx.1, ..base }
+                    PortStats {
+                        rx_packets: c.rx.0,
+                        rx_bytes: c.rx.1,
+                        tx_packets: c.tx.0,
+                        tx_bytes: c.tx.1,
+                        ..base
+                    }
                 }
                 Some(id) => {
                     let s = self.dp.port_stats(id).unwrap_or_default();
@@ -333,7 +354,9 @@ impl Switch {
             }
         }
         let dp_ports = if self.ports_changed {
-            let of = |b: &Bridge| b.ports.iter().filter_map(|(n, p)| Some((p.dp?, (b.id, *n)))).collect::<Vec<_>>();
+            let of = |b: &Bridge| {
+                b.ports.iter().filter_map(|(n, p)| Some((p.dp?, (b.id, *n)))).collect::<Vec<_>>()
+            };
             Arc::new(self.bridges.values().flat_map(of).collect())
         } else {
             old.dp_ports.clone()
@@ -405,7 +428,7 @@ impl Switch {
         }
         let busy = !self.slow.packet_ins.is_empty() || !self.slow.learn_queue.is_empty();
         let waiting = synced < self.version || !self.cache.is_settled();
-        let timed = !self.cache.is_empty() || self.bridges.values().any(|b| b.tables.next_due_ms().is_some());
+        let timed = !self.cache.is_empty() || self.bridges.values().any(|b| b.tables.next_expiry().is_some());
         match () {
             () if busy => Some(now),
             () if waiting => Some(now + Duration::from_micros(50)),
@@ -437,7 +460,7 @@ impl Switch {
             }
         }
         if let Ok(effects) = b.own_flow_mod(&add, now_ns) {
-            b.note(effects, None, Xid(0), now_ns);
+            b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
         }
     }
     fn port_event(&mut self, id: PortId, info: PortInfo) {
@@ -460,9 +483,9 @@ impl Switch {
     fn expire(&mut self, _now: Instant, now_ns: u64) {
         self.cache.fold_all(&self.dp, &self.slow);
         for b in self.bridges.values_mut() {
-            let mut effects = Vec::new();
-            b.tables.expire(now_ns, &mut effects);
-            b.note(effects, None, Xid(0), now_ns);
+            for (e, why) in b.tables.expired(now_ns / 1_000_000) {
+                b.note(vec![Effect::Removed(e)], None, Xid(0), why, now_ns);
+            }
         }
         self.cache.expire(&self.dp, &self.slow, MEGAFLOW_IDLE_MS);
         let now_ms = self.slow.now_ms();
@@ -518,11 +541,11 @@ impl Switch {
         m.instructions = vec![Instruction::ApplyActions(vec![normal])].into();
         if !wanted {
             m.command = FlowModCommand::DELETE_STRICT;
-        } else if b.tables.snapshot().first().is_some_and(|t| !t.is_empty()) {
+        } else if b.tables.len(0) > 0 {
             return; // what a controller left behind goes on
         }
         if let Ok(effects) = b.own_flow_mod(&m, now_ns) {
-            b.note(effects, None, Xid(0), now_ns);
+            b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
             b.standalone_entry = wanted;
         }
         self.publish();
@@ -545,7 +568,8 @@ impl Switch {
             _ => (packet, None),
         };
         let m = openflow::text::parse_flow_as_packet(words, &port_names(b)).map_err(|e| e.to_string())?;
-        let (value, _) = fields::match_to_flow(&m).ok_or("the flow has a field that this switch does not know")?;
+        let (value, _) =
+            fields::match_to_flow(&m).ok_or("the flow has a field that this switch does not know")?;
         if let Some(h) = hex {
             let frame: Vec<u8> =
                 (0..h.len() / 2).filter_map(|i| u8::from_str_radix(&h[2 * i..2 * i + 2], 16).ok()).collect();
@@ -566,7 +590,8 @@ impl Switch {
         let view = View { snap: &snap, slow: &self.slow };
         let mut drawing = Drawing::default();
         let _ = writeln!(drawing.text, "Flow: {}", flow_words(&start, None));
-        let input = crate::xlate::Input { bridge, flow: start, side_effects: false, listener: Some(&mut drawing) };
+        let input =
+            crate::xlate::Input { bridge, flow: start, side_effects: false, listener: Some(&mut drawing) };
         let out = crate::xlate::Xlate::packet(&view, input);
         let mut text = drawing.text;
         let mut mask = Flow::from_key(&out.mask, u32::MAX, 0);
@@ -578,7 +603,8 @@ impl Switch {
         }
         let _ = writeln!(text, "Megaflow: recirc_id=0,{}", flow_words(&start, Some(&mask)));
         let actions = datapath::text::format_actions(&out.actions, &key);
-        let _ = writeln!(text, "Datapath actions: {}", if out.actions.is_empty() { "drop" } else { &actions });
+        let _ =
+            writeln!(text, "Datapath actions: {}", if out.actions.is_empty() { "drop" } else { &actions });
         Ok(text)
     }
     /// The cached decisions.
@@ -630,7 +656,7 @@ impl Switch {
         vec![
             ("bridges".into(), self.bridges.len() as u64),
             ("ports".into(), count(&|b| b.ports.len())),
-            ("flows".into(), count(&|b| b.tables.snapshot().iter().map(crate::classifier::Classifier::len).sum())),
+            ("flows".into(), count(&|b| b.tables.total())),
             ("groups".into(), count(&|b| b.groups.len())),
             ("megaflows".into(), self.cache.len() as u64),
             ("punts".into(), self.slow.punts.len() as u64),
@@ -659,9 +685,12 @@ pub fn flow_words(flow: &Flow, mask: Option<&Flow>) -> String {
     for d in FIELDS {
         use openflow::field::Field as F;
         // One name for each place: the others are parts or aliases.
-        let alias = matches!(d.field, F::NxInPort | F::VlanTci | F::IpTos | F::RecircId | F::ActsetOutput | F::InPhyPort)
-            || (F::Xreg0 as usize..=F::Xxreg3 as usize).contains(&(d.field as usize));
-        let Some(l) = fields::loc(d.field).filter(|_| !alias && fields::flow_satisfies(flow, d.prereq)) else {
+        let alias = matches!(
+            d.field,
+            F::NxInPort | F::VlanTci | F::IpTos | F::RecircId | F::ActsetOutput | F::InPhyPort
+        ) || (F::Xreg0 as usize..=F::Xxreg3 as usize).contains(&(d.field as usize));
+        let Some(l) = fields::loc(d.field).filter(|_| !alias && fields::flow_satisfies(flow, d.prereq))
+        else {
             continue;
         };
         let value = l.get(flow);
@@ -680,4 +709,3 @@ pub fn flow_words(flow: &Flow, mask: Option<&Flow>) -> String {
     }
     openflow::text::print_match(&m)
 }
-

@@ -80,6 +80,13 @@ pub struct Cursor {
     pos: u64,
 }
 
+impl Cursor {
+    /// Nothing was dumped yet.
+    pub fn is_start(&self) -> bool {
+        (self.table, self.slot, self.pos) == (0, 0, 0)
+    }
+}
+
 struct Due {
     at_ms: u64,
     seq: u64,
@@ -373,6 +380,18 @@ impl FlowTables {
                 Effect::Removed(e) => self.put(&e),
             }
         }
+    }
+
+    /// The entry with just this match and priority.
+    pub fn find(
+        &self,
+        table: u8,
+        value: &crate::flow::Flow,
+        mask: &crate::flow::Flow,
+        priority: u16,
+    ) -> Option<&Entry> {
+        let t = table as usize;
+        self.tables.get(t)?.find_strict(self.writers.get(t)?, value, mask, priority)
     }
 
     /// Removes the entries that `pred` is true of (of a group or meter that goes; see [`FlowTables::group_refs`]).
