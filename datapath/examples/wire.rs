@@ -28,7 +28,7 @@ impl UpcallHandler for Pairs {
         }
         let port = key.in_port();
         // Ids count from 1: 1 and 2 are a pair, 3 and 4, ...
-        out.actions = vec![DpAction::Output(PortId((port - 1 ^ 1) + 1))];
+        out.actions = vec![DpAction::Output(PortId(((port - 1) ^ 1) + 1))];
         out.install = true;
     }
     fn installed(&self, _: WorkerId, _: u64, _: Arc<MegaflowStats>) {}

@@ -108,6 +108,9 @@ pub struct RxqAssignment {
     pub busy_percent: f32,
 }
 
+/// A worker answers within microseconds, unless it has died.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 struct WorkerHandle {
     core: Option<usize>,
     shared: Arc<Shared>,
@@ -355,7 +358,7 @@ impl Datapath {
         for w in &st.workers {
             let (reply, answer) = sync_channel(1);
             w.send(Command::DelPort { port: port.0, reply });
-            dead.extend(answer.recv().unwrap_or_default());
+            dead.extend(answer.recv_timeout(PATIENCE).unwrap_or_default());
         }
         st.old_tx_dropped += slot.port.stats().tx_dropped;
         drop(st);
@@ -495,7 +498,7 @@ impl Datapath {
             while let Some(at) = from {
                 let (reply, answer) = sync_channel(1);
                 w.send(Command::Dump { from: at, max: SLICE, reply });
-                let Ok((slice, next)) = answer.recv() else { break };
+                let Ok((slice, next)) = answer.recv_timeout(PATIENCE) else { break };
                 all.extend(slice);
                 from = next;
             }
@@ -591,7 +594,7 @@ impl Datapath {
         }
         let (reply, answer) = sync_channel::<Option<Box<dyn Rxq>>>(1);
         st.workers[from].send(Command::TakeRxq { port: port.0, index: rxq, reply });
-        let Ok(Some(queue)) = answer.recv() else {
+        let Ok(Some(queue)) = answer.recv_timeout(PATIENCE) else {
             return Err(PortError::NoSuchPort(format!("{} queue {rxq}", port.0)));
         };
         st.workers[to].send(Command::AddRxq { port: port.0, index: rxq, rxq: queue, load });

@@ -742,7 +742,7 @@ mod tests {
             (off::IPV6_FLABEL, 4),
         ];
         for (at, n) in fields {
-            if byte(g) % 3 == 0 {
+            if byte(g).is_multiple_of(3) {
                 for i in at..at + n {
                     v.set_byte(i, byte(g));
                     m.set_byte(i, if bool_of(g) { 0xff } else { byte(g) });

@@ -563,7 +563,7 @@ pub(crate) mod tests {
             tail.resize(60, proto);
             f.extend(tail);
             let at = usize::from(flip.0) % f.len();
-            if flip.1 % 3 == 0 {
+            if flip.1.is_multiple_of(3) {
                 f[at] ^= flip.1;
             }
             f.truncate(f.len() - usize::from(cut) % 60);

@@ -4,10 +4,23 @@
 //! | --- | --- |
 //! | [`packet`] | `Packet`, `Batch`: ownership, headroom, offload state |
 //! | [`flow_key`] | `FlowKey`, `FlowMask`: three 64-byte lanes |
+//! | [`extract`] | headers to a key and a layout, scalar and AVX-512 |
+//! | [`emc`], [`classifier`] | which megaflow a packet matches |
 //! | [`action`], [`upcall`] | what ofproto and the workers agree on |
+//! | [`program`], [`edit`] | actions compiled and executed; header changes with their checksums |
+//! | [`pmd`] | a worker: the loop from receive to transmit |
+//! | [`datapath`] | the control side: ports, workers, commands, the barrier |
 //! | [`port`] | ports and their drivers |
-//! | [`datapath`] | the control side: ports, workers, commands |
-//! | [`meter`], [`stats`] | token buckets; counters and drop reasons |
+//! | [`meter`], [`stats`], [`text`] | token buckets; counters and drop reasons; OVS's words for keys and actions |
+//! | [`isa`], [`sys`] | which kernels; the few system calls of workers |
+//!
+//! **Threads.** A worker owns its queues, megaflows and cache: no lock, plain loads. Control owns ports and talks to workers by a command
+//! queue each ([`datapath`]). They share counters (one writer, relaxed), meters (atomics) and nothing else. Lock order: `Datapath`'s one lock,
+//! then a worker's `sending`; workers take neither.
+//!
+//! **Unsafe** is denied but in the modules that docs/unsafe.md lists.
+
+#![deny(unsafe_code)]
 
 pub mod action;
 pub mod classifier;

@@ -118,8 +118,7 @@ impl Meter {
         let bands = config.bands.iter().map(|b| {
             let units_per_s = u128::from(b.rate) * if config.pktps { 1 } else { 1000 };
             let ticks_per_s = u128::from(1_000_000_000 * TICKS_PER_NS);
-            let cost =
-                if units_per_s == 0 { u128::from(u64::MAX) << 16 } else { (ticks_per_s << 32) / units_per_s };
+            let cost = (ticks_per_s << 32).checked_div(units_per_s).unwrap_or(u128::from(u64::MAX) << 16);
             let burst = match (b.burst, b.rate) {
                 (_, 0) => 0,
                 (0, _) => (ticks_per_s / 10) as u64,

@@ -36,6 +36,8 @@ use std::time::Instant;
 pub const MAX_RECIRC: u32 = 64;
 /// Packets of a port that may wait for an upcall.
 pub const ROOM: usize = 256;
+/// Programs of late that new megaflows may share.
+const RECENT_PROGRAMS: usize = 32;
 /// One batch in so many is timed stage by stage.
 const SAMPLE: u32 = 32;
 const WAKE_TAG: u64 = u64::MAX;
@@ -187,6 +189,7 @@ impl Out {
             c.tx_packets.add(slot.batch.len() as u64);
             c.tx_batches.add(1);
             slot.txq.send(&mut slot.batch);
+            slot.batch.clear();
         }
         slot.batch.push(p);
         if !slot.dirty {
@@ -204,6 +207,7 @@ impl Out {
                 c.tx_packets.add(slot.batch.len() as u64);
                 c.tx_batches.add(1);
                 slot.txq.send(&mut slot.batch);
+                slot.batch.clear();
             }
             slot.txq.flush();
         }
@@ -266,6 +270,7 @@ pub(crate) struct Worker {
     clock: Clock,
     sample: u32,
     keys: Option<Box<[FlowKey; BATCH_SIZE]>>,
+    programs: Vec<Arc<Program>>,
     rooms: Vec<(u32, VecDeque<Waiting>)>,
     waiting: usize,
     now_ms: u64,
@@ -325,6 +330,7 @@ impl Worker {
             clock: Clock::new(s.started, s.tsc_hz),
             sample: 0,
             keys: None,
+            programs: Vec::new(),
             rooms: Vec::new(),
             waiting: 0,
             now_ms: 0,
@@ -590,7 +596,7 @@ impl Worker {
         let port = slot.port;
         // Stages and queues are timed on one batch in so many, and counted so many times.
         self.sample = self.sample.wrapping_add(1);
-        let timed = self.sample % SAMPLE == 0;
+        let timed = self.sample.is_multiple_of(SAMPLE);
         let t = if timed { tsc() } else { 0 };
         let n = slot.rxq.recv(&mut batch);
         if n == 0 {
@@ -677,7 +683,11 @@ impl Worker {
         let mut same = true;
         while i < n {
             let id = ids[i];
-            let Some(f) = self.flows.slot(id) else { return };
+            let Some(f) = self.flows.slot(id) else {
+                debug_assert!(false, "a hit without a megaflow");
+                batch.clear();
+                return;
+            };
             let (mut packets, mut bytes, mut flags) = (0u64, 0u64, 0u16);
             while i < n && ids[i] == id {
                 packets += 1;
@@ -885,7 +895,7 @@ impl Worker {
         }
         let t = tsc();
         let mut v = self.upcall(Reason::Miss, &mut p, key);
-        let program = Arc::new(Program::new(std::mem::take(&mut v.actions), v.drop_reason));
+        let program = self.program(&mut v);
         if v.install {
             let stats = Arc::<MegaflowStats>::default();
             credit(&stats, 1, p.len() as u64, self.now_ms, key.u16(off::TCP_FLAGS));
@@ -906,6 +916,22 @@ impl Worker {
         } else {
             self.run_program(&program, p, key, l, depth);
         }
+    }
+
+    /// The verdict's actions compiled; megaflows made one after the other mostly do the same and share it.
+    fn program(&mut self, v: &mut Verdict) -> Arc<Program> {
+        let known = self.programs.iter().position(|p| p.drop_reason == v.drop_reason && p.actions == v.actions);
+        if let Some(at) = known {
+            let p = self.programs[at].clone();
+            self.programs.swap(at, at / 2);
+            return p;
+        }
+        let p = Arc::new(Program::new(std::mem::take(&mut v.actions), v.drop_reason));
+        if self.programs.len() >= RECENT_PROGRAMS {
+            self.programs.pop();
+        }
+        self.programs.push(p.clone());
+        p
     }
 
     fn upcall(&mut self, reason: Reason, p: &mut Packet, key: &FlowKey) -> Verdict {

@@ -20,6 +20,7 @@ impl Linear {
         self.0.len() < n
     }
     /// How many.
+    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.0.len()
     }
