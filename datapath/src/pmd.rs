@@ -920,7 +920,8 @@ impl Worker {
 
     /// The verdict's actions compiled; megaflows made one after the other mostly do the same and share it.
     fn program(&mut self, v: &mut Verdict) -> Arc<Program> {
-        let known = self.programs.iter().position(|p| p.drop_reason == v.drop_reason && p.actions == v.actions);
+        let known =
+            self.programs.iter().position(|p| p.drop_reason == v.drop_reason && p.actions == v.actions);
         if let Some(at) = known {
             let p = self.programs[at].clone();
             self.programs.swap(at, at / 2);
