@@ -19,6 +19,7 @@ pub mod rule;
 pub mod snapshot;
 pub mod switch;
 pub mod table;
+pub mod table_features;
 pub mod trace;
 pub mod upcall;
 pub mod xlate;
