@@ -105,6 +105,8 @@ pub struct Bridge {
     pub config: BridgeConfig,
     /// Flow entries.
     pub tables: FlowTables,
+    /// What the tables can do.
+    pub shapes: crate::table_features::TableShapes,
     /// Groups.
     pub groups: GroupTable,
     /// Ports.
@@ -165,6 +167,7 @@ impl Bridge {
             id,
             config,
             tables: FlowTables::new(),
+            shapes: crate::table_features::TableShapes::default(),
             groups: GroupTable::default(),
             ports: BTreeMap::new(),
             meters: crate::meter::MeterTable::new(meter_ids),

@@ -18,12 +18,12 @@ use crate::{check, meter};
 use datapath::FlowKey;
 use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MultipartFlags, QueueStatsRequest, TableStats};
 use openflow::msg::{
-    BundleFlags, Capabilities, FeaturesReply, FlowMod, FlowRemovedReason, GroupMod, Message, MeterMod,
-    MultipartReply, PacketOut, PortMod, PortReason, PortStatus, QueueGetConfigReply, ReplyBody, RequestBody,
-    SwitchConfig, OFP_NO_BUFFER,
+    BundleFlags, Capabilities, FeaturesReply, FlowMod, FlowModCommand, FlowRemovedReason, GroupMod, Message,
+    MeterMod, MultipartReply, PacketOut, PortMod, PortReason, PortStatus, QueueGetConfigReply, ReplyBody,
+    RequestBody, SwitchConfig, OFP_NO_BUFFER,
 };
 use openflow::port::PortConfig;
-use openflow::{Action, GroupId, MeterId, OfMessage, OfpError, PortNo, Xid};
+use openflow::{Action, GroupId, MeterId, OfMessage, OfpError, PortNo, TableId, Xid};
 use std::time::Instant;
 
 /// What undoes the steps of a bundle, last first.
@@ -49,6 +49,10 @@ impl Bridge {
     fn flow_mod(&mut self, m: &FlowMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
         if m.buffer_id != OFP_NO_BUFFER && m.command.0 < 3 {
             return Err(OfpError::OFPBRC_BUFFER_UNKNOWN); // n_buffers is 0: there are none
+        }
+        let delete = matches!(m.command, FlowModCommand::DELETE | FlowModCommand::DELETE_STRICT);
+        if !delete && m.table_id != TableId::ALL {
+            self.shapes.check(m.table_id, m)?;
         }
         let effects = self.own_flow_mod(m, now_ns)?;
         done.undo.push(Undo::Flows(effects.clone()));
@@ -277,7 +281,21 @@ impl Switch {
             }
             RequestBody::MeterConfig(r) => ReplyBody::MeterConfig(b.meters.configs(r.meter_id)?),
             RequestBody::MeterFeatures => ReplyBody::MeterFeatures(meter::features()),
-            RequestBody::TableFeatures(_) => return Err(OfpError::OFPBRC_BAD_MULTIPART),
+            RequestBody::TableFeatures(wanted) => {
+                if !wanted.is_empty() {
+                    let reshaped = b.shapes.set(wanted)?;
+                    for t in b.shapes.tables() {
+                        b.tables.max_entries[t.0 as usize] = b.shapes.max_entries(t);
+                    }
+                    let gone = b.tables.remove_entries(&|e| reshaped.contains(&TableId(e.rule.table)));
+                    // The specification sends no FLOW_REMOVED for these.
+                    let quiet = b.removed.len();
+                    let effects = gone.into_iter().map(Effect::Removed).collect();
+                    b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
+                    b.removed.truncate(quiet);
+                }
+                ReplyBody::TableFeatures(b.shapes.features())
+            }
             RequestBody::PortDesc => {
                 ReplyBody::PortDesc(b.ports.iter().map(|(n, p)| p.describe(*n)).collect())
             }
@@ -355,14 +373,7 @@ impl Backend for BridgeView<'_> {
                 }
                 b.settings = SwitchConfig { flags: *flags, miss_send_len: *miss_send_len };
             }
-            Message::TableMod(m) => {
-                if m.table_id.0 != 0xff && m.table_id.0 >= N_TABLES {
-                    return Err(OfpError::OFPTMFC_BAD_TABLE);
-                }
-                if m.config & !3 != 0 {
-                    return Err(OfpError::OFPTMFC_BAD_CONFIG); // bits 0 and 1 are deprecated, and mean nothing
-                }
-            }
+            Message::TableMod(m) => b.shapes.table_mod(m)?,
             Message::QueueGetConfigRequest(r) => {
                 if r.port.0 > PortNo::MAX.0 && r.port != PortNo::ANY && r.port != PortNo::LOCAL
                     || r.port != PortNo::ANY && !b.ports.contains_key(&r.port)
