@@ -36,7 +36,7 @@ fn main() -> std::io::Result<()> {
         a.emit(&mut Writer::new(&mut b));
         put("action", &b)?;
     }
-    for file in ["os_ken.hex", "python_openflow.hex"] {
+    for file in ["os_ken.hex", "python_openflow.hex", "ovs_ofctl.hex"] {
         for line in std::fs::read_to_string(crate_dir.join("tests/corpus").join(file))?.lines() {
             let hex = line.split(' ').nth(1).unwrap_or("");
             let b: Vec<u8> = (0..hex.len() / 2)

@@ -209,4 +209,30 @@ mod tests {
             Err(OfpError::OFPBRC_BAD_MULTIPART)
         );
     }
+
+    #[test]
+    fn many_small_parts_cost_no_more_than_their_bytes() {
+        // 60 000 parts: were each to copy what came before it, 2 GB would move.
+        let mut r = Reassembler::new(4 << 20);
+        let part = |n: u32| RequestBody::Experimenter {
+            experimenter: 1,
+            exp_type: 2,
+            data: Bytes::copy_from_slice(&n.to_be_bytes()),
+        };
+        let mut capacity_changes = 0;
+        let mut at = std::ptr::null();
+        for n in 0..60_000 {
+            assert_eq!(r.push(Xid(1), MORE, part(n), 28), Ok(None));
+            let RequestBody::Experimenter { data, .. } = &r.pending[0].body else { unreachable!() };
+            if data.as_ptr() != at {
+                at = data.as_ptr();
+                capacity_changes += 1;
+            }
+        }
+        assert!(capacity_changes < 100, "moved {capacity_changes} times");
+        let Ok(Some(RequestBody::Experimenter { data, .. })) = r.push(Xid(1), LAST, part(0), 28) else {
+            panic!()
+        };
+        assert_eq!(data.len(), 60_001 * 4);
+    }
 }
