@@ -107,3 +107,52 @@ pub unsafe fn sync(p: &Packet) -> NonNull<rte_mbuf> {
     }
     m
 }
+
+const TX_TCP_CKSUM: u64 = sys::RTE_MBUF_F_TX_TCP_CKSUM as u64;
+const TX_UDP_CKSUM: u64 = sys::RTE_MBUF_F_TX_UDP_CKSUM as u64;
+const TX_IPV4: u64 = sys::RTE_MBUF_F_TX_IPV4 as u64;
+const TX_IPV6: u64 = sys::RTE_MBUF_F_TX_IPV6 as u64;
+
+/// What to tell a device so that it completes the checksum that `o` says is owed: `ol_flags`, and `tx_offload` (`l2_len:7 l3_len:9`). None if the
+/// frame is not plain TCP or UDP over IP: then it is completed in software.
+pub fn checksum_request(f: &[u8], o: &Offload) -> Option<(u64, u64)> {
+    let half = |at: usize| Some(u16::from_be_bytes([*f.get(at)?, *f.get(at + 1)?]));
+    let (mut l2, mut eth_type) = (14, half(12)?);
+    while matches!(eth_type, 0x8100 | 0x88a8) && l2 < 22 {
+        eth_type = half(l2 + 2)?;
+        l2 += 4;
+    }
+    let family = match (eth_type, *f.get(l2)? >> 4) {
+        (0x0800, 4) => TX_IPV4,
+        (0x86dd, 6) => TX_IPV6,
+        _ => return None,
+    };
+    let l4 = match o.csum_offset {
+        16 => TX_TCP_CKSUM,
+        6 => TX_UDP_CKSUM,
+        _ => return None,
+    };
+    let l3_len = usize::from(o.csum_start).checked_sub(l2).filter(|n| (20..512).contains(n))?;
+    Some((family | l4, l2 as u64 | (l3_len as u64) << 7))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_asked_only_for_what_it_understands() {
+        let mut f = [0u8; 80];
+        (f[12], f[13], f[14]) = (8, 0, 0x45);
+        let o = |csum_start, csum_offset| Offload { csum_start, csum_offset, ..Offload::default() };
+        assert_eq!(checksum_request(&f, &o(34, 16)), Some((TX_IPV4 | TX_TCP_CKSUM, 14 | 20 << 7)));
+        assert_eq!(checksum_request(&f, &o(34, 2)), None, "ICMP");
+        assert_eq!(checksum_request(&f, &o(20, 6)), None, "starts inside the IP header");
+        assert_eq!(checksum_request(&f[..13], &o(34, 6)), None);
+        f.copy_within(12..40, 16);
+        (f[12], f[13]) = (0x81, 0);
+        assert_eq!(checksum_request(&f, &o(38, 6)), Some((TX_IPV4 | TX_UDP_CKSUM, 18 | 20 << 7)));
+        (f[16], f[17]) = (0x88, 0x47);
+        assert_eq!(checksum_request(&f, &o(38, 6)), None, "MPLS");
+    }
+}

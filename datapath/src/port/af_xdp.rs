@@ -131,7 +131,6 @@ struct Shared {
     queues: Vec<Queue>,
     /// The attached program; closing it detaches.
     attached: Mutex<Option<Attached>>,
-    /// Frames that kernel and sockets dropped before sockets were replaced.
     is_veth: bool,
 }
 
@@ -179,62 +178,51 @@ impl Shared {
             .map_err(|e| self.err("making an XDP socket map", &e))?;
         let program = xdp_sys::load_program(&self.config.filter.compile(map.as_raw_fd()))
             .map_err(|e| self.err("loading the XDP program", &e))?;
-        let ways: &[(u32, bool, &str)] = &[
-            (xdp_sys::XDP_FLAGS_DRV, true, "in the driver, zero-copy"),
-            (xdp_sys::XDP_FLAGS_DRV, false, "in the driver, copying"),
-            (xdp_sys::XDP_FLAGS_SKB, false, "in the generic layer, copying"),
-        ];
-        let ways = match self.config.mode {
-            Mode::Auto => ways,
-            Mode::ZeroCopy => &ways[..1],
-            Mode::Copy => &ways[1..2],
-            Mode::Generic => &ways[2..],
+        // In the driver: zero-copy, then copying, both with the same attachment; then the generic layer.
+        let (drv, skb) = (xdp_sys::XDP_FLAGS_DRV, xdp_sys::XDP_FLAGS_SKB);
+        let ways: &[(u32, &[bool])] = match self.config.mode {
+            Mode::Auto => &[(drv, &[true, false]), (skb, &[false])],
+            Mode::ZeroCopy => &[(drv, &[true])],
+            Mode::Copy => &[(drv, &[false])],
+            Mode::Generic => &[(skb, &[false])],
         };
         let mut failed = None;
-        for (flags, zero_copy, how) in ways {
-            match self.attach_so(link, &map, &program, *flags, *zero_copy) {
-                Ok((bpf_link, sockets)) => {
-                    tracing::info!(
-                        "port {}: attached to interface {} {how}, {} queues; checksums that Linux ports left over are completed and super-frames cut before sending{}",
-                        self.config.name,
-                        link.ifindex,
-                        self.queues.len(),
-                        if self.is_veth { "; unfinished checksums of the veth's peer are completed" } else { "" }
-                    );
-                    *self.attached.lock() =
-                        Some(Attached { _link: bpf_link, _program: program, _map: map, sockets });
-                    return Ok(());
+        for (flags, copies) in ways {
+            // The program first: some drivers give XDP queues only to an interface that has one.
+            let bpf_link = match xdp_sys::attach(&program, link.ifindex, *flags) {
+                Ok(l) => l,
+                Err(e) => {
+                    failed = Some(self.err("attaching the XDP program", &e));
+                    continue;
                 }
-                Err(e) => failed = Some(e),
+            };
+            for zero_copy in *copies {
+                match self.open_sockets(link, &map, *zero_copy) {
+                    Ok(sockets) => {
+                        tracing::info!(
+                            "port {}: attached to interface {} in {}, {}, {} queues; checksums that Linux ports left over are completed and super-frames cut before sending{}",
+                            self.config.name,
+                            link.ifindex,
+                            if *flags == drv { "the driver" } else { "the generic layer" },
+                            if *zero_copy { "zero-copy" } else { "copying" },
+                            self.queues.len(),
+                            if self.is_veth { "; unfinished checksums of the veth's peer are completed" } else { "" }
+                        );
+                        *self.attached.lock() = Some(Attached { _link: bpf_link, _program: program, _map: map, sockets });
+                        return Ok(());
+                    }
+                    Err(e) => failed = Some(e),
+                }
             }
         }
         Err(failed.unwrap_or_else(|| no_interface(&self.config.name)))
     }
 
-    fn attach_so(
-        &self,
-        link: &LinkInfo,
-        map: &OwnedFd,
-        program: &OwnedFd,
-        flags: u32,
-        zero_copy: bool,
-    ) -> Result<(OwnedFd, Vec<Arc<OwnedFd>>), PortError> {
+    fn open_sockets(&self, link: &LinkInfo, map: &OwnedFd, zero_copy: bool) -> Result<Vec<Arc<OwnedFd>>, PortError> {
         let mut opened = Vec::new();
-        // The program first: some drivers give XDP queues only to an interface that has one.
-        let bpf_link = xdp_sys::attach(program, link.ifindex, flags)
-            .map_err(|e| self.err("attaching the XDP program", &e))?;
         for queue in 0..self.queues.len() as u32 {
-            let c = SocketConfig {
-                ifindex: link.ifindex,
-                queue,
-                ring: self.config.ring,
-                zero_copy,
-                busy_poll: self.config.busy_poll,
-            };
-            opened.push(
-                xdp_sys::open_socket(&c)
-                    .map_err(|e| self.err(&format!("opening an XDP socket on queue {queue}"), &e))?,
-            );
+            let c = SocketConfig { ifindex: link.ifindex, queue, ring: self.config.ring, zero_copy, busy_poll: self.config.busy_poll };
+            opened.push(xdp_sys::open_socket(&c).map_err(|e| self.err(&format!("opening an XDP socket on queue {queue}"), &e))?);
         }
         let mut sockets = Vec::new();
         for (n, (q, (fd, rx, tx))) in self.queues.iter().zip(opened).enumerate() {
@@ -245,7 +233,7 @@ impl Shared {
             q.is_fresh.store(true, std::sync::atomic::Ordering::Release);
             sockets.push(fd);
         }
-        Ok((bpf_link, sockets))
+        Ok(sockets)
     }
 
     fn set_link(&self, link: Option<LinkInfo>) {

@@ -3,8 +3,8 @@
 //!
 //! Privileges: what the device needs (vfio, hugepages). Buffers are mbufs of the device's pool; a received mbuf passes to the
 //! transmit queue of any DPDK port without a copy, packets of other kinds of port are copied into mbufs, and mbufs that go out by a Linux
-//! port are read in place. Batches: 32 frames a burst both ways. Offloads: the device's verdict on received checksums is kept; a checksum or segmentation
-//! that a Linux port left over is completed here, before the mbuf is sent.
+//! port are read in place. Batches: 32 frames a burst both ways. Offloads: the device's verdict on received checksums is kept; a checksum that
+//! a Linux port left over is completed by the device if it can, else here; a super-frame is cut here.
 //! Full queues: the device drops received frames that find no descriptor (`imissed`); frames the transmit queue does not take are dropped
 //! at once and counted (`tx_full`). Queues beyond the device's number of transmit queues are shared by workers under a lock, taken once a burst.
 //! Served by PMD threads only: there is no descriptor to wait for.
@@ -190,6 +190,8 @@ struct Shared {
     dev: Mutex<EthDev>,
     id: u16,
     pool: Arc<Mempool>,
+    /// The device completes checksums.
+    tx_checksum: bool,
     counters: PortCounters,
     tx_locks: Vec<Mutex<()>>,
     admin_up: std::sync::atomic::AtomicBool,
@@ -252,6 +254,7 @@ impl DpdkPort {
             id: dev.id(),
             dev: Mutex::new(dev),
             pool,
+            tx_checksum: setup.tx_checksum,
             counters: PortCounters::default(),
             tx_locks: (0..setup.n_txq).map(|_| Mutex::new(())).collect(),
             admin_up: true.into(),
@@ -474,6 +477,24 @@ impl DpdkTxq {
                 continue;
             }
             let (pool, counters) = (&self.shared.pool, &self.counters);
+            let request = match p.offload.gso_type {
+                GsoType::None if self.shared.tx_checksum && p.offload.needs_csum() => mbuf::checksum_request(p.data(), &p.offload),
+                _ => None,
+            };
+            if let Some((flags, lengths)) = request {
+                let fits = p.len() <= usize::from(pool.data_bytes);
+                match fits.then(|| copy_in(pool, p.data())) {
+                    None => add(&counters.too_long, 1),
+                    Some(Some(m)) => {
+                        // SAFETY: a fresh mbuf of ours.
+                        unsafe { ((*m).ol_flags, (*m).tx_offload) = (flags, lengths) };
+                        bytes += p.len() as u64;
+                        ready.push(m);
+                    }
+                    Some(None) => add(&counters.no_memory, 1),
+                }
+                continue;
+            }
             let ok = to_ordinary(&mut p, &mut scratch, |frame| {
                 if frame.len() > usize::from(pool.data_bytes) {
                     add(&counters.too_long, 1);

@@ -222,3 +222,36 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    struct Fake(AtomicBool);
+
+    impl LinkPoller for Fake {
+        fn poll_link(&self) -> Option<LinkInfo> {
+            Some(LinkInfo { ifindex: 1, name: "d0".into(), admin_up: true, carrier: self.0.load(Ordering::Relaxed), mtu: 1500, mac: [0; 6] })
+        }
+    }
+
+    #[test]
+    fn a_polled_link_is_reported_once_for_each_change() {
+        let (tell, events) = mpsc::channel();
+        let monitor = LinkMonitor::start(move |e| {
+            let _ = tell.send(e);
+        })
+        .expect("netlink");
+        let port = Arc::new(Fake(AtomicBool::new(true)));
+        let weak: Weak<Fake> = Arc::downgrade(&port);
+        monitor.poll("d0", weak, port.poll_link());
+        for up in [false, true] {
+            port.0.store(up, Ordering::Relaxed);
+            let e = events.recv_timeout(Duration::from_secs(5)).expect("an event");
+            assert_eq!((e.port.as_str(), e.link.map(|l| l.link_up())), ("d0", Some(up)));
+        }
+        assert!(events.recv_timeout(Duration::from_millis(3 * POLL_MS as u64)).is_err(), "no change, no event");
+    }
+}

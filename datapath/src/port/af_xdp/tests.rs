@@ -237,3 +237,24 @@ fn what_cannot_be_is_refused_in_one_line() {
         assert!(e.contains("another XDP program or socket has it"), "{e}");
     });
 }
+
+#[test]
+fn every_queue_of_the_device_is_served() {
+    in_namespace(|| {
+        ip("link add x0 numrxqueues 2 numtxqueues 2 type veth peer name y0 numrxqueues 2 numtxqueues 2");
+        for n in ["x0", "y0"] {
+            let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{n}/disable_ipv6"), "1");
+            ip(&format!("link set {n} up"));
+        }
+        let mut p = crate::port::open(&config("x0", "afxdp", &[])).expect("attached");
+        let mut queues = p.take_rxqs();
+        assert_eq!((queues.len(), p.info().n_rxq), (2, 2));
+        // Each queue of the peer ends in the queue of the same number here.
+        let mut q = crate::port::open(&config("y0", "afxdp", &[])).expect("attached");
+        for i in 0..2 {
+            let mut tx = q.new_txq().expect("a queue");
+            send(tx.as_mut(), (0..10).map(|n| udp(n, 9, 20, false)));
+            assert_eq!(receive(queues[i].as_mut(), 10).len(), 10, "queue {i}");
+        }
+    });
+}

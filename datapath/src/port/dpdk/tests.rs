@@ -200,3 +200,67 @@ fn all_virtual_kinds_of_port_open_and_close() {
     }
     let _ = std::fs::remove_dir_all(dir);
 }
+
+#[test]
+fn queues_and_jumbo_frames_are_as_asked_for() {
+    let Some(_control) = eal() else { return };
+    let mut p = port::open(&config("q", "dpdk", &[("devargs", "net_null_q2,size=100"), ("n_rxq", "2"), ("n_txq", "2")])).expect("opened");
+    assert_eq!((p.info().n_rxq, p.info().n_txq), (2, 2));
+    let mut batch = Batch::new();
+    for q in &mut p.take_rxqs() {
+        assert_eq!(q.recv(&mut batch), BATCH_SIZE);
+        batch.clear();
+    }
+    // Three workers share two queues.
+    for _ in 0..3 {
+        batch.push(Packet::from_bytes(&[0; 60]));
+        p.new_txq().expect("a queue").send(&mut batch);
+    }
+    assert_eq!((p.stats().rx_packets, p.stats().tx_packets), (64, 3));
+    assert!(p.take_rxqs().is_empty(), "each queue has one owner");
+
+    let mut j = port::open(&config("j", "dpdk", &[("devargs", "net_ring_jumbo"), ("mtu", "9000")])).expect("opened");
+    let (mut rx, mut tx) = (j.take_rxqs().remove(0), j.new_txq().expect("a queue"));
+    batch.push(Packet::from_bytes(&[5; 9014]));
+    tx.send(&mut batch);
+    assert_eq!((rx.recv(&mut batch), batch.as_slice()[0].len(), j.info().mtu), (1, 9014, 9000));
+    let e = j.set_mtu(9700).expect_err("too large").to_string();
+    assert!(e.contains("add it again with mtu=9700"), "{e}");
+}
+
+#[test]
+fn mbufs_go_out_by_linux_ports_and_give_their_buffers_back() {
+    let Some(_control) = eal() else { return };
+    let t = std::thread::spawn(|| {
+        linux::unshare_net().expect("a network namespace");
+        let ip = |args: &str| assert!(std::process::Command::new("ip").args(args.split_whitespace()).status().expect("ip").success(), "ip {args}");
+        ip("link add m0 type veth peer name m1");
+        for n in ["m0", "m1"] {
+            let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{n}/disable_ipv6"), "1");
+            ip(&format!("link set {n} up"));
+        }
+        let system = |n: &str| port::open(&config(n, "system", &[])).expect("opened");
+        let (mut m0, mut m1) = (system("m0"), system("m1"));
+        let (mut tx, mut rx) = (m0.new_txq().expect("a queue"), m1.take_rxqs().remove(0));
+        let pool = shared_pool();
+        let before = pool.available();
+        let mut batch = Batch::new();
+        for i in 0..32u8 {
+            let mut p = to_mbuf_packet(&pool, &[i; 100]).expect("an mbuf");
+            assert!(p.push_front(4));
+            p.data_mut()[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+            batch.push(p);
+        }
+        tx.send(&mut batch);
+        assert_eq!(pool.available(), before);
+        let mut n = 0;
+        while n < 32 {
+            assert!(linux::poll_raw(rx.fd().expect("an epoll port"), 5000), "{n} of 32 came");
+            n += rx.recv(&mut batch);
+        }
+        assert!(batch.as_slice().iter().enumerate().all(|(i, p)| p.len() == 104 && p.data()[14..] == [i as u8; 90]));
+    });
+    if let Err(e) = t.join() {
+        std::panic::resume_unwind(e);
+    }
+}
