@@ -208,7 +208,8 @@ impl Shared {
                             self.queues.len(),
                             if self.is_veth { "; unfinished checksums of the veth's peer are completed" } else { "" }
                         );
-                        *self.attached.lock() = Some(Attached { _link: bpf_link, _program: program, _map: map, sockets });
+                        *self.attached.lock() =
+                            Some(Attached { _link: bpf_link, _program: program, _map: map, sockets });
                         return Ok(());
                     }
                     Err(e) => failed = Some(e),
@@ -218,11 +219,25 @@ impl Shared {
         Err(failed.unwrap_or_else(|| no_interface(&self.config.name)))
     }
 
-    fn open_sockets(&self, link: &LinkInfo, map: &OwnedFd, zero_copy: bool) -> Result<Vec<Arc<OwnedFd>>, PortError> {
+    fn open_sockets(
+        &self,
+        link: &LinkInfo,
+        map: &OwnedFd,
+        zero_copy: bool,
+    ) -> Result<Vec<Arc<OwnedFd>>, PortError> {
         let mut opened = Vec::new();
         for queue in 0..self.queues.len() as u32 {
-            let c = SocketConfig { ifindex: link.ifindex, queue, ring: self.config.ring, zero_copy, busy_poll: self.config.busy_poll };
-            opened.push(xdp_sys::open_socket(&c).map_err(|e| self.err(&format!("opening an XDP socket on queue {queue}"), &e))?);
+            let c = SocketConfig {
+                ifindex: link.ifindex,
+                queue,
+                ring: self.config.ring,
+                zero_copy,
+                busy_poll: self.config.busy_poll,
+            };
+            opened.push(
+                xdp_sys::open_socket(&c)
+                    .map_err(|e| self.err(&format!("opening an XDP socket on queue {queue}"), &e))?,
+            );
         }
         let mut sockets = Vec::new();
         for (n, (q, (fd, rx, tx))) in self.queues.iter().zip(opened).enumerate() {

@@ -478,7 +478,9 @@ impl DpdkTxq {
             }
             let (pool, counters) = (&self.shared.pool, &self.counters);
             let request = match p.offload.gso_type {
-                GsoType::None if self.shared.tx_checksum && p.offload.needs_csum() => mbuf::checksum_request(p.data(), &p.offload),
+                GsoType::None if self.shared.tx_checksum && p.offload.needs_csum() => {
+                    mbuf::checksum_request(p.data(), &p.offload)
+                }
                 _ => None,
             };
             if let Some((flags, lengths)) = request {

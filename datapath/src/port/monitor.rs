@@ -233,7 +233,14 @@ mod tests {
 
     impl LinkPoller for Fake {
         fn poll_link(&self) -> Option<LinkInfo> {
-            Some(LinkInfo { ifindex: 1, name: "d0".into(), admin_up: true, carrier: self.0.load(Ordering::Relaxed), mtu: 1500, mac: [0; 6] })
+            Some(LinkInfo {
+                ifindex: 1,
+                name: "d0".into(),
+                admin_up: true,
+                carrier: self.0.load(Ordering::Relaxed),
+                mtu: 1500,
+                mac: [0; 6],
+            })
         }
     }
 
@@ -252,6 +259,9 @@ mod tests {
             let e = events.recv_timeout(Duration::from_secs(5)).expect("an event");
             assert_eq!((e.port.as_str(), e.link.map(|l| l.link_up())), ("d0", Some(up)));
         }
-        assert!(events.recv_timeout(Duration::from_millis(3 * POLL_MS as u64)).is_err(), "no change, no event");
+        assert!(
+            events.recv_timeout(Duration::from_millis(3 * POLL_MS as u64)).is_err(),
+            "no change, no event"
+        );
     }
 }

@@ -204,7 +204,12 @@ fn all_virtual_kinds_of_port_open_and_close() {
 #[test]
 fn queues_and_jumbo_frames_are_as_asked_for() {
     let Some(_control) = eal() else { return };
-    let mut p = port::open(&config("q", "dpdk", &[("devargs", "net_null_q2,size=100"), ("n_rxq", "2"), ("n_txq", "2")])).expect("opened");
+    let mut p = port::open(&config(
+        "q",
+        "dpdk",
+        &[("devargs", "net_null_q2,size=100"), ("n_rxq", "2"), ("n_txq", "2")],
+    ))
+    .expect("opened");
     assert_eq!((p.info().n_rxq, p.info().n_txq), (2, 2));
     let mut batch = Batch::new();
     for q in &mut p.take_rxqs() {
@@ -219,7 +224,8 @@ fn queues_and_jumbo_frames_are_as_asked_for() {
     assert_eq!((p.stats().rx_packets, p.stats().tx_packets), (64, 3));
     assert!(p.take_rxqs().is_empty(), "each queue has one owner");
 
-    let mut j = port::open(&config("j", "dpdk", &[("devargs", "net_ring_jumbo"), ("mtu", "9000")])).expect("opened");
+    let mut j =
+        port::open(&config("j", "dpdk", &[("devargs", "net_ring_jumbo"), ("mtu", "9000")])).expect("opened");
     let (mut rx, mut tx) = (j.take_rxqs().remove(0), j.new_txq().expect("a queue"));
     batch.push(Packet::from_bytes(&[5; 9014]));
     tx.send(&mut batch);
@@ -233,7 +239,16 @@ fn mbufs_go_out_by_linux_ports_and_give_their_buffers_back() {
     let Some(_control) = eal() else { return };
     let t = std::thread::spawn(|| {
         linux::unshare_net().expect("a network namespace");
-        let ip = |args: &str| assert!(std::process::Command::new("ip").args(args.split_whitespace()).status().expect("ip").success(), "ip {args}");
+        let ip = |args: &str| {
+            assert!(
+                std::process::Command::new("ip")
+                    .args(args.split_whitespace())
+                    .status()
+                    .expect("ip")
+                    .success(),
+                "ip {args}"
+            )
+        };
         ip("link add m0 type veth peer name m1");
         for n in ["m0", "m1"] {
             let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{n}/disable_ipv6"), "1");
@@ -258,7 +273,11 @@ fn mbufs_go_out_by_linux_ports_and_give_their_buffers_back() {
             assert!(linux::poll_raw(rx.fd().expect("an epoll port"), 5000), "{n} of 32 came");
             n += rx.recv(&mut batch);
         }
-        assert!(batch.as_slice().iter().enumerate().all(|(i, p)| p.len() == 104 && p.data()[14..] == [i as u8; 90]));
+        assert!(batch
+            .as_slice()
+            .iter()
+            .enumerate()
+            .all(|(i, p)| p.len() == 104 && p.data()[14..] == [i as u8; 90]));
     });
     if let Err(e) = t.join() {
         std::panic::resume_unwind(e);
