@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Flow tables of a bridge.
-pub const N_TABLES: u8 = 254;
+pub const N_TABLES: u8 = crate::table_features::TABLES;
 
 /// A port of a bridge.
 pub struct OfPort {

@@ -23,6 +23,18 @@ pub const MAX_GROUPS: usize = 1 << 20;
 /// Buckets of a group at most.
 pub const MAX_BUCKETS: usize = 4096;
 
+/// Groups that watch groups that watch groups ... at most.
+const MAX_WATCH_DEPTH: u8 = 8;
+
+/// What the liveness of a bucket depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// A port.
+    Port(PortNo),
+    /// A group.
+    Group(GroupId),
+}
+
 /// Packets and bytes.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -137,24 +149,16 @@ impl GroupTable {
                 if m.group_id.0 > GroupId::MAX.0 && m.group_id != GroupId::ALL {
                     return Err(OfpError::OFPGMFC_INVALID_GROUP);
                 }
-                // A group that is not there is no error. Groups that refer to one that goes away go too (OVS and the
-                // specification's "flow entries ... are removed"): a chain without its end has no meaning.
-                let mut gone: BTreeSet<GroupId> = if m.group_id == GroupId::ALL {
+                // A group that is not there is no error; one that others lead to stays (OFPGFC_CHAINING_CHECKS).
+                let gone: BTreeSet<GroupId> = if m.group_id == GroupId::ALL {
                     self.map.keys().copied().collect()
                 } else {
                     self.map.contains_key(&m.group_id).then_some(m.group_id).into_iter().collect()
                 };
-                loop {
-                    let more: Vec<GroupId> = self
-                        .map
-                        .values()
-                        .filter(|g| !gone.contains(&g.id) && g.refers_to().any(|r| gone.contains(&r)))
-                        .map(|g| g.id)
-                        .collect();
-                    if more.is_empty() {
-                        break;
-                    }
-                    gone.extend(more);
+                let leads =
+                    |g: &Arc<Group>| !gone.contains(&g.id) && g.refers_to().any(|r| gone.contains(&r));
+                if self.map.values().any(leads) {
+                    return Err(OfpError::OFPGMFC_CHAINED_GROUP);
                 }
                 if !gone.is_empty() {
                     Arc::make_mut(&mut self.map).retain(|id, _| !gone.contains(id));
@@ -192,8 +196,9 @@ impl GroupTable {
             return Err(OfpError::OFPGMFC_INVALID_GROUP);
         }
         for b in &m.buckets {
+            // "... includes fields such as weight that are undefined for the specified group type"; 1 changes nothing, and is sent.
             if m.kind != GroupType::SELECT && b.weight > 1 {
-                return Err(OfpError::OFPGMFC_WEIGHT_UNSUPPORTED);
+                return Err(OfpError::OFPGMFC_INVALID_GROUP);
             }
             if m.kind == GroupType::FF && b.watch_port == PortNo::ANY && b.watch_group == GroupId::ANY {
                 return Err(OfpError::OFPGMFC_INVALID_GROUP);
@@ -236,17 +241,27 @@ impl GroupTable {
         false
     }
 
-    /// Whether a bucket may be used: its watched port and group are live (no watch: always).
-    pub fn bucket_is_live(&self, b: &Bucket, port_is_live: &dyn Fn(PortNo) -> bool, depth: u8) -> bool {
-        let port = matches!(b.watch_port, PortNo::ANY | PortNo(0)) || port_is_live(b.watch_port);
-        let group = || {
-            b.watch_group == GroupId::ANY
-                || depth < 8
-                    && self.get(b.watch_group).is_some_and(|g| {
-                        g.buckets.iter().any(|x| self.bucket_is_live(x, port_is_live, depth + 1))
-                    })
+    /// Whether a bucket may be used: the port or the group that it watches is live (no watch: always). Depth is bounded, whatever loops of
+    /// watches there are. `seen` is told of every port and group that was asked for.
+    pub fn bucket_is_live(
+        &self,
+        b: &Bucket,
+        port_is_live: &dyn Fn(PortNo) -> bool,
+        seen: &mut dyn FnMut(Watch),
+        depth: u8,
+    ) -> bool {
+        let (port, group) = (b.watch_port != PortNo::ANY, b.watch_group != GroupId::ANY);
+        let port_lives = port && {
+            seen(Watch::Port(b.watch_port));
+            port_is_live(b.watch_port)
         };
-        port && group()
+        let group_lives = group && !port_lives && depth < MAX_WATCH_DEPTH && {
+            seen(Watch::Group(b.watch_group));
+            self.get(b.watch_group).is_some_and(|g| {
+                g.buckets.iter().any(|x| self.bucket_is_live(x, port_is_live, seen, depth + 1))
+            })
+        };
+        port_lives || group_lives || !port && !group
     }
 
     /// Answer to `OFPMP_GROUP_DESC`.
@@ -398,6 +413,31 @@ mod tests {
         assert_eq!(select(&b, &|_| false, &flow(1), &mut wc), None);
     }
 
+    #[test]
+    fn a_bucket_lives_by_its_port_or_by_its_group() {
+        let mut t = GroupTable::default();
+        let watch = |port: u32, group: u32| Bucket {
+            watch_port: PortNo(port),
+            watch_group: GroupId(group),
+            ..Bucket::new(vec![])
+        };
+        let any = u32::MAX;
+        let ff = group_mod(GroupModCommand::ADD, 1, GroupType::FF, vec![watch(1, any), watch(2, any)]);
+        t.apply(&ff, 0, &|_| Ok(())).unwrap();
+        let lives = |b: &Bucket, up: &[u32]| {
+            let mut seen = Vec::new();
+            let lives = t.bucket_is_live(b, &|p| up.contains(&p.0), &mut |w| seen.push(w), 0);
+            (lives, seen.len())
+        };
+        assert_eq!(lives(&watch(any, any), &[]), (true, 0));
+        assert_eq!(lives(&watch(3, any), &[3]), (true, 1));
+        assert_eq!(lives(&watch(3, any), &[1]), (false, 1));
+        assert_eq!(lives(&watch(any, 1), &[2]), (true, 3), "the group and both its ports");
+        assert_eq!(lives(&watch(3, 1), &[1]), (true, 3), "the port, the group, its first port");
+        assert_eq!(lives(&watch(3, 1), &[4]), (false, 4));
+        assert_eq!(lives(&watch(any, 9), &[1]), (false, 1), "no such group");
+    }
+
     fn group_mod(command: GroupModCommand, id: u32, kind: GroupType, buckets: Vec<Bucket>) -> GroupMod {
         GroupMod { command, kind, group_id: GroupId(id), buckets }
     }
@@ -415,7 +455,10 @@ mod tests {
         assert_eq!(t.apply(&m, 0, &ok), Err(OfpError::OFPGMFC_LOOP));
         assert_eq!(t.apply(&add(1, vec![bucket(0, 1)]), 0, &ok), Err(OfpError::OFPGMFC_GROUP_EXISTS));
         assert_eq!(t.get(GroupId(2)).unwrap().buckets, vec![bucket(0, 1)]);
-        let gone = t.apply(&group_mod(GroupModCommand::DELETE, 2, GroupType::ALL, vec![]), 0, &ok).unwrap();
+        let delete = |id: GroupId| group_mod(GroupModCommand::DELETE, id.0, GroupType::ALL, vec![]);
+        assert_eq!(t.apply(&delete(GroupId(2)), 0, &ok), Err(OfpError::OFPGMFC_CHAINED_GROUP));
+        assert_eq!(t.apply(&delete(GroupId(7)), 0, &ok), Ok(GroupChange::default()));
+        let gone = t.apply(&delete(GroupId::ALL), 0, &ok).unwrap();
         assert_eq!(gone.removed, vec![GroupId(1), GroupId(2)]);
         assert!(t.is_empty());
     }

@@ -261,7 +261,8 @@ impl Switch {
                         matched_count: c.matched,
                     }
                 };
-                ReplyBody::Table(tables.iter().enumerate().map(one).collect())
+                let exists = |(i, _): &(usize, _)| b.shapes.exists(TableId(*i as u8));
+                ReplyBody::Table(tables.iter().enumerate().filter(exists).map(one).collect())
             }
             RequestBody::Queue(r) => ReplyBody::Queue(queue_stats(b, r)?),
             RequestBody::Group(r) => {

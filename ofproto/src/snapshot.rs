@@ -74,6 +74,8 @@ pub struct LiveGroup {
     pub group: Arc<Group>,
     /// Which buckets are live.
     live: Arc<[bool]>,
+    /// What that depends on.
+    watched: Arc<[group::Watch]>,
 }
 
 impl xlate::GroupView for LiveGroup {
@@ -82,6 +84,9 @@ impl xlate::GroupView for LiveGroup {
     }
     fn buckets(&self) -> &[Bucket] {
         &self.group.buckets
+    }
+    fn watched(&self) -> &[group::Watch] {
+        &self.watched
     }
     fn select(&self, flow: &Flow, wc: &mut Flow) -> Option<usize> {
         group::select(&self.group.buckets, &|i| self.live[i], flow, wc)
@@ -108,13 +113,16 @@ impl World for View<'_> {
         let b = self.bridge(bridge)?;
         let group = b.groups.get(id)?.clone();
         let port_is_live = |p: PortNo| b.ports.get(&p).is_some_and(|p| !p.no_fwd);
+        let mut watched = Vec::new();
         let live = match group.kind {
             GroupType::SELECT | GroupType::FF => {
-                group.buckets.iter().map(|x| b.groups.bucket_is_live(x, &port_is_live, 0)).collect()
+                let mut seen = |w| watched.push(w);
+                let live = |x| b.groups.bucket_is_live(x, &port_is_live, &mut seen, 0);
+                group.buckets.iter().map(live).collect()
             }
             _ => Arc::default(),
         };
-        Some(LiveGroup { group, live })
+        Some(LiveGroup { group, live, watched: watched.into() })
     }
     fn meter(&self, bridge: BridgeId, id: MeterId) -> Option<(DpMeterId, bool)> {
         self.bridge(bridge)?.meters.get(&id).copied()

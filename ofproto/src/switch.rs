@@ -16,13 +16,14 @@ use crate::table::{flow_removed, Effect};
 use crate::trace::Drawing;
 use crate::upcall::Slow;
 use crate::xlate::REASONS;
+use datapath::meter::Verdict;
 use datapath::port::{PortConfig as DpPortConfig, PortInfo};
 use datapath::{Datapath, DatapathConfig, FlowKey, PortId};
 use openflow::field::FIELDS;
 use openflow::msg::multipart::PortStats;
 use openflow::msg::{FlowMod, FlowModCommand, FlowRemovedReason, PortReason, PortStatus};
 use openflow::port::{Port, PortConfig};
-use openflow::{Action, Instruction, Match, OxmField, PortNo, TableId, Xid};
+use openflow::{Action, Instruction, Match, MeterId, OxmField, PortNo, TableId, Xid};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -53,6 +54,8 @@ pub struct Switch {
     ports_changed: bool,
     /// Meters that are gone, till no worker names them.
     pub(crate) old_meters: VecDeque<(u64, crate::meter::MeterChange)>,
+    /// Packets for controllers that the meter CONTROLLER dropped.
+    metered: u64,
     /// Entries to be reported as removed once their version is synced.
     leaving: VecDeque<(u64, BridgeId, Arc<RuleCore>, FlowRemovedReason, u64)>,
 }
@@ -93,6 +96,7 @@ impl Switch {
             ports_changed: false,
             old_meters: VecDeque::new(),
             leaving: VecDeque::new(),
+            metered: 0,
         })
     }
     /// The datapath below, for pmd-stats-show and the like.
@@ -390,6 +394,13 @@ impl Switch {
         let now_ns = self.ns(now);
         for _ in 0..ROUND {
             let Some((bridge, event)) = self.slow.packet_ins.pop() else { break };
+            let meters = self.bridges.get(&bridge).map(|b| &b.meters);
+            if let Some(m) = meters.and_then(|m| m.virtual_meter(MeterId::CONTROLLER)) {
+                if m.pass(event.frame.len(), now_ns) == Verdict::Drop {
+                    self.metered += 1;
+                    continue;
+                }
+            }
             self.events.push_back((bridge, Event::PacketIn(event)));
         }
         for _ in 0..ROUND {
@@ -635,7 +646,8 @@ impl Switch {
         let its = self.dp.drops().into_iter().filter(|(r, _)| r.word() != "policy");
         let its = its.map(|(r, n)| (r.word().to_string(), n));
         let lost = self.slow.packet_ins_lost.load(Ordering::Relaxed);
-        ours.chain(its).chain([("packet_in_queue_full".to_string(), lost)]).collect()
+        let more = [("packet_in_queue_full", lost), ("controller_meter", self.metered)];
+        ours.chain(its).chain(more.map(|(r, n)| (r.to_string(), n))).collect()
     }
     /// State of the slow path in words.
     pub fn upcall_show(&mut self) -> String {

@@ -16,8 +16,7 @@ use std::sync::{Arc, LazyLock};
 
 /// Tables of a bridge, numbered from 0.
 pub const TABLES: u8 = 254;
-/// Flow entries of a table at most.
-pub const MAX_ENTRIES: u32 = 1 << 24;
+pub use crate::table::MAX_ENTRIES;
 /// `OFPTC_DEPRECATED_MASK`: the only bits of a table's configuration that may be set, without effect.
 const CONFIG_MASK: u32 = 3;
 /// `OFPAT_*` of OpenFlow 1.3.

@@ -3,6 +3,7 @@
 use super::{Credit, Dep, GroupView, List, Origin, PortTarget, Punt, Reason, Step, World, Xlate};
 use crate::fields::{flow_satisfies, loc, packet_in_match, prereq_mask, sub_loc};
 use crate::flow::{mix, pipe, Flow};
+use crate::group::Watch;
 use datapath::flow_key::{off, MPLS_DEPTH};
 use datapath::DpAction;
 use openflow::action::{BundleAction, ControllerAction, Learn, LearnDst, LearnSrc, Multipath, Subfield};
@@ -537,15 +538,11 @@ impl<W: World> Xlate<'_, '_, W> {
                 let mut looked = Flow::ZERO;
                 let i = group.select(&self.flow, &mut looked);
                 self.look_mask(&looked);
-                for b in group.buckets() {
-                    self.deps.push(Dep::Port(self.bridge, b.watch_port));
-                }
+                self.depends_on_watched(&group);
                 i
             }
             _ => {
-                for b in group.buckets() {
-                    self.deps.push(Dep::Port(self.bridge, b.watch_port));
-                }
+                self.depends_on_watched(&group);
                 group.failover()
             }
         };
@@ -557,6 +554,14 @@ impl<W: World> Xlate<'_, '_, W> {
             }
             None => self.end(Reason::NoBucket),
         }
+    }
+
+    fn depends_on_watched(&mut self, group: &W::Group) {
+        let bridge = self.bridge;
+        self.deps.extend(group.watched().iter().map(|w| match w {
+            Watch::Port(p) => Dep::Port(bridge, *p),
+            Watch::Group(g) => Dep::Group(bridge, *g),
+        }));
     }
 
     /// Has a bucket's actions, as an action set, executed on a copy of the packet.

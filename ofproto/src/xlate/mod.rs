@@ -91,6 +91,8 @@ pub trait GroupView: Clone {
     fn kind(&self) -> openflow::group::GroupType;
     /// Its buckets.
     fn buckets(&self) -> &[openflow::group::Bucket];
+    /// What the liveness of its buckets depends on.
+    fn watched(&self) -> &[crate::group::Watch];
     /// The bucket a select group takes for a flow; sets the bits it looked at. `None`: no live bucket.
     fn select(&self, flow: &Flow, wc: &mut Flow) -> Option<usize>;
     /// The first live bucket of a fast-failover group.
