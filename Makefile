@@ -53,7 +53,7 @@ demo-down: ## end a demo that KEEP=1 left up
 	@scripts/demo --down
 
 .PHONY: test
-test: unit fuzz-smoke ## all tests: unit, property, text cases, fuzz smoke
+test: unit e2e conformance-quarter fuzz-smoke ## all tests: unit, property, text cases, end to end, a quarter of the conformance suite, fuzz smoke
 
 .PHONY: unit
 unit: check-build-deps ## unit, property and text-case tests; no root needed
@@ -97,7 +97,7 @@ conformance-ovs: venv ## the same against Open vSwitch, for comparison
 .PHONY: conformance-quarter
 conformance-quarter: e2e-binaries venv
 	@scripts/deps --check
-	$(PYTHON) tests/conformance/run.py --target ofswitch --quarter --duration 8 --bin-dir "$(TARGET_DIR)/debug" -v $(ARGS)
+	$(PYTHON) tests/conformance/run.py --target ofswitch --quarter --duration 12 --bin-dir "$(TARGET_DIR)/debug" -v $(ARGS)
 
 .PHONY: bench
 bench: build ## the packet path beside OVS-DPDK and testpmd (scripts/bench; QUICK=1 for two minutes)

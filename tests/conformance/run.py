@@ -840,6 +840,9 @@ def main():
     if args.target != "ovs" and not os.access(os.path.join(args.bin_dir, "ofswitchd"), os.X_OK):
         sys.exit(f"conformance: no ofswitchd in {args.bin_dir}; run `make build`")
 
+    # Interfaces made later, the bridges' own among them, must not speak IPv6 by themselves.
+    with open("/proc/sys/net/ipv6/conf/default/disable_ipv6", "w") as f:
+        f.write("1")
     sh("ip", "link", "set", "lo", "up")
     args.rundir = tempfile.mkdtemp(prefix="ofc-")
     cases = select_cases(args, load_cases(osken[3]))

@@ -49,7 +49,7 @@ def main():
             "  the tester's counters when they have come to rest.",
             "- The streams of the stock judging above ran beside compilations; on a quiet machine some more of them get close enough.",
             "- Group descriptions are compared whole (type, id, buckets); the stock tester stops after the type.", "",
-            "A representative quarter (every fourth case of each file, one slow stream of each kind for 8 s) is part of `make test`.", ""]
+            "A representative quarter (every fourth case of each file, one slow stream of each kind for 12 s) is part of `make test`.", ""]
     for title, r in runs:
         if not r["failed"]:
             continue

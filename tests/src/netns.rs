@@ -30,7 +30,8 @@ impl Netns {
             String::from_utf8_lossy(&out.stderr).trim()
         );
         let ns = Netns { name };
-        ns.sh("ip link set lo up");
+        // Interfaces made later, a bridge's own among them, do not speak IPv6 by themselves.
+        ns.sh("sysctl -qw net.ipv6.conf.default.disable_ipv6=1; ip link set lo up");
         ns
     }
 
