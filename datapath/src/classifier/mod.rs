@@ -99,6 +99,15 @@ impl Hasher for OwnNumber {
 type OwnMap<K, V> = HashMap<K, V, BuildHasherDefault<OwnNumber>>;
 
 impl Megaflow {
+    /// Starts fetching what a hit will touch besides the entry.
+    #[inline(always)]
+    fn prefetch_rest(&self) {
+        prefetch(Arc::as_ptr(&self.stats));
+        if self.quick == NOT_QUICK {
+            prefetch(Arc::as_ptr(&self.program));
+        }
+    }
+
     /// The port, if all it does is one output; else [`NOT_QUICK`].
     #[inline(always)]
     pub fn quick(&self) -> u32 {
@@ -326,10 +335,16 @@ impl FlowTable {
         (self.chunks.len() * CHUNK) as u32
     }
 
+    /// Where a megaflow of this id stands, without touching it.
+    #[inline(always)]
+    fn place(&self, id: FlowId) -> Option<&Option<Megaflow>> {
+        self.chunks.get((id >> CHUNK_BITS) as usize)?.get(id as usize & (CHUNK - 1))
+    }
+
     /// The megaflow in a slot.
     #[inline(always)]
     pub fn slot(&self, id: FlowId) -> Option<&Megaflow> {
-        self.chunks.get((id >> CHUNK_BITS) as usize)?.get(id as usize & (CHUNK - 1))?.as_ref()
+        self.place(id)?.as_ref()
     }
 
     fn slot_mut(&mut self, id: FlowId) -> Option<&mut Option<Megaflow>> {
@@ -359,7 +374,11 @@ impl FlowTable {
 
     #[inline(always)]
     fn verify_with<K: Kernel>(&self, id: FlowId, key: &FlowKey) -> bool {
-        let Some(f) = self.slot(id) else { return false };
+        self.slot(id).is_some_and(|f| self.matches::<K>(f, key))
+    }
+
+    #[inline(always)]
+    fn matches<K: Kernel>(&self, f: &Megaflow, key: &FlowKey) -> bool {
         let Some(m) = self.masks.get(f.mask as usize) else { return false };
         if !K::lane_equal(key.lane(0), m.mask.lane(0), &f.lane0) {
             return false;
@@ -419,23 +438,36 @@ impl FlowTable {
             return counts;
         };
         let mut hashes = [0u64; BATCH_SIZE];
-        for i in 0..n {
-            hashes[i] = K::hash(&keys[i], &port.union, port.union_lanes, &self.secret);
-            self.emc.prefetch(hashes[i]);
+        if port.union_lanes == 1 {
+            for i in 0..n {
+                hashes[i] = K::hash(&keys[i], &port.union, 1, &self.secret);
+                self.emc.prefetch(hashes[i]);
+            }
+        } else {
+            for i in 0..n {
+                hashes[i] = K::hash(&keys[i], &port.union, port.union_lanes, &self.secret);
+                self.emc.prefetch(hashes[i]);
+            }
         }
+        let mut found: [Option<&Option<Megaflow>>; BATCH_SIZE] = [None; BATCH_SIZE];
         for i in 0..n {
-            out[i] = self.emc.find::<K>(hashes[i]);
-            if out[i] != NONE {
-                self.prefetch(out[i]);
+            let id = self.emc.find::<K>(hashes[i]);
+            out[i] = id;
+            found[i] = self.place(id);
+            if let Some(f) = found[i] {
+                let p: *const Option<Megaflow> = f;
+                prefetch(p);
+                prefetch(p.cast::<u8>().wrapping_add(64));
             }
         }
         let mut pending = 0u32;
         for i in 0..n {
-            if out[i] != NONE && self.verify_with::<K>(out[i], &keys[i]) {
-                self.prefetch_rest(out[i]);
-            } else {
-                out[i] = NONE;
-                pending |= 1 << i;
+            match found[i] {
+                Some(Some(f)) if self.matches::<K>(f, &keys[i]) => f.prefetch_rest(),
+                _ => {
+                    out[i] = NONE;
+                    pending |= 1 << i;
+                }
             }
         }
         counts.emc_hits = n as u32 - pending.count_ones();
@@ -443,17 +475,6 @@ impl FlowTable {
             self.walk_with::<K>(in_port, keys, &hashes, pending, out, &mut counts);
         }
         counts
-    }
-
-    /// What a hit will touch besides the entry.
-    #[inline(always)]
-    fn prefetch_rest(&self, id: FlowId) {
-        if let Some(f) = self.slot(id) {
-            prefetch(Arc::as_ptr(&f.stats));
-            if f.quick == NOT_QUICK {
-                prefetch(Arc::as_ptr(&f.program));
-            }
-        }
     }
 
     #[inline(always)]
@@ -497,7 +518,9 @@ impl FlowTable {
                 maybe &= maybe - 1;
                 if let Some(id) = s.table.find::<K>(hashes[i], |id| self.verify_with::<K>(id, &keys[i])) {
                     out[i] = id;
-                    self.prefetch_rest(id);
+                    if let Some(f) = self.slot(id) {
+                        f.prefetch_rest();
+                    }
                     pending &= !(1 << i);
                     s.hits = s.hits.saturating_add(1);
                     counts.walk_hits += 1;
