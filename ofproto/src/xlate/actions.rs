@@ -184,6 +184,8 @@ impl<W: World> Xlate<'_, '_, W> {
         }
         self.known.or_assign(&bits);
         self.pending.or_assign(&bits);
+        // What the headers below mean now is only known after parsing them.
+        self.reparse |= matches!(field, Field::EthType | Field::IpProto);
     }
 
     // ---- tags and labels ----
