@@ -35,6 +35,7 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("log-level-show", &["vlog/list"], ""),
     ("trace", &["ofproto/trace"], "BRIDGE FLOW|in_port=N HEX"),
     ("drops", &["coverage/show"], ""),
+    ("show-macs", &["fdb/show"], "BRIDGE"),
     ("show-dp", &["dpif/show", "dpctl/show"], ""),
     ("metrics", &[], ""),
     ("version", &[], ""),
@@ -93,7 +94,7 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         "add-port" => add_port(d, &params, now)?,
         "del-port" => del_port(d, &params, now)?,
         "list-ports" => list_ports(d, &params)?,
-        "set-port" => return Err("set-port: not yet".into()),
+        "set-port" => set_port(d, &params)?,
         "set-controller" => {
             let [bridge, targets @ ..] = &params[..] else { return Err(usage(name)) };
             let list: Result<Vec<ControllerConfig>, String> = targets.iter().map(|t| t.parse()).collect();
@@ -165,6 +166,7 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
                     .into(),
             }
         }
+        "show-macs" => macs(d, &params)?,
         "show-dp" => show_dp(d),
         "metrics" => Answer::text(crate::metrics::render(d)),
         "version" => Answer::text(format!("ofswitchd {}", env!("CARGO_PKG_VERSION"))),
@@ -255,6 +257,45 @@ fn del_port(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, Str
     };
     d.del_port(&bridge, port, now)?;
     Ok(Answer::none())
+}
+
+fn set_port(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
+    let [name, words @ ..] = params else { return Err(usage("set-port")) };
+    let found = d.switch.datapath().ports().into_iter().find(|(_, p)| p.name == *name);
+    let (port, _) = found.ok_or_else(|| format!("no port named {name}"))?;
+    // All words are read before anything is changed.
+    let mut changes: Vec<(Option<u32>, Option<bool>)> = Vec::new();
+    for w in words {
+        changes.push(match w.split_once('=') {
+            Some(("mtu", v)) => match v.parse::<u32>() {
+                Ok(n) if (68..=65535).contains(&n) => (Some(n), None),
+                _ => return Err(format!("mtu={v} of port {name}: expected a number from 68 to 65535")),
+            },
+            Some(("admin", "up")) => (None, Some(true)),
+            Some(("admin", "down")) => (None, Some(false)),
+            _ => return Err(format!("{w:?}: set-port takes mtu=N and admin=up|down; for the rest, del-port and add-port")),
+        });
+    }
+    for change in changes {
+        match change {
+            (Some(mtu), _) => d.switch.datapath().set_mtu(port, mtu).map_err(|e| e.to_string())?,
+            (_, Some(up)) => d.switch.datapath().set_admin_up(port, up).map_err(|e| e.to_string())?,
+            _ => {}
+        }
+    }
+    Ok(Answer::none())
+}
+
+fn macs(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
+    let [bridge] = params else { return Err(usage("show-macs")) };
+    let id = d.unit(bridge)?.id;
+    let list = d.switch.macs(id);
+    let mut text = String::from(" port  VLAN  MAC                Age\n");
+    for m in &list {
+        let port = if m.port == openflow::PortNo::LOCAL { "LOCAL".into() } else { m.port.0.to_string() };
+        let _ = writeln!(text, "{port:>5}  {:>4}  {}  {:>3}", m.vlan, openflow::EthAddr(m.mac), m.age_s);
+    }
+    Ok(Answer { text, json: serde_json::to_value(&list).unwrap_or_default() })
 }
 
 fn list_ports(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {

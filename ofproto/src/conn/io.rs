@@ -160,12 +160,22 @@ pub fn bind_unix(path: &Path) -> Result<UnixListener, String> {
         if !meta.file_type().is_socket() {
             return Err(fault(&"exists and is not a socket"));
         }
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(fault(&"address already in use: another process listens here")),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path).map_err(|e| fault(&e))?;
+        // A process that is just dying (a restart after kill -9) still answers for a moment.
+        let mut tries = 20;
+        loop {
+            match std::os::unix::net::UnixStream::connect(path) {
+                Ok(_) if tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Ok(_) => return Err(fault(&"address already in use: another process listens here")),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(path).map_err(|e| fault(&e))?;
+                    break;
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
+                Err(e) => return Err(fault(&e)),
             }
-            Err(e) => return Err(fault(&e)),
         }
     }
     // Bound under another name and moved, so that it is never open to others, not even for a moment.
