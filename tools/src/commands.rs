@@ -273,7 +273,11 @@ fn set_port(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
             },
             Some(("admin", "up")) => (None, Some(true)),
             Some(("admin", "down")) => (None, Some(false)),
-            _ => return Err(format!("{w:?}: set-port takes mtu=N and admin=up|down; for the rest, del-port and add-port")),
+            _ => {
+                return Err(format!(
+                    "{w:?}: set-port takes mtu=N and admin=up|down; for the rest, del-port and add-port"
+                ))
+            }
         });
     }
     for change in changes {
