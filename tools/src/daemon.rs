@@ -154,6 +154,10 @@ impl Daemon {
         if config.dpdk.is_some() && !cfg!(feature = "dpdk") {
             return Err("--dpdk: this build has no feature dpdk (make build has it)".into());
         }
+        #[cfg(feature = "dpdk")]
+        if let Some(args) = &config.dpdk {
+            datapath::dpdk::eal::init(args).map_err(|e| e.to_string())?;
+        }
         let dp = DatapathConfig {
             pmd_cores: config.pmd_cores.clone(),
             waker: waker.clone(),
@@ -383,6 +387,11 @@ impl Daemon {
     ) -> Result<openflow::PortNo, String> {
         crate::config::check_port(&spec)?;
         let id = self.unit(bridge)?.id;
+        let mut spec = spec;
+        if spec.kind == "dpdkvhostuser" && !["path", "socket"].iter().any(|k| spec.options.contains_key(*k)) {
+            // As OVS has it: the socket is called as the port and lies in the run directory.
+            spec.options.insert("path".into(), self.config.run_dir.join(&spec.name).display().to_string());
+        }
         let no = self.switch.add_port(now, id, spec.clone()).map_err(|e| e.to_string())?;
         self.unit(bridge)?.settings.ports.push(PortSpec { ofport: Some(no), ..spec });
         Ok(no)

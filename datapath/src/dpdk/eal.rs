@@ -1,7 +1,7 @@
 //! DPDK's environment (EAL): started once a process, before any DPDK port.
 //!
 //! Defaults that a person's `--dpdk "..."` overrides: one lcore on the first CPU we may use (our PMD threads are our own and
-//! register themselves), no telemetry socket, nothing left in the file system (`--in-memory`), and without hugepages `--no-huge` with
+//! register themselves), no PCI device but those that ports name, no telemetry socket, nothing left in the file system (`--in-memory`), and without hugepages `--no-huge` with
 //! a quarter of the free memory, 1 GiB at most. DPDK logs to standard error.
 
 #![allow(unsafe_code)]
@@ -134,6 +134,10 @@ fn complete(user: Vec<String>, first_cpu: usize, huge_free: u64, available: u64)
     }
     if !has(&user, &["--telemetry", "--no-telemetry"]) {
         args.push("--no-telemetry".to_owned());
+    }
+    // Devices are plugged in when a port asks for them, by name. Probing all of PCI at the start could take a network card that the kernel uses.
+    if !has(&user, &["-a", "--allow", "-b", "--block", "--no-pci"]) {
+        args.extend(["-a".to_owned(), "0000:00:00.0".to_owned()]);
     }
     let shares_files =
         has(&user, &["--file-prefix", "--huge-dir", "--huge-unlink", "--proc-type", "--no-shconf"]);
@@ -307,7 +311,7 @@ mod tests {
         let (a, huge) = complete(s(""), 3, 0, 8 << 30);
         assert_eq!(
             a,
-            ["ofswitchd", "--lcores", "0@3", "--no-telemetry", "--no-huge", "-m", "1024", "--no-shconf"]
+            ["ofswitchd", "--lcores", "0@3", "--no-telemetry", "-a", "0000:00:00.0", "--no-huge", "-m", "1024", "--no-shconf"]
         );
         assert!(!huge);
         let (a, huge) = complete(s("-l 1 --socket-mem=512 --no-pci"), 3, 0, 8 << 30);
@@ -317,11 +321,11 @@ mod tests {
         );
         assert!(huge);
         let (a, huge) = complete(s("--file-prefix x -m64 --lcores=1"), 3, 1 << 30, 8 << 30);
-        assert_eq!(a, ["ofswitchd", "--no-telemetry", "--file-prefix", "x", "-m64", "--lcores=1"]);
+        assert_eq!(a, ["ofswitchd", "--no-telemetry", "-a", "0000:00:00.0", "--file-prefix", "x", "-m64", "--lcores=1"]);
         assert!(huge);
         assert_eq!(
-            complete(s("--no-huge --in-memory"), 0, 1 << 30, 400 << 20).0[4..],
-            ["-m", "128", "--no-shconf", "--no-huge"].map(String::from)
+            complete(s("--no-huge --in-memory --no-pci"), 0, 1 << 30, 400 << 20).0[4..],
+            ["-m", "128", "--no-shconf", "--no-huge", "--no-pci"].map(String::from)
         );
     }
 }
