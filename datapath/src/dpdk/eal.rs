@@ -311,7 +311,18 @@ mod tests {
         let (a, huge) = complete(s(""), 3, 0, 8 << 30);
         assert_eq!(
             a,
-            ["ofswitchd", "--lcores", "0@3", "--no-telemetry", "-a", "0000:00:00.0", "--no-huge", "-m", "1024", "--no-shconf"]
+            [
+                "ofswitchd",
+                "--lcores",
+                "0@3",
+                "--no-telemetry",
+                "-a",
+                "0000:00:00.0",
+                "--no-huge",
+                "-m",
+                "1024",
+                "--no-shconf"
+            ]
         );
         assert!(!huge);
         let (a, huge) = complete(s("-l 1 --socket-mem=512 --no-pci"), 3, 0, 8 << 30);
@@ -321,7 +332,10 @@ mod tests {
         );
         assert!(huge);
         let (a, huge) = complete(s("--file-prefix x -m64 --lcores=1"), 3, 1 << 30, 8 << 30);
-        assert_eq!(a, ["ofswitchd", "--no-telemetry", "-a", "0000:00:00.0", "--file-prefix", "x", "-m64", "--lcores=1"]);
+        assert_eq!(
+            a,
+            ["ofswitchd", "--no-telemetry", "-a", "0000:00:00.0", "--file-prefix", "x", "-m64", "--lcores=1"]
+        );
         assert!(huge);
         assert_eq!(
             complete(s("--no-huge --in-memory --no-pci"), 0, 1 << 30, 400 << 20).0[4..],
