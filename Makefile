@@ -97,7 +97,7 @@ conformance-ovs: venv ## the same against Open vSwitch, for comparison
 .PHONY: conformance-quarter
 conformance-quarter: e2e-binaries venv
 	@scripts/deps --check
-	$(PYTHON) tests/conformance/run.py --target ofswitch --quarter --duration 12 --bin-dir "$(TARGET_DIR)/debug" -v $(ARGS)
+	$(PYTHON) tests/conformance/run.py --target ofswitch --quarter --again 2 --duration 12 --bin-dir "$(TARGET_DIR)/debug" -v $(ARGS)
 
 .PHONY: bench
 bench: build ## the packet path beside OVS-DPDK and testpmd (scripts/bench; QUICK=1 for two minutes)
