@@ -16,6 +16,7 @@ use crate::api::BridgeId;
 
 use crate::flow::{pipe, Flow};
 use crate::rule::RuleCore;
+use crate::snapshot::Snapshot;
 use crate::upcall::{credit, start_of, Megaflow, MegaflowCredit, Report, Slow, TableCredit, VisitRecord};
 use crate::xlate::Dep;
 use datapath::datapath::SyncMark;
@@ -126,6 +127,33 @@ fn overlaps(m: &Megaflow, v: &VisitRecord, r: &RuleCore) -> bool {
     })
 }
 
+/// New entries of a table that are held against each megaflow one by one.
+const FEW: usize = 16;
+
+/// Whether a lookup in the tables as they are now finds the same, by no more bits than the megaflow has.
+fn still_true(m: &Megaflow, v: &VisitRecord, snap: &Snapshot) -> bool {
+    let Some(table) = snap.bridges.get(&v.bridge).and_then(|b| b.tables.get(v.table as usize)) else {
+        return false;
+    };
+    let start;
+    let (flow, known) = match &v.state {
+        Some(s) => (&s.0, Some(&s.1)),
+        None => {
+            start = start_of(&m.key, m.in_port);
+            (&start, None)
+        }
+    };
+    let mut wc = Flow::ZERO;
+    let same = match (table.lookup(flow, &mut wc), &v.entry) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(&a.rule, &b.rule),
+        _ => false,
+    };
+    same && wc.0.iter().zip(&m.mask.0).enumerate().all(|(i, (w, bits))| {
+        w & !(bits | known.map_or(0, |k| k.0[i])) == 0
+    })
+}
+
 /// Whether a change may touch what a megaflow does.
 pub fn affected(m: &Megaflow, change: &Change) -> bool {
     match change {
@@ -179,8 +207,27 @@ impl Cache {
     pub fn published(&mut self, dp: &Datapath, slow: &Slow, version: u64, changes: Vec<Change>) {
         self.version = version;
         let mut hit: HashSet<Id> = HashSet::new();
+        // Many new entries in one table: one lookup a megaflow tells of all of them at once.
+        let mut added: HashMap<(BridgeId, u8), Vec<&Change>> = HashMap::new();
         for c in &changes {
-            self.find(c, &mut hit);
+            match c {
+                Change::RuleAdded(bridge, r) => added.entry((*bridge, r.table)).or_default().push(c),
+                c => self.find(c, &mut hit),
+            }
+        }
+        let snap = slow.snapshot.load();
+        for ((bridge, table), list) in added {
+            if list.len() <= FEW {
+                list.into_iter().for_each(|c| self.find(c, &mut hit));
+                continue;
+            }
+            for id in self.by_table.get(&(bridge, table)).into_iter().flatten() {
+                let Some(h) = self.held.get(id) else { continue };
+                let mut visits = h.flow.visits.iter().filter(|v| v.bridge == bridge && v.table == table);
+                if !visits.all(|v| still_true(&h.flow, v, &snap)) && list.iter().any(|c| affected(&h.flow, c)) {
+                    hit.insert(*id);
+                }
+            }
         }
         self.log.push_back((version, changes));
         self.remove(dp, hit);

@@ -249,7 +249,7 @@ impl FlowTables {
         if f.flags.unknown() != 0 {
             return Err(OfpError::OFPFMFC_BAD_FLAGS);
         }
-        if f.table_id == TableId::ALL && !delete {
+        if f.table_id.0 > checks.max_table() && !(delete && f.table_id == TableId::ALL) {
             return Err(OfpError::OFPFMFC_BAD_TABLE_ID);
         }
         check::matching(&f.matching)?;
