@@ -40,9 +40,12 @@ fn flow(i: u32) -> FlowMod {
             .with(Field::Ipv4Src, (0x0a00_0000 | i >> 8).into())
             .with(Field::Ipv4Dst, h.into())
             .with(Field::TcpDst, (i % 50_000).into()),
-        instructions: [Instruction::ApplyActions(vec![Action::Output { port: PortNo(i % 8 + 1), max_len: 0 }])]
-            .into_iter()
-            .collect(),
+        instructions: [Instruction::ApplyActions(vec![Action::Output {
+            port: PortNo(i % 8 + 1),
+            max_len: 0,
+        }])]
+        .into_iter()
+        .collect(),
         ..Default::default()
     }
 }

@@ -149,9 +149,12 @@ fn still_true(m: &Megaflow, v: &VisitRecord, snap: &Snapshot) -> bool {
         (Some(a), Some(b)) => Arc::ptr_eq(&a.rule, &b.rule),
         _ => false,
     };
-    same && wc.0.iter().zip(&m.mask.0).enumerate().all(|(i, (w, bits))| {
-        w & !(bits | known.map_or(0, |k| k.0[i])) == 0
-    })
+    same && wc
+        .0
+        .iter()
+        .zip(&m.mask.0)
+        .enumerate()
+        .all(|(i, (w, bits))| w & !(bits | known.map_or(0, |k| k.0[i])) == 0)
 }
 
 /// Whether a change may touch what a megaflow does.
@@ -224,7 +227,8 @@ impl Cache {
             for id in self.by_table.get(&(bridge, table)).into_iter().flatten() {
                 let Some(h) = self.held.get(id) else { continue };
                 let mut visits = h.flow.visits.iter().filter(|v| v.bridge == bridge && v.table == table);
-                if !visits.all(|v| still_true(&h.flow, v, &snap)) && list.iter().any(|c| affected(&h.flow, c)) {
+                if !visits.all(|v| still_true(&h.flow, v, &snap)) && list.iter().any(|c| affected(&h.flow, c))
+                {
                     hit.insert(*id);
                 }
             }
