@@ -158,6 +158,7 @@ pub struct SetOp {
     vlan: bool,
     l3: bool,
     l4: bool,
+    reshapes: bool,
 }
 
 impl SetOp {
@@ -177,12 +178,42 @@ impl SetOp {
             vlan: any(off::VLAN0_TCI..off::VLAN0_TCI + 2) || any(off::VLAN0_TPID..off::VLAN1_TPID + 2),
             l3: any(off::IPV4_SRC..off::IPV4_DST + 4) || any(off::IP_PROTO..off::IP_TTL + 1) || any(64..152),
             l4: any(off::TP_SRC..off::TP_DST + 2),
+            reshapes: any(off::ETH_TYPE..off::ETH_TYPE + 2) || any(off::IP_PROTO..off::IP_PROTO + 1),
         }
     }
 
     /// The bits of the IP TTL that are set; all ones: the old one does not matter.
     pub fn ttl_mask(&self) -> u8 {
         self.mask.byte(off::IP_TTL)
+    }
+
+    /// Whether it changes what the next header is: then [`relayout`] after it.
+    #[inline]
+    pub fn reshapes(&self) -> bool {
+        self.reshapes
+    }
+
+    /// Ethertype and IP protocol: the bytes alone (and the IPv4 header's sum); what follows is not what it was anyway.
+    #[inline(never)]
+    fn reshape(&self, p: &mut Packet, l: &Layout) {
+        let (v, m) = (self.value.bytes(), self.mask.bytes());
+        let at = usize::from(l.payload);
+        let (pv, pm) = (v[off::IP_PROTO], m[off::IP_PROTO]);
+        match l.l3 {
+            L3::Ipv4 if pm != 0 => {
+                let delta = put(p.data_mut(), at + 8, &[0, pv], &[0, pm]);
+                adjust(p.data_mut(), at + 10, delta, false);
+            }
+            // Behind extension headers the last of them says what follows; only a bare header is changed.
+            L3::Ipv6 if pm != 0 && p.data()[at + 6] == l.ip_proto => {
+                put(p.data_mut(), at + 6, &[pv, 0], &[pm, 0]);
+            }
+            _ => {}
+        }
+        if !l.no_type {
+            let ty = off::ETH_TYPE..off::ETH_TYPE + 2;
+            put(p.data_mut(), at - 2, &v[ty.clone()], &m[ty]);
+        }
     }
 
     /// Changes the packet.
@@ -231,6 +262,9 @@ impl SetOp {
                 }
                 L3::Other => {}
             }
+        }
+        if self.reshapes {
+            self.reshape(p, l);
         }
     }
 
@@ -844,6 +878,29 @@ mod tests {
             copy_ttl_out(&mut p, &l).unwrap();
             pop_mpls(&mut p, &mut l, 0x800).unwrap();
             assert_eq!(p.data(), &f[..]);
+        }
+    }
+
+    #[test]
+    fn ethertype_and_protocol_can_be_set() {
+        let mut g = Gen::new(100);
+        for tags in 0..2 {
+            let f = frame(&mut g, ip_proto::TCP, false, tags, false);
+            let mut p = Packet::from_bytes(&f);
+            let l = relayout(&p);
+            let (mut v, mut m) = (FlowKey::ZERO, FlowMask::ZERO);
+            v.set_byte(off::IP_PROTO, 200);
+            m.set_byte(off::IP_PROTO, 0xff);
+            SetOp::new(&v, &m).apply(&mut p, &l);
+            assert_eq!((p.data()[23 + 4 * tags], relayout(&p).l4), (200, 0));
+            assert!(sound(p.data(), false), "the header's sum follows");
+            let (mut v, mut m) = (FlowKey::ZERO, FlowMask::ZERO);
+            v.set(off::ETH_TYPE, [0x88, 0x48]);
+            m.set(off::ETH_TYPE, [0xff, 0xff]);
+            let op = SetOp::new(&v, &m);
+            op.apply(&mut p, &l);
+            assert_eq!(p.data()[12 + 4 * tags..14 + 4 * tags], [0x88, 0x48]);
+            assert!(op.reshapes() && relayout(&p).l3 == L3::Mpls);
         }
     }
 

@@ -689,15 +689,22 @@ impl Worker {
                 return;
             };
             let (mut packets, mut bytes, mut flags) = (0u64, 0u64, 0u16);
+            // Exceptions are translated, and credited, by the handler.
+            let exceptions = f.quick() == NOT_QUICK && f.program().has_exceptions();
             while i < n && ids[i] == id {
-                packets += 1;
-                bytes += batch.as_slice()[i].len() as u64;
-                flags |= keys[i].u16(off::TCP_FLAGS);
+                let p = &batch.as_slice()[i];
+                if !exceptions || !f.program().is_exception(p, &layouts[i]) {
+                    packets += 1;
+                    bytes += p.len() as u64;
+                    flags |= keys[i].u16(off::TCP_FLAGS);
+                }
                 quick[i] = f.quick();
                 i += 1;
             }
             same &= f.quick() == quick[0];
-            credit(f.stats(), packets, bytes, self.now_ms, flags);
+            if packets > 0 {
+                credit(f.stats(), packets, bytes, self.now_ms, flags);
+            }
         }
         if same && quick[0] != NOT_QUICK {
             self.out.send_all(quick[0], batch);
@@ -790,7 +797,9 @@ impl Worker {
     #[inline]
     fn hit(&mut self, id: u32, p: Packet, key: &FlowKey, l: Layout, depth: u32) {
         let Some(f) = self.flows.slot(id) else { return };
-        credit(f.stats(), 1, p.len() as u64, self.now_ms, key.u16(off::TCP_FLAGS));
+        if !f.program().is_exception(&p, &l) {
+            credit(f.stats(), 1, p.len() as u64, self.now_ms, key.u16(off::TCP_FLAGS));
+        }
         self.follow(id, p, key, l, depth);
     }
 
@@ -898,7 +907,9 @@ impl Worker {
         let program = self.program(&mut v);
         if v.install {
             let stats = Arc::<MegaflowStats>::default();
-            credit(&stats, 1, p.len() as u64, self.now_ms, key.u16(off::TCP_FLAGS));
+            if !program.is_exception(&p, &l) {
+                credit(&stats, 1, p.len() as u64, self.now_ms, key.u16(off::TCP_FLAGS));
+            }
             let ins = self.flows.insert(key, &v.mask, program.clone(), stats.clone(), v.token);
             if let Some(token) = ins.evicted {
                 self.shared.counters.evictions.add(1);

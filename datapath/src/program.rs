@@ -91,6 +91,12 @@ impl Program {
         Self { shape, actions, drop_reason, min_nw_ttl: min(nw), min_mpls_ttl: min(mpls) }
     }
 
+    /// Whether any packet can be an exception.
+    #[inline]
+    pub fn has_exceptions(&self) -> bool {
+        self.min_nw_ttl != 0 || self.min_mpls_ttl != 0
+    }
+
     /// Whether this packet must be looked at by itself: a TTL would run out half-way.
     #[inline]
     pub fn is_exception(&self, p: &Packet, l: &Layout) -> bool {
@@ -228,6 +234,9 @@ pub fn run(ops: &[Op], p: &mut Packet, l: &mut Layout, sink: &mut impl Sink) -> 
             }
             Op::Set(s) => {
                 s.apply(p, l);
+                if s.reshapes() {
+                    *l = edit::relayout(p);
+                }
                 Ok(())
             }
             Op::DecNwTtl => edit::dec_nw_ttl(p, l),

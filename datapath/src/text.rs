@@ -431,6 +431,7 @@ fn format_action(a: &DpAction, packet: &FlowKey) -> String {
             }
             let any = |r: std::ops::Range<usize>| s.mask.bytes()[r].iter().any(|b| *b != 0);
             let ty = packet.u16(off::ETH_TYPE);
+            p.single("eth_type");
             p.mpls();
             p.group("pbb");
             if ty == eth_type::ARP {

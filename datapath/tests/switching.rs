@@ -229,6 +229,9 @@ fn recirculation_exceptions_and_the_handler_see_the_packet() {
         (77, udp(0x0a00_0002, 1, 2)),
         "unchanged by the program that it could not follow"
     );
+    let credited: u64 =
+        r.handler.installed.lock().unwrap().values().map(|(_, s)| s.packets.load(Ordering::Relaxed)).sum();
+    assert_eq!(credited, 2, "the exception is the handler's to count");
     // A loop ends.
     r.dp.execute(&udp(1, 64, 1), r.ids[0], vec![DpAction::Recirc(100)]);
     r.wait("the loop was cut", |r| r.dropped("recirc_limit") == 1);
