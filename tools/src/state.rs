@@ -15,14 +15,17 @@
 use crate::config::{BridgeSettings, ControllerConfig, FailMode};
 use bytes::BytesMut;
 use ofproto::conn::manager::{Backend, ConnId};
+use ofproto::table_features::TableShapes;
 use ofproto::PortSpec;
 use openflow::codec::OfCodec;
 use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
-use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MeterRequest, MultipartFlags};
+use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MeterRequest, MultipartFlags, Reassembler};
 use openflow::msg::{
-    BundleFlags, FlowMod, FlowModCommand, FlowRemovedReason, GroupMod, GroupModCommand, Message, MeterMod,
-    MeterModCommand, MultipartReply, MultipartRequest, OfMessage, ReplyBody, RequestBody,
+    BundleFlags, FlowMod, FlowModCommand, FlowModFlags, FlowRemovedReason, GroupMod, GroupModCommand,
+    Message, MeterMod, MeterModCommand, MultipartReply, MultipartRequest, OfMessage, PortMod, ReplyBody,
+    RequestBody,
 };
+use openflow::port::{Port, PortConfig};
 use openflow::{Action, GroupId, MeterId, OfpError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -99,9 +102,17 @@ fn records(data: &[u8]) -> (Vec<(u8, &[u8])>, usize) {
 fn messages(body: &[u8]) -> Vec<OfMessage> {
     let mut buf = BytesMut::from(body);
     let mut codec = OfCodec::new();
-    let mut out = Vec::new();
+    let (mut out, mut parts) = (Vec::new(), Reassembler::new(body.len()));
     while let Ok(Some(f)) = codec.decode(&mut buf) {
-        out.extend(f.message.ok());
+        let Ok(m) = f.message else { continue };
+        match m.body {
+            // A set of table features may be longer than a message can be.
+            Message::MultipartRequest(r) => {
+                let whole = parts.request(m.xid, r, f.raw.len()).ok().flatten();
+                out.extend(whole.map(|body| OfMessage::new(m.xid, MultipartRequest::new(body))));
+            }
+            _ => out.push(m),
+        }
     }
     out
 }
@@ -162,7 +173,8 @@ impl Journal {
         self.replaying = true;
         let from = ConnId(0);
         for (kind, body) in list {
-            let msgs = messages(body);
+            let mut msgs = messages(body);
+            address(&mut msgs, backend, now);
             if kind == BUNDLE {
                 let flags = BundleFlags::ATOMIC | BundleFlags::ORDERED;
                 match backend.handle_bundle(now, from, &msgs, flags) {
@@ -261,7 +273,8 @@ impl Journal {
             out.clear();
             Ok(())
         };
-        for m in meters(backend, now).into_iter().chain(groups(backend, now)) {
+        let before_flows = settings(backend, now).into_iter().chain(meters(backend, now));
+        for m in before_flows.chain(groups(backend, now)) {
             append(&mut out, ONE, |o| m.emit(o).is_ok());
         }
         let (mut cursor, all) = (B::Cursor::default(), FlowStatsRequest::default());
@@ -360,13 +373,15 @@ fn flow_of(update: &FlowUpdate) -> Option<FlowMod> {
 }
 
 fn add_of(f: FlowStats) -> FlowMod {
+    // It is there: whether it overlapped another was decided when it was added.
+    let flags = f.flags & !(FlowModFlags::CHECK_OVERLAP | FlowModFlags::RESET_COUNTS);
     FlowMod {
         cookie: f.cookie,
         table_id: f.table_id,
         idle_timeout: f.idle_timeout,
         hard_timeout: f.hard_timeout,
         priority: f.priority,
-        flags: f.flags,
+        flags,
         matching: f.matching,
         instructions: f.instructions,
         ..FlowMod::default()
@@ -384,6 +399,57 @@ fn ask<B: Backend>(backend: &mut B, now: Instant, body: RequestBody) -> Vec<Repl
             _ => None,
         })
         .collect()
+}
+
+/// The bridge's settings that requests changed: what tables can do (with TABLE_MOD's bits), SET_CONFIG, PORT_MOD.
+fn settings<B: Backend>(backend: &mut B, now: Instant) -> Vec<OfMessage> {
+    let mut out = Vec::new();
+    for body in ask(backend, now, RequestBody::TableFeatures(Vec::new())) {
+        match body {
+            ReplyBody::TableFeatures(t) if t != TableShapes::default().features() => {
+                let set = MultipartRequest::new(RequestBody::TableFeatures(t));
+                out.push(OfMessage::new(0u32, set));
+            }
+            _ => {}
+        }
+    }
+    let mut replies = Vec::new();
+    let get = OfMessage::new(0u32, Message::GetConfigRequest);
+    let _ = backend.handle(now, ConnId(0), &get, &mut replies);
+    out.extend(replies.into_iter().filter_map(|m| match m {
+        Message::GetConfigReply(c) => Some(OfMessage::new(0u32, Message::SetConfig(c))),
+        _ => None,
+    }));
+    let changed = ports(backend, now).into_iter().filter(|p| !p.config.is_empty());
+    out.extend(changed.map(|p| {
+        let (port_no, hw_addr, config, mask) = (p.port_no, p.hw_addr, p.config, PortConfig::all());
+        OfMessage::new(0u32, PortMod { port_no, hw_addr, config, mask, ..PortMod::default() })
+    }));
+    out
+}
+
+fn ports<B: Backend>(backend: &mut B, now: Instant) -> Vec<Port> {
+    let list = ask(backend, now, RequestBody::PortDesc).into_iter().flat_map(|body| match body {
+        ReplyBody::PortDesc(list) => list,
+        _ => Vec::new(),
+    });
+    list.collect()
+}
+
+/// Gives port-mods the address that their port has now: a virtual device gets a new one each time it is made.
+fn address<B: Backend>(msgs: &mut [OfMessage], backend: &mut B, now: Instant) {
+    let is_mod = |m: &OfMessage| matches!(m.body, Message::PortMod(_));
+    if !msgs.iter().any(is_mod) {
+        return;
+    }
+    let ports = ports(backend, now);
+    for m in msgs {
+        if let Message::PortMod(m) = &mut m.body {
+            if let Some(p) = ports.iter().find(|p| p.port_no == m.port_no) {
+                m.hw_addr = p.hw_addr;
+            }
+        }
+    }
 }
 
 fn meters<B: Backend>(backend: &mut B, now: Instant) -> Vec<OfMessage> {
@@ -785,6 +851,77 @@ mod tests {
         let mut same = Vec::new();
         saved.clone().merge_into(&mut same).unwrap();
         assert_eq!(Saved::of(same.iter()), saved);
+    }
+
+    /// A real bridge, with a port whose address is another each time.
+    fn a_switch(mac: u8) -> (ofproto::Switch, ofproto::BridgeId) {
+        let now = Instant::now();
+        let mut s = ofproto::Switch::new(Default::default(), std::sync::Arc::new(|| ()), now).unwrap();
+        let id =
+            s.add_bridge(now, ofproto::BridgeConfig::new(&format!("st{}", std::process::id()), 1)).unwrap();
+        let port = PortSpec { name: format!("d{mac}"), kind: "dummy".into(), ..PortSpec::default() };
+        s.add_port(now, id, port).unwrap();
+        (s, id)
+    }
+
+    #[test]
+    fn settings_outlive_every_restart() {
+        if !datapath::port::sys::is_root() {
+            eprintln!("skipped: a bridge's LOCAL port needs root");
+            return;
+        }
+        let dir = std::env::temp_dir().join(format!("ofsw-journal-s-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let now = Instant::now();
+        let config = PortConfig::NO_FWD | PortConfig::NO_PACKET_IN;
+        {
+            let (mut s, id) = a_switch(1);
+            let mut j = Journal::open(&dir, "br0").unwrap();
+            let mut view = s.view(id);
+            j.replay(&mut view, now).unwrap();
+            let p = ports(&mut view, now).remove(0);
+            let port_mod = PortMod {
+                port_no: p.port_no,
+                hw_addr: p.hw_addr,
+                config,
+                mask: config,
+                ..PortMod::default()
+            };
+            let features = ask(&mut view, now, RequestBody::TableFeatures(Vec::new()));
+            let Some(ReplyBody::TableFeatures(mut tables)) = features.into_iter().next() else { panic!() };
+            tables.truncate(200);
+            let set_config = openflow::msg::SwitchConfig {
+                flags: openflow::msg::ConfigFlags::FRAG_DROP,
+                miss_send_len: 99,
+            };
+            let overlap = FlowMod { flags: FlowModFlags::CHECK_OVERLAP, ..FlowMod::default() };
+            let requests: [Message; 4] = [
+                port_mod.into(),
+                Message::SetConfig(set_config),
+                MultipartRequest::new(RequestBody::TableFeatures(tables)).into(),
+                overlap.into(),
+            ];
+            let mut t = Recorded { inner: view, journal: Some(&mut j) };
+            for m in requests {
+                t.handle(now, ConnId(1), &OfMessage::new(5u32, m), &mut Vec::new()).unwrap();
+            }
+        }
+        for mac in 2..5 {
+            let (mut s, id) = a_switch(mac);
+            let mut view = s.view(id);
+            let did = Journal::open(&dir, "br0").unwrap().replay(&mut view, now).unwrap();
+            assert_eq!((did.refused, did.torn_bytes), (0, 0), "restart {mac}");
+            let kept = settings(&mut view, now);
+            let has = |f: &dyn Fn(&Message) -> bool| kept.iter().any(|m| f(&m.body));
+            assert!(has(&|m| matches!(m, Message::PortMod(p) if p.config == config)));
+            assert!(has(&|m| matches!(m, Message::SetConfig(c) if c.miss_send_len == 99)));
+            let is_set = |m: &Message| matches!(m, Message::MultipartRequest(MultipartRequest { body: RequestBody::TableFeatures(t), .. }) if t.len() == 200);
+            assert!(has(&is_set));
+            let mut flows = Vec::new();
+            view.dump_flows(now, &FlowStatsRequest::default(), &mut Default::default(), 9, &mut flows);
+            assert_eq!(flows.len(), 1);
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
