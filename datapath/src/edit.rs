@@ -154,7 +154,6 @@ pub struct SetOp {
     eth_value: [u32; 3],
     eth_mask: [u32; 3],
     eth: bool,
-    eth_type: bool,
     vlan: bool,
     l3: bool,
     l4: bool,
@@ -174,9 +173,8 @@ impl SetOp {
             }),
             eth_mask: std::array::from_fn(|i| u32::from_ne_bytes(mask.get(off::ETH_DST + i * 4))),
             eth: any(off::ETH_DST..off::ETH_DST + 12),
-            eth_type: any(off::ETH_TYPE..off::ETH_TYPE + 2),
             vlan: any(off::VLAN0_TCI..off::VLAN0_TCI + 2) || any(off::VLAN0_TPID..off::VLAN1_TPID + 2),
-            l3: any(off::IPV4_SRC..off::IPV4_DST + 4) || any(off::IP_PROTO..off::IP_TTL + 1) || any(64..152),
+            l3: any(off::IPV4_SRC..off::IPV4_DST + 4) || any(off::IP_TOS..off::IP_TTL + 1) || any(64..152),
             l4: any(off::TP_SRC..off::TP_DST + 2),
             reshapes: any(off::ETH_TYPE..off::ETH_TYPE + 2) || any(off::IP_PROTO..off::IP_PROTO + 1),
         }
@@ -233,10 +231,6 @@ impl SetOp {
         if self.vlan {
             self.set_vlan(p, l);
         }
-        if self.eth_type && !l.no_type {
-            let at = off::ETH_TYPE;
-            put(p.data_mut(), usize::from(l.payload) - 2, &v[at..at + 2], &m[at..at + 2]);
-        }
         if self.l3 || self.l4 {
             match l.l3 {
                 L3::Ipv4 => self.set_ipv4(p, l),
@@ -291,9 +285,7 @@ impl SetOp {
             let pseudo = put(f, l3 + 12, &v[addr.clone()], &m[addr]);
             let mut delta = pseudo;
             delta += put(f, l3, &[0, v[off::IP_TOS]], &[0, m[off::IP_TOS]]);
-            // What follows another protocol number stays as it is, its checksum too.
-            let (ttl, proto) = (off::IP_TTL, off::IP_PROTO);
-            delta += put(f, l3 + 8, &[v[ttl], v[proto]], &[m[ttl], m[proto]]);
+            delta += put(f, l3 + 8, &[v[off::IP_TTL], 0], &[m[off::IP_TTL], 0]);
             adjust(f, l3 + 10, delta, false);
             pseudo_changed(p, l, pseudo);
         }
@@ -318,10 +310,7 @@ impl SetOp {
             let fl = off::IPV6_FLABEL;
             put(f, l3, &[tv >> 4, (tv << 4) | (v[fl + 1] & 15)], &[tm >> 4, (tm << 4) | (m[fl + 1] & 15)]);
             put(f, l3 + 2, &v[fl + 2..fl + 4], &m[fl + 2..fl + 4]);
-            // Behind extension headers, the protocol is another header's to name.
-            let first = usize::from(l.l4) == l3 + 40 || l.l4 == 0;
-            let proto = if first { m[off::IP_PROTO] } else { 0 };
-            put(f, l3 + 6, &[v[off::IP_PROTO], v[off::IP_TTL]], &[proto, m[off::IP_TTL]]);
+            put(f, l3 + 6, &[0, v[off::IP_TTL]], &[0, m[off::IP_TTL]]);
             pseudo_changed(p, l, pseudo);
             let l4 = usize::from(l.l4);
             let nd = m[off::ND_TARGET..off::ND_TARGET + 28].iter().any(|b| *b != 0);
