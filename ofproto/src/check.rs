@@ -221,7 +221,7 @@ fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) ->
             }
         }
         Action::Learn(l) => {
-            if l.table_id >= TableId::ALL.0 {
+            if l.table_id == TableId::ALL.0 {
                 return Err(OfpError::OFPBAC_BAD_ARGUMENT);
             }
             for s in &l.specs {

@@ -414,7 +414,7 @@ fn set_prefix(wc: &mut Flow, i: usize, bits: u32) {
     for b in 0..bits as usize / 8 {
         wc.set_byte(at + b, 0xff);
     }
-    if bits % 8 != 0 {
+    if !bits.is_multiple_of(8) {
         let at = at + bits as usize / 8;
         wc.set_byte(at, wc.byte(at) | !(0xffu8 >> (bits % 8)));
     }
@@ -454,7 +454,7 @@ mod tests {
                 if r.below(2) == 0 {
                     let plen = r.below(33) as u32;
                     let mask = (0xffff_ffffu64 << (32 - plen)) as u32;
-                    let ip = 0x0a00_0000 | r.below(8) as u32 * 0x0101_0101;
+                    let ip = 0x0a00_0000 | (r.below(8) as u32 * 0x0101_0101);
                     m = m.with_masked(f, (ip & mask).into(), mask.into());
                 }
             }
@@ -472,7 +472,7 @@ mod tests {
         f.put(off::ETH_DST, 6, r.below(3).into());
         f.put(off::ETH_TYPE, 2, if r.below(3) == 0 { 0x0806 } else { 0x0800 });
         for at in [off::IPV4_SRC, off::IPV4_DST] {
-            f.put(at, 4, (0x0a00_0000u64 | r.below(9) * 0x0101_0101).into());
+            f.put(at, 4, (0x0a00_0000u64 | (r.below(9) * 0x0101_0101)).into());
         }
         f.put(off::IP_PROTO, 1, if r.below(2) == 0 { 6 } else { 17 });
         f.put(off::TP_DST, 2, r.below(5).into());

@@ -682,7 +682,7 @@ impl Switch {
 }
 
 fn is_hex(s: &str) -> bool {
-    s.len() >= 28 && s.len() % 2 == 0 && s.bytes().all(|b| b.is_ascii_hexdigit())
+    s.len() >= 28 && s.len().is_multiple_of(2) && s.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// A locally administered address made of a name.

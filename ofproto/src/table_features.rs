@@ -477,10 +477,10 @@ impl TableShapes {
         }
         for (own, a) in tables.iter_mut().enumerate() {
             let Some(a) = a else { continue };
-            for w in 0..4 {
+            for (w, absent) in absent.iter().enumerate() {
                 let before = (0..64).filter(|b| w * 64 + b <= own).fold(0, |m, b| m | 1 << b);
-                a.normal.next[w] |= absent[w] | before;
-                a.miss.next[w] |= absent[w] | before;
+                a.normal.next[w] |= absent | before;
+                a.miss.next[w] |= absent | before;
             }
         }
         let tables: Vec<_> = tables.into_iter().map(|a| a.map(Arc::new)).collect();

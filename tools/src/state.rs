@@ -791,7 +791,7 @@ mod tests {
         let whole = std::fs::read(dir.join("br0.journal")).unwrap();
         assert_eq!(whole.len(), marks.last().unwrap().0);
         // Every cut near a record's border, and some between (each is synced to disk twice).
-        let near = |c: usize| marks.iter().any(|m| c.abs_diff(m.0) <= 1) || c % 61 == 0;
+        let near = |c: usize| marks.iter().any(|m| c.abs_diff(m.0) <= 1) || c.is_multiple_of(61);
         for cut in (0..=whole.len()).filter(|c| near(*c)) {
             std::fs::write(dir.join("br0.journal"), &whole[..cut]).unwrap();
             let want = marks.iter().rev().find(|m| m.0 <= cut).unwrap();

@@ -419,7 +419,7 @@ impl ActionSet {
     /// The list to execute: the specification's order; a group makes an output moot.
     fn take(&mut self) -> Vec<Action> {
         let mut v = std::mem::take(&mut self.0);
-        v.sort_by_key(|a| Self::rank(a));
+        v.sort_by_key(Self::rank);
         if v.iter().any(|a| matches!(a, Action::Group(_))) {
             v.retain(|a| !matches!(a, Action::Output { .. }));
         }

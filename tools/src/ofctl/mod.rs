@@ -138,7 +138,7 @@ fn help() -> String {
          SWITCH is a bridge of the run directory, or tcp:IP:PORT, ssl:IP:PORT, unix:PATH.\n\n",
     );
     for (name, args, ..) in COMMANDS {
-        out.push_str(&format!("  {name:20} {args}").trim_end().to_string());
+        out.push_str(format!("  {name:20} {args}").trim_end());
         out.push('\n');
     }
     out.push_str(

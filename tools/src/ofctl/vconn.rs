@@ -148,21 +148,19 @@ impl Vconn {
         let hello = Hello::with_versions(&[OFP13_VERSION]);
         self.send(hello)?;
         self.flush()?;
-        loop {
-            let f = self.frame()?;
-            match f.message {
-                Ok(OfMessage { version, body: Message::Hello(h), .. }) => {
-                    return match negotiate(OUR_VERSIONS, version, h.bitmap()) {
-                        Ok(_) => Ok(()),
-                        Err(e) => Err(anyhow!("no common version: {e}")),
-                    };
+        let f = self.frame()?;
+        match f.message {
+            Ok(OfMessage { version, body: Message::Hello(h), .. }) => {
+                match negotiate(OUR_VERSIONS, version, h.bitmap()) {
+                    Ok(_) => Ok(()),
+                    Err(e) => Err(anyhow!("no common version: {e}")),
                 }
-                Ok(OfMessage { body: Message::Error(e), .. }) => {
-                    bail!("the switch refused our HELLO: {} {}", e.error, String::from_utf8_lossy(&e.data))
-                }
-                // A HELLO in a version whose body we cannot read still says so in its header.
-                _ => bail!("the peer's first message is no HELLO: is this an OpenFlow port?"),
             }
+            Ok(OfMessage { body: Message::Error(e), .. }) => {
+                bail!("the switch refused our HELLO: {} {}", e.error, String::from_utf8_lossy(&e.data))
+            }
+            // A HELLO in a version whose body we cannot read still says so in its header.
+            _ => bail!("the peer's first message is no HELLO: is this an OpenFlow port?"),
         }
     }
 
