@@ -534,6 +534,11 @@ fn probe_error(devargs: &str, name: &str, r: i32) -> DpdkError {
             format!("no driver knows this name; virtual devices are called {}...", known[..9].join("0, "))
         }
     };
-    let why = if r == 0 { "it has no Ethernet port".to_owned() } else { eal::strerror(r) };
+    let why = match r {
+        0 => "it has no Ethernet port".to_owned(),
+        // EAL's way to say that no bus knows the name.
+        e if e == -libc::EFAULT => "no such device".to_owned(),
+        e => eal::strerror(e),
+    };
     DpdkError::new(format!("DPDK device \"{devargs}\""), why, advice)
 }
