@@ -195,9 +195,9 @@ class Switch:
         self.inbox.clear()
         self.send(self.parser.OFPHello(self.dp, elements=[]))
         xid = self.send(self.parser.OFPFeaturesRequest(self.dp))
-        self.wait(lambda m: m.msg_type == self.ofp.OFPT_FEATURES_REPLY and m.xid == xid, 10)
+        if self.wait(lambda m: m.msg_type == self.ofp.OFPT_FEATURES_REPLY and m.xid == xid) is None:
+            raise Disconnected(f"{self.name} does not answer FEATURES_REQUEST")
         self.send(self.parser.OFPSetConfig(self.dp, self.ofp.OFPC_FRAG_NORMAL, 128))
-        self.barrier()
 
     def next_xid(self):
         self.xid = (self.xid + 1) & 0x7FFFFFFF
