@@ -252,7 +252,7 @@ impl Switch {
             }
             RequestBody::Table => {
                 let tables = b.tables.tables.clone();
-                let one = |(i, t): (usize, &Classifier)| {
+                let one = |(i, t): (usize, &std::sync::Arc<Classifier>)| {
                     let c = self.cache.tables.get(&(id, i as u8)).copied().unwrap_or_default();
                     TableStats {
                         table_id: (i as u8).into(),

@@ -19,7 +19,7 @@ pub struct BridgeSnap {
     /// Name.
     pub name: String,
     /// Flow tables.
-    pub tables: Arc<Vec<Classifier>>,
+    pub tables: Arc<Vec<Arc<Classifier>>>,
     /// Groups.
     pub groups: GroupTable,
     /// Meters: the datapath's, and whether one rewrites DSCP.

@@ -112,7 +112,7 @@ impl Ord for Due {
 /// See the module.
 pub struct FlowTables {
     /// What is published, by a clone of the `Arc`.
-    pub tables: Arc<Vec<Classifier>>,
+    pub tables: Arc<Vec<Arc<Classifier>>>,
     writers: Vec<Writer>,
     interner: Interner,
     /// Most entries of each table.
@@ -150,7 +150,7 @@ impl FlowTables {
     /// Empty tables.
     pub fn new() -> Self {
         Self {
-            tables: Arc::new(vec![Classifier::default(); N_TABLES]),
+            tables: Arc::new(vec![Arc::default(); N_TABLES]),
             writers: (0..N_TABLES).map(|_| Writer::default()).collect(),
             interner: Interner::default(),
             max_entries: vec![MAX_ENTRIES; N_TABLES],
@@ -163,7 +163,7 @@ impl FlowTables {
     }
     /// Entries of one table.
     pub fn len(&self, table: u8) -> usize {
-        self.tables.get(table as usize).map_or(0, Classifier::len)
+        self.tables.get(table as usize).map_or(0, |t| t.len())
     }
     /// Entries in all tables.
     pub fn total(&self) -> usize {
@@ -205,13 +205,13 @@ impl FlowTables {
         rule.dead.store(false, Ordering::Relaxed);
         self.count_refs(&instrs, true);
         self.schedule(&rule);
-        Arc::make_mut(&mut self.tables)[t].insert(&mut self.writers[t], rule, instrs);
+        Arc::make_mut(&mut Arc::make_mut(&mut self.tables)[t]).insert(&mut self.writers[t], rule, instrs);
         self.len += 1;
     }
 
     fn take(&mut self, rule: &Arc<RuleCore>) -> Option<Arc<Instrs>> {
         let t = rule.table as usize;
-        let e = Arc::make_mut(&mut self.tables)[t].remove(&mut self.writers[t], rule)?;
+        let e = Arc::make_mut(&mut Arc::make_mut(&mut self.tables)[t]).remove(&mut self.writers[t], rule)?;
         rule.dead.store(true, Ordering::Relaxed);
         self.count_refs(&e.instrs, false);
         self.len -= 1;
@@ -222,7 +222,7 @@ impl FlowTables {
         let t = rule.table as usize;
         self.count_refs(old, false);
         self.count_refs(new, true);
-        Arc::make_mut(&mut self.tables)[t].set_instrs(&self.writers[t], rule, new.clone());
+        Arc::make_mut(&mut Arc::make_mut(&mut self.tables)[t]).set_instrs(&self.writers[t], rule, new.clone());
     }
 
     fn remove(&mut self, e: Entry, effects: &mut Vec<Effect>) {
