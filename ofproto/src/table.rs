@@ -222,7 +222,11 @@ impl FlowTables {
         let t = rule.table as usize;
         self.count_refs(old, false);
         self.count_refs(new, true);
-        Arc::make_mut(&mut Arc::make_mut(&mut self.tables)[t]).set_instrs(&self.writers[t], rule, new.clone());
+        Arc::make_mut(&mut Arc::make_mut(&mut self.tables)[t]).set_instrs(
+            &self.writers[t],
+            rule,
+            new.clone(),
+        );
     }
 
     fn remove(&mut self, e: Entry, effects: &mut Vec<Effect>) {
