@@ -6,6 +6,7 @@ use openflow::field::Field;
 use openflow::instruction::Instructions;
 use openflow::msg::FlowModFlags;
 use openflow::{Action, GroupId, Instruction, Match, MeterId, OxmField, PortNo};
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -136,11 +137,34 @@ pub struct RuleCore {
     pub table: u8,
     /// No longer in its table.
     pub dead: AtomicBool,
+    /// The entry that an add put in its place and that took over its counters: traffic still on its way is that one's.
+    pub successor: Mutex<Option<Arc<RuleCore>>>,
+}
+
+impl Drop for RuleCore {
+    /// A long chain of successors is taken apart one by one, not by recursion.
+    fn drop(&mut self) {
+        let mut next = self.successor.get_mut().take();
+        while let Some(mut rule) = next.and_then(Arc::into_inner) {
+            next = rule.successor.get_mut().take();
+        }
+    }
 }
 
 impl RuleCore {
     /// Adds traffic.
     pub fn credit(&self, packets: u64, bytes: u64, used_ms: u64) {
+        let mut next = self.successor.lock().clone();
+        let Some(mut heir) = next.take() else { return self.credit_own(packets, bytes, used_ms) };
+        loop {
+            let further = heir.successor.lock().clone();
+            match further {
+                Some(f) => heir = f,
+                None => return heir.credit_own(packets, bytes, used_ms),
+            }
+        }
+    }
+    fn credit_own(&self, packets: u64, bytes: u64, used_ms: u64) {
         if !self.flags.contains(FlowModFlags::NO_PKT_COUNTS) {
             self.packets.fetch_add(packets, Ordering::Relaxed);
         }
@@ -247,6 +271,7 @@ impl Interner {
             flags,
             table,
             dead: AtomicBool::new(false),
+            successor: Mutex::new(None),
             mask,
         })
     }

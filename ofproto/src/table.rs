@@ -299,6 +299,9 @@ impl FlowTables {
             self.take(&old.rule);
         }
         let new = Entry::new(Arc::new(rule), instrs);
+        if let Some(old) = old.as_ref().filter(|_| !f.flags.contains(FlowModFlags::RESET_COUNTS)) {
+            *old.rule.successor.lock() = Some(new.rule.clone());
+        }
         self.put(&new);
         effects.push(match old {
             Some(old) => Effect::Modified { old, new },
@@ -379,6 +382,7 @@ impl FlowTables {
                 }
                 Effect::Modified { old, new } => {
                     self.take(&new.rule);
+                    *old.rule.successor.lock() = None;
                     self.put(&old);
                 }
                 Effect::Removed(e) => self.put(&e),
@@ -671,6 +675,9 @@ mod tests {
         let e = run(&mut t, FlowModCommand::ADD, "priority=1,in_port=1,actions=output:2").unwrap();
         assert!(matches!(&e[..], [Effect::Modified { .. }]));
         assert_eq!(t.tables[0].iter().next().unwrap().rule.counts(), (3, 300));
+        let Effect::Modified { old, .. } = &e[0] else { panic!("{e:?}") };
+        old.rule.credit(2, 200, 6); // was on its way
+        assert_eq!(t.tables[0].iter().next().unwrap().rule.counts(), (5, 500));
         run(&mut t, FlowModCommand::ADD, "priority=1,in_port=1,reset_counts,actions=output:2").unwrap();
         assert_eq!(t.tables[0].iter().next().unwrap().rule.counts(), (0, 0));
     }
