@@ -99,7 +99,26 @@ fn packet(r: &mut Rng) -> FlowKey {
     k
 }
 
-fn flow_text(r: &mut Rng) -> String {
+/// Clauses of a conjunction, what they lead to, and plain entries around them.
+fn clause_text(r: &mut Rng) -> String {
+    let p = 1000 * (1 + r.below(3));
+    let (n, id) = (r.below(4), 1 + r.below(2));
+    match r.below(6) {
+        0 | 1 => format!("priority={p},ip,nw_src=10.{n}.0.0/16 actions=conjunction({id},1/2)"),
+        2 => format!("priority={p},tcp,tp_dst={} actions=conjunction({id},2/2)", 80 + r.below(3)),
+        3 => format!("priority={p},ip,dl_dst=00:00:00:00:00:0{n} actions=conjunction({id},2/2)"),
+        4 => format!("priority={},conj_id={id},ip actions=output:{}", 1000 * r.below(5) + 7, 1 + r.below(3)),
+        _ => format!(
+            "priority={},ip,nw_dst=10.{n}.0.0/16 actions=output:3",
+            1000 * r.below(4) + 500 + r.below(400)
+        ),
+    }
+}
+
+fn flow_text(r: &mut Rng, clauses: bool) -> String {
+    if clauses {
+        return clause_text(r);
+    }
     let table = r.below(4);
     let n = |r: &mut Rng| r.below(4);
     let mut m = vec![format!("table={table},priority={}", r.below(6) * 1000 + r.below(400))];
@@ -269,12 +288,12 @@ fn blend(a: &FlowKey, b: &FlowKey, mask: &FlowMask) -> FlowKey {
     k
 }
 
-fn run(seed: u64, flows: usize, packets: usize, churn: bool) {
+fn run(seed: u64, flows: usize, packets: usize, churn: bool, clauses: bool) {
     let mut r = Rng(seed);
     let mut w = World::new();
     let mut texts: Vec<String> = Vec::new();
     for _ in 0..flows {
-        let t = flow_text(&mut r);
+        let t = flow_text(&mut r, clauses);
         w.flow_mod(&parse_flow(&t, FlowModCommand::ADD, &NoNames).unwrap_or_else(|e| panic!("{t}: {e}")));
         texts.push(t);
     }
@@ -283,15 +302,13 @@ fn run(seed: u64, flows: usize, packets: usize, churn: bool) {
         if churn && n % 10 == 9 {
             let command = if r.below(3) == 0 { FlowModCommand::DELETE } else { FlowModCommand::ADD };
             let t = if command == FlowModCommand::ADD || r.below(2) == 0 {
-                flow_text(&mut r)
+                flow_text(&mut r, clauses)
             } else {
                 texts[r.below(texts.len() as u64) as usize].clone()
             };
             let t = if command == FlowModCommand::DELETE {
-                let head = t.split(" actions=").next().unwrap().to_string();
-                let start = head.find(",priority=").unwrap();
-                let end = head[start + 1..].find(',').map_or(head.len(), |e| start + 1 + e);
-                format!("{}{}", &head[..start], &head[end..])
+                let head = t.split(" actions=").next().unwrap();
+                head.split(',').filter(|w| !w.starts_with("priority=")).collect::<Vec<_>>().join(",")
             } else {
                 texts.push(t.clone());
                 t
@@ -340,14 +357,21 @@ fn ofproto_actions(a: &[DpAction]) -> String {
 #[test]
 fn cached_answers_equal_fresh_ones() {
     for seed in 0..40 {
-        run(seed, 5 + seed as usize * 3 % 60, 300, false);
+        run(seed, 5 + seed as usize * 3 % 60, 300, false, false);
     }
 }
 
 #[test]
 fn cached_answers_equal_fresh_ones_while_tables_change() {
     for seed in 100..140 {
-        run(seed, 20, 500, true);
+        run(seed, 20, 500, true, false);
+    }
+}
+
+#[test]
+fn cached_answers_equal_fresh_ones_while_conjunctions_change() {
+    for seed in 200..230 {
+        run(seed, 12, 400, true, true);
     }
 }
 
