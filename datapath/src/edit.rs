@@ -191,7 +191,8 @@ impl SetOp {
         self.reshapes
     }
 
-    /// Ethertype and IP protocol: the bytes alone (and the IPv4 header's sum); what follows is not what it was anyway.
+    /// Ethertype and IP protocol. The protocol counts in the pseudo header, so the checksum of what follows, where its old protocol has it,
+    /// is adjusted too.
     #[inline(never)]
     fn reshape(&self, p: &mut Packet, l: &Layout) {
         let (v, m) = (self.value.bytes(), self.mask.bytes());
@@ -201,10 +202,13 @@ impl SetOp {
             L3::Ipv4 if pm != 0 => {
                 let delta = put(p.data_mut(), at + 8, &[0, pv], &[0, pm]);
                 adjust(p.data_mut(), at + 10, delta, false);
+                pseudo_changed(p, l, delta);
             }
             // Behind extension headers the last of them says what follows; only a bare header is changed.
             L3::Ipv6 if pm != 0 && p.data()[at + 6] == l.ip_proto => {
                 put(p.data_mut(), at + 6, &[pv, 0], &[pm, 0]);
+                let now = p.data()[at + 6];
+                pseudo_changed(p, l, u32::from(!u16::from(l.ip_proto)) + u32::from(now));
             }
             _ => {}
         }
