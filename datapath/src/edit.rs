@@ -318,12 +318,14 @@ impl SetOp {
             pseudo_changed(p, l, pseudo);
             let l4 = usize::from(l.l4);
             let nd = m[off::ND_TARGET..off::ND_TARGET + 28].iter().any(|b| *b != 0);
-            if nd && l.ip_proto == ip_proto::ICMPV6 && l4 != 0 && is_nd(p.data(), l4) {
+            // Padding behind the packet is no part of the message, nor of its checksum.
+            let end = ip_end(p.data(), l3, L3::Ipv6);
+            if nd && l.ip_proto == ip_proto::ICMPV6 && l4 != 0 && is_nd(&p.data()[..end], l4) {
                 let t = off::ND_TARGET..off::ND_TARGET + 16;
                 let mut delta = put(p.data_mut(), l4 + 8, &v[t.clone()], &m[t]);
                 let mut found = [(0u8, 0usize); 8];
                 let mut n = 0;
-                nd_options(p.data(), l4, |ty, at| {
+                nd_options(&p.data()[..end], l4, |ty, at| {
                     if let Some(x) = found.get_mut(n) {
                         *x = (ty, at);
                         n += 1;

@@ -326,7 +326,8 @@ fn ipv6(frame: &[u8], rest: &[u8], at: usize, key: &mut FlowKey, l: &mut Layout)
     if sound {
         l4(frame, pos, next, key, l);
         if next == ip_proto::ICMPV6 && l.l4 != 0 {
-            neighbour_discovery(frame, pos, key);
+            // Padding behind the packet is no part of the message.
+            neighbour_discovery(&frame[..ip_end(frame, at, L3::Ipv6)], pos, key);
         }
     }
 }
