@@ -268,7 +268,7 @@ impl World {
     }
     fn translate(&self, key: &FlowKey) -> (FlowMask, Vec<DpAction>, Megaflow) {
         let view = View { snap: &self.snap, slow: &self.slow };
-        let mut out = self.slow.translate(&view, key, false, None).ok().expect("the port is known");
+        let Ok(mut out) = self.slow.translate(&view, key, false, None) else { panic!("the port is known") };
         let (mask, actions) = (out.mask, std::mem::take(&mut out.actions));
         (mask, actions, record(key, self.snap.version, &mut out))
     }

@@ -108,10 +108,10 @@ pub unsafe fn sync(p: &Packet) -> NonNull<rte_mbuf> {
     m
 }
 
-const TX_TCP_CKSUM: u64 = sys::RTE_MBUF_F_TX_TCP_CKSUM as u64;
-const TX_UDP_CKSUM: u64 = sys::RTE_MBUF_F_TX_UDP_CKSUM as u64;
-const TX_IPV4: u64 = sys::RTE_MBUF_F_TX_IPV4 as u64;
-const TX_IPV6: u64 = sys::RTE_MBUF_F_TX_IPV6 as u64;
+const TX_TCP_CKSUM: u64 = sys::RTE_MBUF_F_TX_TCP_CKSUM;
+const TX_UDP_CKSUM: u64 = sys::RTE_MBUF_F_TX_UDP_CKSUM;
+const TX_IPV4: u64 = sys::RTE_MBUF_F_TX_IPV4;
+const TX_IPV6: u64 = sys::RTE_MBUF_F_TX_IPV6;
 
 /// What to tell a device so that it completes the checksum that `o` says is owed: `ol_flags`, and `tx_offload` (`l2_len:7 l3_len:9`). None if the
 /// frame is not plain TCP or UDP over IP: then it is completed in software.

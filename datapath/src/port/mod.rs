@@ -147,7 +147,7 @@ pub trait Port: Send {
     fn info(&self) -> PortInfo;
     /// Totals now.
     fn stats(&self) -> PortStats;
-    /// The receive queues, once (and again after [`Port::reattach`]).
+    /// The receive queues, once.
     fn take_rxqs(&mut self) -> Vec<Box<dyn Rxq>>;
     /// A transmit queue for one more worker.
     ///

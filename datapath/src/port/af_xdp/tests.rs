@@ -251,10 +251,10 @@ fn every_queue_of_the_device_is_served() {
         assert_eq!((queues.len(), p.info().n_rxq), (2, 2));
         // Each queue of the peer ends in the queue of the same number here.
         let mut q = crate::port::open(&config("y0", "afxdp", &[])).expect("attached");
-        for i in 0..2 {
+        for (i, rx) in queues.iter_mut().enumerate() {
             let mut tx = q.new_txq().expect("a queue");
             send(tx.as_mut(), (0..10).map(|n| udp(n, 9, 20, false)));
-            assert_eq!(receive(queues[i].as_mut(), 10).len(), 10, "queue {i}");
+            assert_eq!(receive(rx.as_mut(), 10).len(), 10, "queue {i}");
         }
     });
 }
