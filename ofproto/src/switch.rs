@@ -1,6 +1,6 @@
 //! The switch: bridges, the datapath below them, and what happens between a change and its effect. Driven by one control thread.
 //!
-//! A change makes its bridge *dirty*. [`Switch::publish`] makes all that is dirty one new version of the snapshot and has the megaflows repaired that
+//! A change makes its bridge *dirty*. `Switch::publish` makes all that is dirty one new version of the snapshot and has the megaflows repaired that
 //! the changes can touch ([`crate::revalidator`]); [`Switch::run`] moves that on, and does all that time and workers ask for.
 
 use crate::api::{BridgeConfig, BridgeId, ConfigError, MegaflowDump, PortSpec, Waker};

@@ -3,12 +3,12 @@
 //! *What it answers*: for a [`Flow`], the datapath actions, the mask of bits looked at ("un-wildcarded"), what is to be credited
 //! (flow entries, groups, buckets ...), and which tables were visited with what (for repair after a change).
 //!
-//! *How*: a machine with a stack of [`Step`]s. A table lookup pushes the entry's instructions, an action list pushes what its
+//! *How*: a machine with a stack of `Step`s. A table lookup pushes the entry's instructions, an action list pushes what its
 //! actions ask for. Since all that is left to do always stands on the stack, *freezing* (see below) is taking the stack, and no
 //! input makes us recurse.
 //!
 //! *Masks.* A bit too many in the mask is slow, a bit too few is wrong. Lookups report the bits they needed; of these only such count
-//! as still hold what the packet brought ([`Xlate::known`] holds the bits that actions made constant since). Fields that move (VLAN and
+//! as still hold what the packet brought (`Xlate::known` holds the bits that actions made constant since). Fields that move (VLAN and
 //! MPLS push and pop) are un-wildcarded whole before they move.
 //!
 //! *Rewrites* are collected in `flow` and `pending` and become one [`DpAction::Set`] when the packet is next sent or restructured.
