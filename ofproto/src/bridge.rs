@@ -54,6 +54,7 @@ impl OfPort {
             no_recv: down || self.config.contains(PortConfig::NO_RECV),
             no_fwd: down || self.config.contains(PortConfig::NO_FWD) || !self.link_up(),
             no_packet_in: self.config.contains(PortConfig::NO_PACKET_IN),
+            live: !down && self.link_up(),
         }
     }
     /// As controllers see it.
@@ -222,6 +223,9 @@ impl Bridge {
         now_ns: u64,
     ) {
         for e in effects {
+            if matches!(e, Effect::Reset(..)) {
+                continue;
+            }
             self.dirty = true;
             e.changes(self.id, &mut self.changes);
             match e {
@@ -233,6 +237,7 @@ impl Bridge {
                         self.removed.push((e.rule, why, now_ns));
                     }
                 }
+                Effect::Reset(..) => {}
             }
         }
     }

@@ -18,9 +18,9 @@ use crate::{check, meter};
 use datapath::FlowKey;
 use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MultipartFlags, QueueStatsRequest, TableStats};
 use openflow::msg::{
-    BundleFlags, Capabilities, FeaturesReply, FlowMod, FlowModCommand, FlowRemovedReason, GroupMod, Message,
-    MeterMod, MultipartReply, PacketOut, PortMod, PortReason, PortStatus, QueueGetConfigReply, ReplyBody,
-    RequestBody, SwitchConfig, OFP_NO_BUFFER,
+    BundleFlags, Capabilities, FeaturesReply, FlowMod, FlowModCommand, FlowModFlags, FlowRemovedReason,
+    GroupMod, Message, MeterMod, MultipartReply, PacketOut, PortMod, PortReason, PortStatus,
+    QueueGetConfigReply, ReplyBody, RequestBody, SwitchConfig, OFP_NO_BUFFER,
 };
 use openflow::port::PortConfig;
 use openflow::{Action, GroupId, MeterId, OfMessage, OfpError, PortNo, TableId, Xid};
@@ -91,7 +91,8 @@ impl Bridge {
                 let gone = self.tables.remove_entries(&|e| e.instrs.meter == Some(*id));
                 let effects: Vec<Effect> = gone.into_iter().map(Effect::Removed).collect();
                 done.undo.push(Undo::Flows(effects.clone()));
-                done.effects.push((effects, xid, FlowRemovedReason::METER_DELETE));
+                // A reason of its own came with 1.4.
+                done.effects.push((effects, xid, FlowRemovedReason::DELETE));
             }
         }
         done.meters.push(change);
@@ -158,6 +159,18 @@ impl Bridge {
 }
 
 impl Switch {
+    /// What has been counted so far must be in the entries before a request sets their counters to zero.
+    fn before(&mut self, msgs: &[OfMessage]) {
+        let resets = |m: &OfMessage| {
+            let Message::FlowMod(f) = &m.body else { return false };
+            matches!(f.command, FlowModCommand::MODIFY | FlowModCommand::MODIFY_STRICT)
+                && f.flags.contains(FlowModFlags::RESET_COUNTS)
+        };
+        if msgs.iter().any(resets) {
+            self.cache.fold_all(&self.dp, &self.slow);
+        }
+    }
+
     /// Makes what has succeeded known: to the datapath, to repair, to controllers.
     fn settle(&mut self, id: BridgeId, from: ConnId, done: Done, now_ns: u64) {
         let Some(b) = self.bridges.get_mut(&id) else { return };
@@ -334,6 +347,7 @@ impl Backend for BridgeView<'_> {
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError> {
         let now_ns = self.switch.ns(now);
+        self.switch.before(std::slice::from_ref(msg));
         let b = self.switch.bridges.get_mut(&self.id).ok_or(OfpError::OFPBRC_BAD_TYPE)?;
         let mut done = Done::default();
         match b.change(msg, now_ns, &mut done) {
@@ -404,6 +418,7 @@ impl Backend for BridgeView<'_> {
         _flags: BundleFlags,
     ) -> Result<(), (usize, OfpError)> {
         let now_ns = self.switch.ns(now);
+        self.switch.before(msgs);
         let Some(b) = self.switch.bridges.get_mut(&self.id) else { return Ok(()) };
         let mut done = Done::default();
         for (i, m) in msgs.iter().enumerate() {

@@ -408,6 +408,11 @@ impl Cache {
             self.fold(dp, slow, h);
         }
         self.held = held;
+        let mut dying = std::mem::take(&mut self.dying);
+        for h in dying.iter_mut().flat_map(|(_, v)| v) {
+            self.fold(dp, slow, h);
+        }
+        self.dying = dying;
     }
 
     /// Removes megaflows that were not used for `idle_ms`. Counters must have been folded just before.

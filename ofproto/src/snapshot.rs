@@ -112,7 +112,7 @@ impl World for View<'_> {
     fn group(&self, bridge: BridgeId, id: GroupId) -> Option<LiveGroup> {
         let b = self.bridge(bridge)?;
         let group = b.groups.get(id)?.clone();
-        let port_is_live = |p: PortNo| b.ports.get(&p).is_some_and(|p| !p.no_fwd);
+        let port_is_live = |p: PortNo| b.ports.get(&p).is_some_and(|p| p.live);
         let mut watched = Vec::new();
         let live = match group.kind {
             GroupType::SELECT | GroupType::FF => {

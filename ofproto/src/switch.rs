@@ -17,12 +17,12 @@ use crate::trace::Drawing;
 use crate::upcall::Slow;
 use crate::xlate::REASONS;
 use datapath::meter::Verdict;
-use datapath::port::{PortConfig as DpPortConfig, PortInfo};
+use datapath::port::{Port, PortConfig as DpPortConfig, PortInfo};
 use datapath::{Datapath, DatapathConfig, FlowKey, PortId};
 use openflow::field::FIELDS;
 use openflow::msg::multipart::PortStats;
 use openflow::msg::{FlowMod, FlowModCommand, FlowRemovedReason, PortReason, PortStatus};
-use openflow::port::{Port, PortConfig};
+use openflow::port::{Port as OfPortDesc, PortConfig};
 use openflow::{Action, Instruction, Match, MeterId, OxmField, PortNo, TableId, Xid};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -105,7 +105,13 @@ impl Switch {
     }
     /// Nanoseconds since the switch started.
     pub(crate) fn ns(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.start).as_nanos() as u64
+        now.saturating_duration_since(self.start).as_nanos() as u64 + self.slow.skipped_ms() * 1_000_000
+    }
+    /// Makes it later by `by` than it is, for tests of timeouts: what was used before stays as old as it was.
+    pub fn skip_time(&mut self, now: Instant, by: Duration) {
+        self.cache.fold_all(&self.dp, &self.slow);
+        self.slow.skip_ms(by.as_millis() as u64);
+        self.housekeeping = now;
     }
 
     // ---- bridges and ports ----
@@ -115,6 +121,18 @@ impl Switch {
     /// # Errors
     /// One line for a person.
     pub fn add_bridge(&mut self, now: Instant, config: BridgeConfig) -> Result<BridgeId, ConfigError> {
+        self.add_bridge_on(now, config, None)
+    }
+    /// As [`Switch::add_bridge`], with this device as its LOCAL port (tests have one in memory).
+    ///
+    /// # Errors
+    /// One line for a person.
+    pub fn add_bridge_on(
+        &mut self,
+        now: Instant,
+        config: BridgeConfig,
+        local_device: Option<Box<dyn Port>>,
+    ) -> Result<BridgeId, ConfigError> {
         if self.bridge(&config.name).is_some() {
             return Err(err(format!("there is a bridge {} already", config.name)));
         }
@@ -124,7 +142,7 @@ impl Switch {
         self.bridges.insert(id, Bridge::new(id, config, self.meter_ids.clone()));
         let local =
             PortSpec { name, ofport: Some(PortNo::LOCAL), kind: "internal".into(), ..PortSpec::default() };
-        if let Err(e) = self.add_port(now, id, local) {
+        if let Err(e) = self.add_port_on(now, id, local, local_device) {
             self.bridges.remove(&id);
             return Err(e);
         }
@@ -172,6 +190,19 @@ impl Switch {
         bridge: BridgeId,
         spec: PortSpec,
     ) -> Result<PortNo, ConfigError> {
+        self.add_port_on(now, bridge, spec, None)
+    }
+    /// As [`Switch::add_port`], with a device that is open already.
+    ///
+    /// # Errors
+    /// One line for a person.
+    pub fn add_port_on(
+        &mut self,
+        now: Instant,
+        bridge: BridgeId,
+        spec: PortSpec,
+        device: Option<Box<dyn Port>>,
+    ) -> Result<PortNo, ConfigError> {
         let created_ns = self.ns(now);
         if let Some(b) = self.bridges.values().find(|b| b.port_by_name(&spec.name).is_some()) {
             return Err(err(format!("port {}: bridge {} has it already", spec.name, b.config.name)));
@@ -210,7 +241,11 @@ impl Switch {
                 kind: spec.kind.clone(),
                 options: spec.options.clone(),
             };
-            let id = self.dp.add_port(&config).map_err(|e| err(e.to_string()))?;
+            let added = match device {
+                Some(d) => self.dp.add_port_object(d),
+                None => self.dp.add_port(&config),
+            };
+            let id = added.map_err(|e| err(e.to_string()))?;
             (Some(id), self.dp.port_info(id).unwrap_or_default())
         };
         let port = OfPort { spec, dp, info, config: PortConfig::empty(), created_ns, peer: None };
@@ -291,7 +326,7 @@ impl Switch {
         self.publish();
     }
     /// The ports with what they were made from.
-    pub fn ports(&self, bridge: BridgeId) -> Vec<(PortSpec, Port)> {
+    pub fn ports(&self, bridge: BridgeId) -> Vec<(PortSpec, OfPortDesc)> {
         let b = self.bridges.get(&bridge);
         b.into_iter().flat_map(|b| &b.ports).map(|(n, p)| (p.spec.clone(), p.describe(*n))).collect()
     }

@@ -36,6 +36,8 @@ pub enum Effect {
     },
     /// An entry was deleted.
     Removed(Entry),
+    /// A modify set an entry's counters to zero; what they were.
+    Reset(Arc<RuleCore>, (u64, u64)),
 }
 
 impl Effect {
@@ -56,6 +58,7 @@ impl Effect {
                 }
             }
             Self::Removed(e) => out.push(Change::RuleGone(bridge, e.rule.clone())),
+            Self::Reset(..) => {}
         }
     }
 }
@@ -337,6 +340,7 @@ impl FlowTables {
         let new = self.interner.instrs(&f.instructions);
         for e in chosen {
             if f.flags.contains(FlowModFlags::RESET_COUNTS) {
+                effects.push(Effect::Reset(e.rule.clone(), e.rule.counts()));
                 e.rule.packets.store(0, Ordering::Relaxed);
                 e.rule.bytes.store(0, Ordering::Relaxed);
             }
@@ -370,7 +374,7 @@ impl FlowTables {
         Ok(())
     }
 
-    /// Takes back what the effects say, newest first. Counters are left alone.
+    /// Takes back what the effects say, newest first.
     pub fn undo(&mut self, effects: Vec<Effect>) {
         for e in effects.into_iter().rev() {
             match e {
@@ -386,6 +390,10 @@ impl FlowTables {
                     self.put(&old);
                 }
                 Effect::Removed(e) => self.put(&e),
+                Effect::Reset(rule, (packets, bytes)) => {
+                    rule.packets.fetch_add(packets, Ordering::Relaxed);
+                    rule.bytes.fetch_add(bytes, Ordering::Relaxed);
+                }
             }
         }
     }

@@ -109,6 +109,8 @@ pub struct Slow {
     waker: Waker,
     awake: AtomicBool,
     start: Instant,
+    /// Milliseconds that tests have skipped.
+    skipped_ms: AtomicU64,
 }
 
 impl Slow {
@@ -131,11 +133,19 @@ impl Slow {
             waker,
             awake: AtomicBool::new(false),
             start,
+            skipped_ms: AtomicU64::new(0),
         }
     }
     /// Milliseconds since the switch started.
     pub fn now_ms(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
+        self.start.elapsed().as_millis() as u64 + self.skipped_ms()
+    }
+    /// See [`crate::switch::Switch::skip_time`].
+    pub(crate) fn skip_ms(&self, by: u64) {
+        self.skipped_ms.fetch_add(by, Ordering::Relaxed);
+    }
+    pub(crate) fn skipped_ms(&self) -> u64 {
+        self.skipped_ms.load(Ordering::Relaxed)
     }
     /// Wakes control, once until it calls [`Slow::rearm`].
     fn wake(&self) {

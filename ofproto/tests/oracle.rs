@@ -225,7 +225,7 @@ impl World {
             let number = PortNo(i);
             ports.insert(
                 number,
-                PortView { number, target, no_recv: false, no_fwd: false, no_packet_in: false },
+                PortView { number, target, no_recv: false, no_fwd: false, no_packet_in: false, live: true },
             );
             dp_ports.insert(PortId(i), (BRIDGE, number));
         }

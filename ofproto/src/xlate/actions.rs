@@ -400,7 +400,8 @@ impl<W: World> Xlate<'_, '_, W> {
 
     fn punt(&mut self, origin: Origin, reason: PacketInReason, max_len: u16, id: u16, userdata: Vec<u8>) {
         let in_port = PortNo(self.flow.in_port());
-        if self.world.port(self.bridge, in_port).is_some_and(|p| p.no_packet_in) {
+        // "... packets on that port that generate a table miss should never trigger a packet-in" (1.3.5, "Port Structures").
+        if origin.is_miss && self.world.port(self.bridge, in_port).is_some_and(|p| p.no_packet_in) {
             return self.end(Reason::NoPacketIn);
         }
         self.commit();

@@ -112,6 +112,8 @@ pub struct PortView {
     pub no_fwd: bool,
     /// NO_PACKET_IN.
     pub no_packet_in: bool,
+    /// `OFPPS_LIVE`: its link is up, and it is not PORT_DOWN.
+    pub live: bool,
 }
 
 /// What is behind a port.
@@ -166,7 +168,7 @@ pub trait World {
     fn drop_fragments(&self, bridge: BridgeId) -> bool;
     /// Whether a port is live (link up, not down by configuration).
     fn live(&self, bridge: BridgeId, number: PortNo) -> bool {
-        self.port(bridge, number).is_some_and(|p| !p.no_fwd)
+        self.port(bridge, number).is_some_and(|p| p.live)
     }
     /// Where NORMAL knows an address to be.
     fn mac_lookup(&self, bridge: BridgeId, vlan: u16, mac: [u8; 6]) -> Option<PortNo>;
