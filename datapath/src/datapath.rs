@@ -40,6 +40,8 @@ pub struct DatapathConfig {
     pub upcall_budget_percent: u32,
     /// `avx512`, `avx2` or `scalar`; `None`: the best there is.
     pub isa: Option<String>,
+    /// Nanoseconds since the start, moved by hand (tests); `None`: the system's clock.
+    pub manual_clock: Option<Arc<AtomicU64>>,
 }
 
 impl Default for DatapathConfig {
@@ -51,6 +53,7 @@ impl Default for DatapathConfig {
             emc_entries: 131_072,
             upcall_budget_percent: 20,
             isa: None,
+            manual_clock: None,
         }
     }
 }
@@ -255,6 +258,7 @@ impl Datapath {
             budget_percent: self.config.upcall_budget_percent,
             tsc_hz: self.tsc_hz,
             started: self.started,
+            manual_clock: self.config.manual_clock.clone(),
             secret: self.secret,
             polls: core.is_some(),
         };
@@ -628,7 +632,10 @@ impl Datapath {
 
     /// Milliseconds of the clock that `used_ms` is on.
     pub fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64 + 1
+        match &self.config.manual_clock {
+            Some(ns) => ns.load(Ordering::Relaxed) / 1_000_000 + 1,
+            None => self.started.elapsed().as_millis() as u64 + 1,
+        }
     }
 }
 

@@ -294,6 +294,7 @@ pub(crate) struct Setup {
     pub budget_percent: u32,
     pub tsc_hz: u64,
     pub started: Instant,
+    pub manual_clock: Option<Arc<AtomicU64>>,
     pub secret: [u64; 4],
     pub polls: bool,
 }
@@ -327,7 +328,7 @@ impl Worker {
             next_key: 0,
             batch: None,
             round_tsc: tsc(),
-            clock: Clock::new(s.started, s.tsc_hz),
+            clock: Clock::new(s.started, s.tsc_hz, s.manual_clock),
             sample: 0,
             keys: None,
             programs: Vec::new(),
@@ -1010,16 +1011,20 @@ struct Clock {
     ns0: u64,
     /// Nanoseconds per cycle, 32.32.
     scale: u64,
+    manual: Option<Arc<AtomicU64>>,
 }
 
 impl Clock {
-    fn new(started: Instant, tsc_hz: u64) -> Self {
+    fn new(started: Instant, tsc_hz: u64, manual: Option<Arc<AtomicU64>>) -> Self {
         let scale = (1_000_000_000u128 << 32) / u128::from(tsc_hz.max(1));
-        Self { started, tsc0: tsc(), ns0: started.elapsed().as_nanos() as u64, scale: scale as u64 }
+        Self { started, tsc0: tsc(), ns0: started.elapsed().as_nanos() as u64, scale: scale as u64, manual }
     }
     /// Never goes back; set by the system's clock every tenth of a second or so.
     #[inline]
     fn ns(&mut self, now: u64) -> u64 {
+        if let Some(m) = &self.manual {
+            return m.load(Ordering::Relaxed);
+        }
         let passed = now.saturating_sub(self.tsc0);
         let ns = self.ns0 + ((u128::from(passed) * u128::from(self.scale)) >> 32) as u64;
         if passed > 1 << 28 {

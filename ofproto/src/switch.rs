@@ -78,7 +78,7 @@ impl Switch {
     /// # Errors
     /// What the datapath says.
     pub fn new(mut config: DatapathConfig, waker: Waker, now: Instant) -> Result<Self, ConfigError> {
-        let slow = Arc::new(Slow::new(waker.clone(), now));
+        let slow = Arc::new(Slow::with_clock(waker.clone(), now, config.manual_clock.clone()));
         config.waker = waker;
         let dp = Datapath::new(config, slow.clone()).map_err(|e| err(e.to_string()))?;
         Ok(Self {
@@ -507,6 +507,14 @@ impl Switch {
         }
         if let Ok(effects) = b.own_flow_mod(&add, now_ns) {
             b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
+        }
+    }
+    /// Asks the device of a port for its state anew (devices report changes by themselves; this is for those that do not).
+    pub fn refresh_port(&mut self, bridge: BridgeId, number: PortNo) {
+        let dp = self.bridges.get(&bridge).and_then(|b| b.ports.get(&number)).and_then(|p| p.dp);
+        if let Some((id, info)) = dp.and_then(|id| Some((id, self.dp.port_info(id)?))) {
+            self.port_event(id, info);
+            self.publish();
         }
     }
     fn port_event(&mut self, id: PortId, info: PortInfo) {

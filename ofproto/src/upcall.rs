@@ -111,6 +111,7 @@ pub struct Slow {
     start: Instant,
     /// Milliseconds that tests have skipped.
     skipped_ms: AtomicU64,
+    manual_clock: Option<Arc<AtomicU64>>,
 }
 
 impl Slow {
@@ -134,11 +135,23 @@ impl Slow {
             awake: AtomicBool::new(false),
             start,
             skipped_ms: AtomicU64::new(0),
+            manual_clock: None,
+        }
+    }
+    /// As [`Slow::new`], with a clock that is moved by hand, if one is given (nanoseconds).
+    pub fn with_clock(waker: Waker, start: Instant, manual_clock: Option<Arc<AtomicU64>>) -> Self {
+        Self { manual_clock, ..Self::new(waker, start) }
+    }
+    /// Nanoseconds since the switch started.
+    pub fn now_ns(&self) -> u64 {
+        match &self.manual_clock {
+            Some(ns) => ns.load(Ordering::Relaxed),
+            None => self.start.elapsed().as_nanos() as u64,
         }
     }
     /// Milliseconds since the switch started.
     pub fn now_ms(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64 + self.skipped_ms()
+        self.now_ns() / 1_000_000 + self.skipped_ms()
     }
     /// See [`crate::switch::Switch::skip_time`].
     pub(crate) fn skip_ms(&self, by: u64) {

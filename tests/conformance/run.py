@@ -20,6 +20,7 @@ import argparse
 import collections
 import errno
 import glob
+import hashlib
 import json
 import multiprocessing
 import os
@@ -44,6 +45,8 @@ REPLY_TIMEOUT = 3.0
 THROUGHPUT_PRIORITY = 0x8000 + 1
 THROUGHPUT_MARGIN = 0.10
 TABLE_MISS_WAIT = 1.0
+# Not a judgement: the time of --budget was used up before the case began.
+LEFT_OUT = "left out: --budget is used up"
 
 
 def load_osken():
@@ -723,6 +726,9 @@ def worker(args, number, listeners, todo, done):
         if case is None:
             return
         begun = time.monotonic()
+        if args.deadline and begun > args.deadline:
+            done.put((case.number, LEFT_OUT, 0))
+            continue
         try:
             why = pair.run(case)
             # A stream that a stall of the machine disturbed is measured again; a fault of the switch fails every time.
@@ -758,12 +764,14 @@ def run_phase(args, bed, cases, lanes, results, label, total):
                     for p in procs:
                         p.terminate()
                     sys.exit(f"{dead} ended by itself; see its log in {args.rundir} (--keep-logs keeps it)")
+        if why == LEFT_OUT:  # --resume will run it
+            continue
         results[number] = why
         c = by_number[number]
         ok = sum(1 for w in results.values() if w is None)
         if why is not None and args.verbose:
             print(f"\r\033[K  FAIL {c.file}: {c.description}\n       {why}", flush=True)
-        if sys.stdout.isatty() or args.verbose or len(results) % 50 == 0:
+        if sys.stdout.isatty() or len(results) % 50 == 0:
             end = "" if sys.stdout.isatty() else "\n"
             print(f"\r\033[K{label}: {len(results)}/{total} run, {ok} passed", end=end, flush=True)
     for p in procs:
@@ -792,7 +800,32 @@ def select_cases(args, cases):
     return cases
 
 
+def name_of(case):
+    return f"{case.number} {case.category}/{case.file}: {case.description}"
+
+
+def binary_id(args):
+    """What was judged: reports of different programs are never merged."""
+    if args.target == "ovs":
+        return "ovs"
+    with open(os.path.join(args.bin_dir, "ofswitchd"), "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()[:16]
+
+
+def resume(args, cases):
+    """Judgements of an earlier part of this run, by number of the case, and the seconds it took."""
+    if not args.resume or not os.path.exists(args.report):
+        return {}, 0.0
+    with open(args.report) as f:
+        before = json.load(f)
+    if before.get("binary") != binary_id(args) or before["stock"] != args.stock or before.get("duration") != args.duration:
+        sys.exit(f"conformance: {args.report} is of another program or another way of judging; remove it first")
+    judged = before.get("judged", {})
+    return {c.number: judged[name_of(c)] for c in cases if judged.get(name_of(c), "again") is None}, before["seconds"]
+
+
 def report(args, cases, results, seconds):
+    wanted, cases = len(cases), [c for c in cases if c.number in results]
     rows = collections.OrderedDict((cat, [0, 0]) for cat in CATEGORIES)
     for c in cases:
         rows[c.category][1] += 1
@@ -804,11 +837,15 @@ def report(args, cases, results, seconds):
             print(f"  {cat:8} {ok:4} of {n}")
     if args.report:
         data = {"target": args.target, "stock": args.stock, "seconds": round(seconds, 1), "passed": passed, "cases": len(cases),
+                "binary": binary_id(args), "duration": args.duration,
                 "categories": {k: v for k, v in rows.items()},
-                "failed": [{"case": f"{c.file}: {c.description}", "why": results[c.number][:160]} for c in cases if results[c.number] is not None]}
+                "failed": [{"case": f"{c.file}: {c.description}", "why": results[c.number][:160]} for c in cases if results[c.number] is not None],
+                "judged": {name_of(c): results[c.number] for c in cases}}
         with open(args.report, "w") as f:
             json.dump(data, f, indent=1)
-    return passed == len(cases)
+    if len(cases) < wanted:
+        print(f"{wanted - len(cases)} cases are left: the same command with --resume runs them")
+    return passed == wanted
 
 
 def main():
@@ -823,6 +860,8 @@ def main():
     ap.add_argument("--pairs", type=int, default=6, help="pairs of bridges side by side")
     ap.add_argument("--again", type=int, default=0, help="how often a timed case that failed is run again")
     ap.add_argument("--report", help="write the result as JSON")
+    ap.add_argument("--resume", action="store_true", help="go on with the run of --report: what passed there is not run again")
+    ap.add_argument("--budget", type=float, help="begin no case after so many seconds; --resume does the rest")
     ap.add_argument("--log", default="warn", help="the target's log level")
     ap.add_argument("--expect", type=int, help="exit 0 if at least that many pass")
     ap.add_argument("--counters", action="store_true", help="say where a lost packet was lost")
@@ -852,16 +891,19 @@ def main():
     sh("ip", "link", "set", "lo", "up")
     args.rundir = tempfile.mkdtemp(prefix="ofc-")
     cases = select_cases(args, load_cases(osken[3]))
-    quick = [c for c in cases if not c.timed]
-    slow = sorted((c for c in cases if c.timed and c.pps <= 2000), key=lambda c: -c.pps)
-    heavy = [c for c in cases if c.timed and c.pps > 2000]
-    bed, begun, results, ok = None, time.monotonic(), {}, False
+    results, seconds = resume(args, cases)
+    left = [c for c in cases if c.number not in results]
+    quick = [c for c in left if not c.timed]
+    slow = sorted((c for c in left if c.timed and c.pps <= 2000), key=lambda c: -c.pps)
+    heavy = [c for c in left if c.timed and c.pps > 2000]
+    bed, begun, ok = None, time.monotonic(), False
+    args.deadline = begun + args.budget if args.budget else None
     try:
         bed = Bed(args, max(1, args.pairs))
         run_phase(args, bed, quick, args.pairs, results, "single packets", len(cases))
         run_phase(args, bed, slow, args.pairs, results, "streams", len(cases))
         run_phase(args, bed, heavy, 1, results, "fast streams", len(cases))
-        ok = report(args, cases, results, time.monotonic() - begun)
+        ok = report(args, cases, results, seconds + time.monotonic() - begun)
         if args.expect is not None:
             ok = sum(1 for w in results.values() if w is None) >= args.expect
     except KeyboardInterrupt:

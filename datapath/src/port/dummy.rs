@@ -14,6 +14,7 @@ pub struct Wire {
     from_switch: SegQueue<Vec<u8>>,
     sent_packets: SegQueue<Packet>,
     keep_packets: AtomicBool,
+    link_down: AtomicBool,
     fd: Option<OwnedFd>,
 }
 
@@ -35,6 +36,10 @@ impl Wire {
     /// The next packet the switch sent, with its offload state, if [`Wire::keep_packets`] was called.
     pub fn take_packet(&self) -> Option<Packet> {
         self.sent_packets.pop()
+    }
+    /// Plugs the cable in or out. Nobody is told: ask the port.
+    pub fn set_link(&self, up: bool) {
+        self.link_down.store(!up, Ordering::Relaxed);
     }
     /// From now on sent packets are kept whole, for [`Wire::take_packet`].
     pub fn keep_packets(&self) {
@@ -66,6 +71,7 @@ impl DummyPort {
             from_switch: SegQueue::new(),
             sent_packets: SegQueue::new(),
             keep_packets: AtomicBool::new(false),
+            link_down: AtomicBool::new(false),
             fd,
         };
         let info = PortInfo {
@@ -93,7 +99,7 @@ impl DummyPort {
 
 impl Port for DummyPort {
     fn info(&self) -> PortInfo {
-        self.info.clone()
+        PortInfo { link_up: !self.wire.link_down.load(Ordering::Relaxed), ..self.info.clone() }
     }
     fn stats(&self) -> PortStats {
         let (rx, tx) = (self.counters.rx(), self.counters.tx());
