@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use datapath::flow_key::off;
-use datapath::packet::{Batch, Offload, Packet, PacketOps, RawPacket, BATCH_SIZE};
+use datapath::packet::{Batch, Head, Packet, PacketOps, BATCH_SIZE};
 use datapath::port::{Port, PortError, PortInfo, PortStats, Rxq, Txq};
 use datapath::upcall::{MegaflowStats, Reason, UpcallHandler, Verdict, WorkerId};
 use datapath::{Datapath, DatapathConfig, DpAction, FlowKey, FlowMask, KeyPatch, PortId};
@@ -15,17 +15,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-unsafe fn free(_: NonNull<()>) {}
+unsafe fn free(_: NonNull<Head>) {}
 static OPS: PacketOps = PacketOps { free, name: "bench" };
 const RING: usize = 1024;
 const SLOT: usize = 256;
 
 struct Gen {
     ring: Vec<u8>,
+    heads: Vec<Head>,
     at: usize,
     flows: u64,
     rng: u64,
 }
+
+// SAFETY: the heads point into the ring, which goes with them.
+unsafe impl Send for Gen {}
 
 impl Gen {
     fn new(flows: u64) -> Self {
@@ -37,7 +41,12 @@ impl Gen {
             f[26..34].copy_from_slice(&[10, 0, 0, 1, 20, 0, 0, 1]);
             f[34..42].copy_from_slice(&[0x12, 0x34, 0, 80, 0, 26, 0, 0]);
         }
-        Self { ring, at: 0, flows, rng: 0x2545_f491_4f6c_dd1d }
+        let base = NonNull::new(ring.as_mut_ptr()).unwrap();
+        // SAFETY: within the ring.
+        let heads = (0..RING)
+            .map(|i| Head::foreign(unsafe { base.add(i * SLOT) }, SLOT as u16, 128, 60, &OPS))
+            .collect();
+        Self { ring, heads, at: 0, flows, rng: 0x2545_f491_4f6c_dd1d }
     }
 }
 
@@ -48,23 +57,15 @@ impl Rxq for Gen {
             self.rng ^= self.rng >> 7;
             self.rng ^= self.rng << 17;
             let id = ((u128::from(self.rng) * u128::from(self.flows)) >> 64) as u32;
-            let base = self.at * SLOT + 128;
-            self.at = (self.at + 1) % RING;
+            let i = self.at;
+            let base = i * SLOT + 128;
+            self.at = (i + 1) % RING;
             let f = &mut self.ring[base..base + 64];
             f[26..30].copy_from_slice(&(0x0a00_0000 + id).to_be_bytes());
             f[22] = 64;
             f[34..36].copy_from_slice(&(id as u16).to_be_bytes());
-            let raw = RawPacket {
-                data: NonNull::new(f.as_mut_ptr()).unwrap(),
-                owner: NonNull::dangling(),
-                ops: &OPS,
-                len: 60,
-                headroom: 128,
-                tailroom: 68,
-                offload: Offload::default(),
-            };
             // SAFETY: the ring outlives the packets of a round (they are discarded in it), and slots do not overlap.
-            batch.push(unsafe { Packet::from_raw(raw) });
+            batch.push(unsafe { Packet::from_raw(NonNull::from(&mut self.heads[i])) });
         }
         BATCH_SIZE
     }

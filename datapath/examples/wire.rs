@@ -20,8 +20,8 @@ impl UpcallHandler for Pairs {
     fn upcall(&self, _: WorkerId, _: Reason, key: &FlowKey, _: &[u8], out: &mut Verdict) {
         out.mask.set(off::IN_PORT, [0xff; 4]);
         out.mask.set(off::RECIRC_ID, [0xff; 4]);
-        out.mask.set(off::ETH_TYPE, [0xff; 2]);
         if self.l4 {
+            out.mask.set(off::ETH_TYPE, [0xff; 2]);
             out.mask.set(off::IPV4_DST, [0xff, 0, 0, 0]);
             out.mask.set(off::TP_DST, [0xff; 2]);
             out.mask.set(off::IP_PROTO, [0xff]);

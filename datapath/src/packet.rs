@@ -1,12 +1,13 @@
 //! A packet and a batch of packets: who owns the bytes, the room around them, what hardware or the kernel already did.
 //!
-//! A [`Packet`] is a 48-byte handle to bytes that somebody owns: a pooled heap buffer (Linux ports, packet-outs, copies) or a foreign
-//! buffer such as a DPDK mbuf ([`Packet::from_raw`]), which passes from receive to transmit queue without a copy. Dropping
-//! the handle gives the buffer back to its owner. Data is contiguous; frames up to 64 KiB (GSO) are one packet.
+//! A [`Packet`] is one pointer: to a [`Head`] that describes a buffer. The head of a DPDK packet *is* its mbuf (the first cache line has the
+//! same layout, so a received burst is a batch as it stands, and a batch is a burst to send); the head of a packet of Linux ports,
+//! packet-outs and copies stands in front of its bytes in a pooled heap buffer. Dropping the handle gives the buffer back to its
+//! owner. Data is contiguous; frames up to 64 KiB (GSO) are one packet.
 //!
 //! ```text
-//! |<- headroom ->|<-------- len -------->|<- tailroom ->|
-//!                ^ data
+//! buf                       data                    buf + capacity
+//! |<- headroom: data_off ->|<------- len ------->|<- tailroom ->|
 //! ```
 //! Heap buffers come in two sizes from a cache of the thread that allocates, and go into the cache of the thread that drops.
 //! Their bytes are always initialised.
@@ -15,6 +16,7 @@
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// Packets in a full batch.
@@ -24,8 +26,10 @@ pub const HEADROOM: usize = 192;
 /// Bytes of the largest frame a heap packet can hold.
 pub const MAX_FRAME: usize = 65_536 + 64;
 
+/// Bytes of a heap buffer behind its head.
 const SMALL: usize = 2048 + HEADROOM;
 const LARGE: usize = MAX_FRAME + HEADROOM + 256;
+const HEAD: usize = std::mem::size_of::<Head>();
 const CACHED_SMALL: usize = 1024;
 const CACHED_LARGE: usize = 64;
 
@@ -44,6 +48,7 @@ pub enum GsoType {
 
 /// What is known or owed besides the bytes; in the terms of virtio-net.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
 pub struct Offload {
     /// With `csum_offset`: where summing begins, from the frame's start. Both zero: no checksum is owed. The field at
     /// `csum_start + csum_offset` then holds the un-inverted pseudo-header sum; whoever rewrites addresses keeps it so.
@@ -68,67 +73,165 @@ impl Offload {
     }
 }
 
-/// What a foreign buffer's owner offers.
+/// What the owner of a foreign buffer that is no mbuf offers.
+#[repr(align(8))]
 pub struct PacketOps {
     /// Gives the buffer back. Called once, on any thread.
-    pub free: unsafe fn(owner: NonNull<()>),
-    /// Name, for `into_raw` users to recognise their own buffers (compare the `PacketOps` address).
+    pub free: unsafe fn(head: NonNull<Head>),
+    /// Name, for people.
     pub name: &'static str,
 }
 
-/// The parts of a packet, for drivers that own the buffer type.
-pub struct RawPacket {
-    /// First byte.
-    pub data: NonNull<u8>,
-    /// The owner's handle.
-    pub owner: NonNull<()>,
-    /// Who owns it.
-    pub ops: &'static PacketOps,
+/// What describes a packet's buffer: the first line of an `rte_mbuf`, field by field (`dpdk/mbuf.rs` asserts it), with our own state where DPDK
+/// keeps what a driver told about a received packet. Private fields say what DPDK's say.
+#[repr(C, align(64))]
+pub struct Head {
+    buf: *mut u8,
+    _iova: u64,
+    data_off: u16,
+    _refcnt: u16,
+    segments: u16,
+    _port: u16,
+    pub(crate) flags: u64,
+    _packet_type: u32,
     /// Bytes of data.
-    pub len: u32,
-    /// Writable bytes before `data`.
-    pub headroom: u16,
-    /// Writable bytes after the data.
-    pub tailroom: u32,
-    /// Offload state.
+    len: u32,
+    /// The same, for DPDK (cut to 16 bits).
+    data_len: u16,
+    /// Checksum and segmentation state.
     pub offload: Offload,
+    queue: u8,
+    _spare: u8,
+    buf_len: u16,
+    /// [`HEAP_SMALL`], [`HEAP_LARGE`], a [`PacketOps`] with the lowest bit set, or an mbuf's pool (even).
+    owner: *const (),
+}
+
+const _: () = assert!(std::mem::size_of::<Head>() == 64 && std::mem::size_of::<Packet>() == 8);
+
+const HEAP_SMALL: usize = 1;
+const HEAP_LARGE: usize = 3;
+
+impl Head {
+    /// Where the fields are that `dpdk/mbuf.rs` compares.
+    #[cfg(feature = "dpdk")]
+    pub(crate) const OFFSETS: [usize; 7] = {
+        use std::mem::offset_of;
+        [
+            offset_of!(Self, buf),
+            offset_of!(Self, data_off),
+            offset_of!(Self, segments),
+            offset_of!(Self, len),
+            offset_of!(Self, data_len),
+            offset_of!(Self, buf_len),
+            offset_of!(Self, owner),
+        ]
+    };
+
+    /// Describes a buffer of a foreign owner.
+    pub fn foreign(buf: NonNull<u8>, buf_len: u16, data_off: u16, len: u16, ops: &'static PacketOps) -> Self {
+        let ops: *const PacketOps = ops;
+        Self::new(buf.as_ptr(), buf_len, data_off, len, ops.cast::<()>().map_addr(|a| a | 1))
+    }
+
+    fn new(buf: *mut u8, buf_len: u16, data_off: u16, len: u16, owner: *const ()) -> Self {
+        Self {
+            buf,
+            _iova: 0,
+            data_off,
+            _refcnt: 1,
+            segments: 1,
+            _port: 0,
+            flags: 0,
+            _packet_type: 0,
+            len: u32::from(len),
+            data_len: len,
+            offload: Offload::default(),
+            queue: 0,
+            _spare: 0,
+            buf_len,
+            owner,
+        }
+    }
+
+    /// A received mbuf becomes a packet's head: what the driver told about it goes, but for the flags to keep. Its bytes, and 0 if it has one segment.
+    ///
+    /// # Safety
+    /// - `head` is an mbuf that the caller owns.
+    #[cfg(feature = "dpdk")]
+    #[inline(always)]
+    pub(crate) unsafe fn adopt(head: NonNull<Head>, csum_mask: u64, csum_good: u64, keep: u64) -> (u32, u16) {
+        // SAFETY: a live mbuf, exclusively ours; only integer fields are read before the offload state is written.
+        unsafe {
+            let h = head.as_ptr();
+            let flags = (*h).flags;
+            (*h).flags = flags & keep;
+            let at: *mut u8 = (&raw mut (*h).offload).cast();
+            at.cast::<u64>().write_unaligned(0);
+            // gso_type, csum_valid, queue, spare
+            let valid = u32::from(flags & csum_mask == csum_good) << 8;
+            at.add(8).cast::<u32>().write_unaligned(valid.to_le());
+            ((*h).len, (*h).segments ^ 1)
+        }
+    }
 }
 
 /// One packet.
-#[repr(C)]
-pub struct Packet {
-    data: NonNull<u8>,
-    owner: NonNull<()>,
-    ops: &'static PacketOps,
-    len: u32,
-    tailroom: u32,
-    /// Checksum and segmentation state.
-    pub offload: Offload,
-    headroom: u16,
-    queue: u8,
+#[repr(transparent)]
+pub struct Packet(NonNull<Head>);
+
+// SAFETY: a packet is the only handle to its buffer, and buffers may be freed on any thread (PacketOps' contract, DPDK's, and ours).
+unsafe impl Send for Packet {}
+
+impl Deref for Packet {
+    type Target = Head;
+    #[inline(always)]
+    fn deref(&self) -> &Head {
+        // SAFETY: the handle owns a live, initialised head (type invariant).
+        unsafe { self.0.as_ref() }
+    }
 }
 
-const _: () = assert!(std::mem::size_of::<Packet>() <= 48);
-
-// SAFETY: a packet is the only handle to its buffer, and PacketOps::free may be called on any thread by contract.
-unsafe impl Send for Packet {}
+impl DerefMut for Packet {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Head {
+        // SAFETY: as in `deref`, and `&mut self` makes it exclusive.
+        unsafe { self.0.as_mut() }
+    }
+}
 
 impl Drop for Packet {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: this handle owns the buffer; `into_raw` forgets the handle, so free runs once.
-        unsafe { (self.ops.free)(self.owner) }
+        // SAFETY: this handle owns the buffer; `into_raw` forgets the handle, so it is freed once, as its owner wants.
+        unsafe {
+            match self.owner.addr() {
+                HEAP_SMALL => free_small(self.0.cast()),
+                HEAP_LARGE => free_large(self.0.cast()),
+                a if a & 1 == 1 => {
+                    let ops: *const PacketOps = self.owner.map_addr(|a| a & !1).cast();
+                    ((*ops).free)(self.0);
+                }
+                _ => {
+                    #[cfg(feature = "dpdk")]
+                    crate::dpdk::mbuf::free(self.0);
+                }
+            }
+        }
     }
 }
 
 impl std::fmt::Debug for Packet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Packet({}, {} bytes, {:?})", self.ops.name, self.len, self.offload)
+        let kind = match self.owner.addr() {
+            HEAP_SMALL => "heap",
+            HEAP_LARGE => "heap-large",
+            a if a & 1 == 1 => "foreign",
+            _ => "mbuf",
+        };
+        write!(f, "Packet({kind}, {} bytes, {:?})", self.len(), self.offload)
     }
 }
-
-static HEAP_SMALL: PacketOps = PacketOps { free: free_small, name: "heap" };
-static HEAP_LARGE: PacketOps = PacketOps { free: free_large, name: "heap-large" };
 
 #[derive(Default)]
 struct Cache {
@@ -154,7 +257,7 @@ thread_local! {
 }
 
 fn layout(size: usize) -> std::alloc::Layout {
-    std::alloc::Layout::from_size_align(size, 64).expect("constant sizes")
+    std::alloc::Layout::from_size_align(HEAD + size, 64).expect("constant sizes")
 }
 
 fn heap_new(size: usize) -> NonNull<()> {
@@ -226,18 +329,14 @@ impl Packet {
             .ok()
             .flatten();
         let base = cached.unwrap_or_else(|| heap_new(size));
-        // SAFETY: HEADROOM is less than the buffer's size.
-        let data = unsafe { base.cast::<u8>().add(HEADROOM) };
-        Self {
-            data,
-            owner: base,
-            ops: if small { &HEAP_SMALL } else { &HEAP_LARGE },
-            len: 0,
-            tailroom: (size - HEADROOM) as u32,
-            offload: Offload::default(),
-            headroom: HEADROOM as u16,
-            queue: 0,
+        let owner = std::ptr::without_provenance(if small { HEAP_SMALL } else { HEAP_LARGE });
+        // SAFETY: the buffer is HEAD + size bytes, aligned as a head, and ours alone.
+        unsafe {
+            let bytes = base.cast::<u8>().add(HEAD);
+            let head = Head::new(bytes.as_ptr(), size.min(65_535) as u16, HEADROOM as u16, 0, owner);
+            base.cast::<Head>().write(head);
         }
+        Self(base.cast())
     }
 
     /// A heap packet with these bytes (cut at [`MAX_FRAME`]).
@@ -249,23 +348,14 @@ impl Packet {
         p
     }
 
-    /// A packet around a foreign buffer.
+    /// The packet of a buffer that somebody else owns: an adopted mbuf, or one described by [`Head::foreign`].
     ///
     /// # Safety
-    /// - `raw.data - headroom .. raw.data + len + tailroom` is initialised memory that only this packet uses till `ops.free(owner)`.
-    /// - `ops.free` may be called on any thread.
-    #[inline]
-    pub unsafe fn from_raw(raw: RawPacket) -> Self {
-        Self {
-            data: raw.data,
-            owner: raw.owner,
-            ops: raw.ops,
-            len: raw.len,
-            tailroom: raw.tailroom,
-            offload: raw.offload,
-            headroom: raw.headroom,
-            queue: 0,
-        }
+    /// - `head` is initialised, and only this packet uses it and `buf..buf + buf_len` (initialised memory) till its owner's `free`, which
+    ///   may be called on any thread.
+    #[inline(always)]
+    pub unsafe fn from_raw(head: NonNull<Head>) -> Self {
+        Self(head)
     }
 
     /// The port's queue to send by, 0 the default.
@@ -280,35 +370,20 @@ impl Packet {
         self.queue = u8::try_from(q).unwrap_or(0);
     }
 
-    /// Whose buffer it is.
-    #[inline]
-    pub fn ops(&self) -> &'static PacketOps {
-        self.ops
+    /// Whether the buffer is an mbuf.
+    #[inline(always)]
+    pub fn is_mbuf(&self) -> bool {
+        self.owner.addr() & 1 == 0
     }
 
-    /// The owner's handle of the buffer.
+    /// Gives the handle up; the caller now owns the buffer.
     #[inline]
-    pub fn owner(&self) -> NonNull<()> {
-        self.owner
-    }
-
-    /// Takes the packet apart; the caller now owns the buffer.
-    #[inline]
-    pub fn into_raw(self) -> RawPacket {
-        let p = std::mem::ManuallyDrop::new(self);
-        RawPacket {
-            data: p.data,
-            owner: p.owner,
-            ops: p.ops,
-            len: p.len,
-            headroom: p.headroom,
-            tailroom: p.tailroom,
-            offload: p.offload,
-        }
+    pub fn into_raw(self) -> NonNull<Head> {
+        std::mem::ManuallyDrop::new(self).0
     }
 
     /// Bytes of data.
-    #[inline]
+    #[inline(always)]
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.len as usize
@@ -317,46 +392,69 @@ impl Packet {
     /// Writable bytes before the data.
     #[inline]
     pub fn headroom(&self) -> usize {
-        self.headroom as usize
+        self.data_off as usize
     }
 
     /// Writable bytes after the data.
     #[inline]
     pub fn tailroom(&self) -> usize {
-        self.tailroom as usize
+        self.readable() - self.len()
+    }
+
+    #[inline(always)]
+    fn capacity(&self) -> usize {
+        if self.owner.addr() == HEAP_LARGE {
+            LARGE
+        } else {
+            usize::from(self.buf_len)
+        }
     }
 
     /// The frame.
-    #[inline]
+    #[inline(always)]
     pub fn data(&self) -> &[u8] {
         // SAFETY: data..data+len is initialised and owned by this handle (type invariant).
-        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len as usize) }
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len as usize) }
     }
 
     /// The frame, to write.
-    #[inline]
+    #[inline(always)]
     pub fn data_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `data`, and `&mut self` makes it exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len as usize) }
+        unsafe { std::slice::from_raw_parts_mut(self.as_ptr().cast_mut(), self.len as usize) }
     }
 
     /// Pointer to the first byte, for prefetches and wide loads within [`Packet::readable`].
-    #[inline]
+    #[inline(always)]
     pub fn as_ptr(&self) -> *const u8 {
-        self.data.as_ptr()
+        // SAFETY: the data's offset lies in the buffer (type invariant).
+        unsafe { self.buf.add(self.data_off as usize) }
     }
 
     /// Bytes that may be read from [`Packet::as_ptr`] on: the data and the tailroom.
-    #[inline]
+    #[inline(always)]
     pub fn readable(&self) -> usize {
-        self.len as usize + self.tailroom as usize
+        self.capacity() - self.data_off as usize
+    }
+
+    /// Whether 64 bytes may be read (false for some packets of which they may, too).
+    #[inline(always)]
+    pub fn readable_64(&self) -> bool {
+        usize::from(self.buf_len) >= self.data_off as usize + 64
     }
 
     /// All room from the first byte on, data and tailroom: receive into it, then [`Packet::set_len`].
     #[inline]
     pub fn room_mut(&mut self) -> &mut [u8] {
         // SAFETY: data and tailroom are initialised, exclusively ours.
-        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.readable()) }
+        unsafe { std::slice::from_raw_parts_mut(self.as_ptr().cast_mut(), self.readable()) }
+    }
+
+    #[inline(always)]
+    fn place(&mut self, data_off: usize, len: usize) {
+        self.data_off = data_off as u16;
+        self.len = len as u32;
+        self.data_len = len as u16;
     }
 
     /// Changes the length within the room.
@@ -367,8 +465,7 @@ impl Packet {
     pub fn set_len(&mut self, len: usize) {
         let room = self.readable();
         assert!(len <= room, "set_len({len}) in a room of {room}");
-        self.tailroom = (room - len) as u32;
-        self.len = len as u32;
+        self.place(self.data_off as usize, len);
     }
 
     /// Cuts to at most `len` bytes.
@@ -381,14 +478,12 @@ impl Packet {
 
     /// Makes room for `n` bytes in front (their content is undefined but initialised), moving to a larger buffer if need be. False, and nothing changed,
     /// if the packet would become too long.
+    #[inline]
     pub fn push_front(&mut self, n: usize) -> bool {
         if n > self.headroom() && !self.regrow(n) {
             return false;
         }
-        // SAFETY: n <= headroom bytes before data belong to this packet.
-        self.data = unsafe { self.data.sub(n) };
-        self.headroom -= n as u16;
-        self.len += n as u32;
+        self.place(self.headroom() - n, self.len() + n);
         if self.offload.needs_csum() {
             self.offload.csum_start += n as u16;
         }
@@ -398,6 +493,7 @@ impl Packet {
         true
     }
 
+    #[cold]
     fn regrow(&mut self, n: usize) -> bool {
         if n > HEADROOM || self.len() > MAX_FRAME {
             return false;
@@ -413,17 +509,21 @@ impl Packet {
     ///
     /// # Panics
     /// If the packet is shorter.
+    #[inline]
     pub fn pull_front(&mut self, n: usize) {
         assert!(n <= self.len(), "pull_front({n}) of {} bytes", self.len());
-        // SAFETY: n <= len, so the pointer stays in the buffer.
-        self.data = unsafe { self.data.add(n) };
-        self.headroom = self.headroom.saturating_add(n as u16);
-        self.len -= n as u32;
-        self.offload.csum_start = self.offload.csum_start.saturating_sub(n as u16);
-        if self.offload.csum_start == 0 {
-            self.offload.csum_offset = 0;
+        if self.headroom() + n > 65_535 {
+            // Farther in than an offset can say: a copy begins anew.
+            self.regrow(0);
         }
-        self.offload.hdr_len = self.offload.hdr_len.saturating_sub(n as u16);
+        self.place(self.headroom() + n, self.len() - n);
+        if self.offload.needs_csum() || self.offload.hdr_len != 0 {
+            self.offload.csum_start = self.offload.csum_start.saturating_sub(n as u16);
+            if self.offload.csum_start == 0 {
+                self.offload.csum_offset = 0;
+            }
+            self.offload.hdr_len = self.offload.hdr_len.saturating_sub(n as u16);
+        }
     }
 
     /// A copy in a heap buffer, offload state included.
@@ -453,6 +553,7 @@ impl Packet {
 pub struct Batch {
     slots: [MaybeUninit<Packet>; BATCH_SIZE],
     len: usize,
+    bytes: Option<u64>,
 }
 
 impl Default for Batch {
@@ -470,7 +571,7 @@ impl Drop for Batch {
 impl Batch {
     /// An empty batch.
     pub const fn new() -> Self {
-        Self { slots: [const { MaybeUninit::uninit() }; BATCH_SIZE], len: 0 }
+        Self { slots: [const { MaybeUninit::uninit() }; BATCH_SIZE], len: 0, bytes: None }
     }
 
     /// Packets in it.
@@ -500,6 +601,7 @@ impl Batch {
         assert!(self.len < BATCH_SIZE, "batch is full");
         self.slots[self.len].write(p);
         self.len += 1;
+        self.bytes = None;
     }
 
     /// Drops all packets.
@@ -533,18 +635,30 @@ impl Batch {
         Drain { batch: self, at: 0, end }
     }
 
-    /// Drops the first `n` packets' handles without freeing their buffers: a driver has taken them (by [`Packet::owner`]).
-    /// The rest moves to the front.
+    /// The slots behind the packets, for a driver to receive into.
+    #[inline(always)]
+    pub fn spare_mut(&mut self) -> &mut [MaybeUninit<Packet>] {
+        &mut self.slots[self.len.min(BATCH_SIZE)..]
+    }
+
+    /// Says how many packets there are now, of `bytes` bytes together.
     ///
     /// # Safety
-    /// - The caller owns the buffers of the first `n` packets from now on.
-    #[inline]
-    pub unsafe fn forget_front(&mut self, n: usize) {
-        let n = n.min(self.len);
-        let rest = self.len - n;
-        // SAFETY: both ranges lie within the initialised slots; copy allows overlap.
-        unsafe { std::ptr::copy(self.slots.as_ptr().add(n), self.slots.as_mut_ptr(), rest) };
-        self.len = rest;
+    /// - The first `len` slots are initialised; packets that this cuts off are the caller's.
+    #[inline(always)]
+    pub unsafe fn set_len(&mut self, len: usize, bytes: Option<u64>) {
+        debug_assert!(len <= BATCH_SIZE);
+        self.len = len;
+        self.bytes = bytes;
+    }
+
+    /// Bytes of all frames, which the driver may have counted.
+    #[inline(always)]
+    pub fn take_bytes(&mut self) -> u64 {
+        match self.bytes.take() {
+            Some(n) => n,
+            None => self.as_slice().iter().map(|p| p.len() as u64).sum(),
+        }
     }
 }
 
@@ -603,25 +717,19 @@ mod tests {
     fn a_batch_drops_what_is_not_drained() {
         use std::sync::atomic::{AtomicUsize, Ordering};
         static FREED: AtomicUsize = AtomicUsize::new(0);
-        unsafe fn free(_: NonNull<()>) {
+        unsafe fn free(_: NonNull<Head>) {
             FREED.fetch_add(1, Ordering::Relaxed);
         }
         static OPS: PacketOps = PacketOps { free, name: "test" };
         let mut bytes = [0u8; 64];
         let mut b = Batch::new();
-        for _ in 0..3 {
-            let raw = RawPacket {
-                data: NonNull::new(bytes.as_mut_ptr()).unwrap(),
-                owner: NonNull::dangling(),
-                ops: &OPS,
-                len: 64,
-                headroom: 0,
-                tailroom: 0,
-                offload: Offload::default(),
-            };
-            // SAFETY: the array outlives the packets, which do not touch the bytes.
-            b.push(unsafe { Packet::from_raw(raw) });
+        let buf = NonNull::new(bytes.as_mut_ptr()).unwrap();
+        let mut heads: [Head; 3] = std::array::from_fn(|_| Head::foreign(buf, 64, 0, 64, &OPS));
+        for h in &mut heads {
+            // SAFETY: heads and array outlive the packets, which do not touch the bytes.
+            b.push(unsafe { Packet::from_raw(NonNull::from(h)) });
         }
+        assert_eq!((b.take_bytes(), b.len(), b.spare_mut().len()), (192, 3, BATCH_SIZE - 3));
         let first = b.drain().next().unwrap();
         assert_eq!(FREED.load(Ordering::Relaxed), 2);
         drop(first);
@@ -634,5 +742,15 @@ mod tests {
         let p = Packet::from_bytes(&big);
         assert_eq!(p.copy().data(), &big[..]);
         assert_eq!(p.copy_prefix(10).len(), 10);
+    }
+
+    #[test]
+    fn pulling_farther_than_an_offset_can_say_keeps_the_bytes() {
+        let mut p = Packet::from_bytes(&(0..65_600u32).map(|i| i as u8).collect::<Vec<_>>());
+        for _ in 0..3640 {
+            p.pull_front(18);
+        }
+        assert_eq!((p.len(), p.data()[0], p.data()[79]), (80, (3640 * 18) as u8, (65_599 % 256) as u8));
+        assert!(p.push_front(18) && p.len() == 98);
     }
 }

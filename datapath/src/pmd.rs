@@ -15,7 +15,7 @@ use crate::action::{DpAction, DpMeterId};
 use crate::classifier::{FlowTable, NONE, NOT_QUICK};
 use crate::datapath::MegaflowDump;
 use crate::edit;
-use crate::extract::{extract, extract_batch, Layout};
+use crate::extract::{extract, extract_batch, Keys, Layout, Layouts, Seen};
 use crate::flow_key::{off, FlowKey};
 use crate::meter::{self, Meter};
 use crate::packet::{Batch, Packet, BATCH_SIZE};
@@ -269,7 +269,7 @@ pub(crate) struct Worker {
     round_tsc: u64,
     clock: Clock,
     sample: u32,
-    keys: Option<Box<[FlowKey; BATCH_SIZE]>>,
+    keys: Option<Keys>,
     programs: Vec<Arc<Program>>,
     rooms: Vec<(u32, VecDeque<Waiting>)>,
     waiting: usize,
@@ -355,14 +355,17 @@ impl Worker {
     }
 
     fn run_polling(&mut self) {
+        let mut t = tsc();
         while !self.stop {
-            self.commands();
-            let t = tsc();
+            if self.commands() {
+                t = tsc();
+            }
             self.tick(t);
             self.refill(t);
             let mut n = self.serve_rooms();
             if self.rx.is_empty() && n == 0 {
                 std::thread::sleep(std::time::Duration::from_micros(200));
+                t = tsc();
                 continue;
             }
             for i in 0..self.rx.len() {
@@ -373,7 +376,8 @@ impl Worker {
             } else {
                 std::hint::spin_loop();
             }
-            self.account(t, n);
+            // One look at the clock a round: it costs as much as a packet.
+            t = self.account(t, n);
         }
     }
 
@@ -422,9 +426,11 @@ impl Worker {
         }
     }
 
-    fn account(&self, since: u64, packets: usize) {
+    /// Counts a round; the time now.
+    fn account(&self, since: u64, packets: usize) -> u64 {
         let c = &self.shared.counters;
-        let spent = tsc().wrapping_sub(since);
+        let now = tsc();
+        let spent = now.wrapping_sub(since);
         if packets > 0 {
             c.busy_cycles.add(spent);
             c.busy_iterations.add(1);
@@ -432,6 +438,7 @@ impl Worker {
             c.idle_cycles.add(spent);
             c.idle_iterations.add(1);
         }
+        now
     }
 
     fn refill(&mut self, now: u64) {
@@ -454,11 +461,14 @@ impl Worker {
         self.now_ms = ns / 1_000_000 + 1;
     }
 
+    /// Handles what control has sent; whether there was anything.
     #[inline]
-    fn commands(&mut self) {
-        if self.shared.sent.load(Ordering::SeqCst) != self.done {
+    fn commands(&mut self) -> bool {
+        let any = self.shared.sent.load(Ordering::SeqCst) != self.done;
+        if any {
             self.handle_commands();
         }
+        any
     }
 
     #[inline(never)]
@@ -607,11 +617,14 @@ impl Worker {
         let c = &self.shared.counters;
         c.rx_packets.add(n as u64);
         c.rx_batches.add(1);
-        c.rx_bytes.add(batch.as_slice().iter().map(|p| p.len() as u64).sum());
+        let bytes = batch.take_bytes();
+        c.rx_bytes.add(bytes);
         if timed {
             c.stage_cycles[0].add(tsc().wrapping_sub(t) * u64::from(SAMPLE));
         }
-        self.process(&mut batch, port, |_| 0, 0, timed);
+        if !self.pass_blindly(&mut batch, bytes, port) {
+            self.process(&mut batch, bytes, port, 0, 0, timed);
+        }
         self.batch = Some(batch);
         self.recirculate();
         if timed {
@@ -622,24 +635,41 @@ impl Worker {
         n
     }
 
-    /// Extract, look up, act: on a batch of one in_port. `recirc` gives each packet's recirculation id.
+    /// Sends a batch as it is, if that is all that is done with the packets of this port whatever they hold; else false. (Their TCP flags are
+    /// not noted: they would have to be found.)
+    #[inline]
+    fn pass_blindly(&mut self, batch: &mut Box<Batch>, bytes: u64, in_port: u32) -> bool {
+        let Some(f) = self.flows.blind(in_port) else { return false };
+        let (n, port) = (batch.len() as u64, f.quick());
+        if port == NOT_QUICK {
+            return false;
+        }
+        credit(f.stats(), n, bytes, self.now_ms, 0);
+        self.shared.counters.emc_hits.add(n);
+        self.recent.0 += n;
+        self.out.send_all(port, batch);
+        true
+    }
+
+    /// Extract, look up, act: on a batch of `bytes` that came in by one port with one recirculation id.
     #[inline]
     fn process(
         &mut self,
         batch: &mut Box<Batch>,
+        bytes: u64,
         in_port: u32,
-        recirc: impl Fn(usize) -> u32,
+        recirc_id: u32,
         depth: u32,
         timed: bool,
     ) {
         let n = batch.len();
         let t0 = if timed { tsc() } else { 0 };
-        let mut layouts = [Layout::default(); BATCH_SIZE];
-        let mut keys = self.keys.take().unwrap_or_else(fresh_keys);
-        extract_batch(batch.as_slice(), in_port, recirc, &mut keys, &mut layouts);
+        let mut layouts = Layouts::default();
+        let mut keys = self.keys.take().unwrap_or_default();
+        let seen = extract_batch(batch.as_slice(), in_port, recirc_id, &mut keys, &mut layouts);
         let t1 = if timed { tsc() } else { 0 };
         let mut ids = [NONE; BATCH_SIZE];
-        let counts = self.flows.lookup_batch(in_port, &keys[..n], &mut ids);
+        let counts = self.flows.lookup_seen(in_port, &keys[..n], &seen, &mut ids);
         let t2 = if timed { tsc() } else { 0 };
         let hits = u64::from(counts.emc_hits + counts.walk_hits);
         {
@@ -657,7 +687,9 @@ impl Worker {
         }
         self.recent.0 += hits;
         self.recent.1 += n as u64 - hits;
-        if hits == n as u64 {
+        if counts.one && self.act_as_one(batch, bytes, &seen, ids[0]) {
+            // Done.
+        } else if hits == n as u64 {
             self.act(batch, &keys, &layouts, &ids, depth);
         } else {
             self.act_with_misses(batch, &keys, &layouts, &ids, depth);
@@ -668,13 +700,26 @@ impl Worker {
         }
     }
 
+    /// All packets hit one megaflow; false, and nothing done, if it does more than to send them.
+    #[inline]
+    fn act_as_one(&mut self, batch: &mut Box<Batch>, bytes: u64, seen: &Seen, id: u32) -> bool {
+        let Some(f) = self.flows.slot(id) else { return false };
+        let port = f.quick();
+        if port == NOT_QUICK {
+            return false;
+        }
+        credit(f.stats(), batch.len() as u64, bytes, self.now_ms, seen.tcp_flags());
+        self.out.send_all(port, batch);
+        true
+    }
+
     /// All packets hit: credits runs of one megaflow at once, sends whole batches where possible.
     #[inline]
     fn act(
         &mut self,
         batch: &mut Box<Batch>,
-        keys: &[FlowKey; BATCH_SIZE],
-        layouts: &[Layout; BATCH_SIZE],
+        keys: &Keys,
+        layouts: &Layouts,
         ids: &[u32; BATCH_SIZE],
         depth: u32,
     ) {
@@ -694,7 +739,7 @@ impl Worker {
             let exceptions = f.quick() == NOT_QUICK && f.program().has_exceptions();
             while i < n && ids[i] == id {
                 let p = &batch.as_slice()[i];
-                if !exceptions || !f.program().is_exception(p, &layouts[i]) {
+                if !exceptions || !f.program().is_exception(p, &layouts.of(i, keys)) {
                     packets += 1;
                     bytes += p.len() as u64;
                     flags |= keys[i].u16(off::TCP_FLAGS);
@@ -718,8 +763,8 @@ impl Worker {
     fn act_slowly(
         &mut self,
         batch: &mut Box<Batch>,
-        keys: &[FlowKey; BATCH_SIZE],
-        layouts: &[Layout; BATCH_SIZE],
+        keys: &Keys,
+        layouts: &Layouts,
         ids: &[u32; BATCH_SIZE],
         quick: &[u32; BATCH_SIZE],
         depth: u32,
@@ -735,7 +780,7 @@ impl Worker {
             let Some(f) = self.flows.slot(ids[i]) else { continue };
             let program = f.program();
             let p = &mut batch.as_mut_slice()[i];
-            let mut l = layouts[i];
+            let mut l = layouts.of(i, keys);
             fates[i] = match &program.shape {
                 Shape::Output(port) => Fate::Send(*port),
                 Shape::Drop => Fate::Nowhere,
@@ -761,7 +806,9 @@ impl Worker {
             match fates[i] {
                 Fate::Send(port) => self.out.send(port, p),
                 Fate::Recirc(id) => Running { out: &mut self.out, key: &keys[i], depth }.recirc(id, p),
-                Fate::Ended if exceptions & (1 << i) != 0 => self.exception(p, &keys[i], layouts[i], depth),
+                Fate::Ended if exceptions & (1 << i) != 0 => {
+                    self.exception(p, &keys[i], layouts.of(i, keys), depth)
+                }
                 Fate::Ended | Fate::Nowhere => {}
             }
         }
@@ -771,14 +818,14 @@ impl Worker {
     fn act_with_misses(
         &mut self,
         batch: &mut Batch,
-        keys: &[FlowKey; BATCH_SIZE],
-        layouts: &[Layout; BATCH_SIZE],
+        keys: &Keys,
+        layouts: &Layouts,
         ids: &[u32; BATCH_SIZE],
         depth: u32,
     ) {
         let generation = self.flows.generation;
         for (i, p) in batch.drain().enumerate() {
-            let (key, l) = (&keys[i], layouts[i]);
+            let (key, l) = (&keys[i], layouts.of(i, keys));
             if l.no_type && p.len() < 14 {
                 self.shared.counters.drop(DropReason::TooShort);
                 continue;
@@ -970,27 +1017,22 @@ impl Worker {
 
     /// Looks packets up again whose programs asked for it.
     fn recirculate(&mut self) {
-        while let Some(&(_, in_port, _, depth)) = self.out.recirc.front() {
+        while let Some(&(_, in_port, id, depth)) = self.out.recirc.front() {
             let mut batch = Box::<Batch>::default();
-            let mut ids = [0u32; BATCH_SIZE];
             while !batch.is_full() {
                 match self.out.recirc.front() {
-                    Some((_, p, _, d)) if *p == in_port && *d == depth => {}
+                    Some((_, p, i, d)) if (*p, *i, *d) == (in_port, id, depth) => {}
                     _ => break,
                 }
-                if let Some((p, _, id, _)) = self.out.recirc.pop_front() {
-                    ids[batch.len()] = id;
+                if let Some((p, ..)) = self.out.recirc.pop_front() {
                     batch.push(p);
                 }
             }
             self.shared.counters.recirculated.add(batch.len() as u64);
-            self.process(&mut batch, in_port, |i| ids[i], depth, false);
+            let bytes = batch.take_bytes();
+            self.process(&mut batch, bytes, in_port, id, depth, false);
         }
     }
-}
-
-fn fresh_keys() -> Box<[FlowKey; BATCH_SIZE]> {
-    Box::new([FlowKey::ZERO; BATCH_SIZE])
 }
 
 #[inline]

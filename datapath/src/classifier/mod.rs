@@ -30,7 +30,8 @@ pub mod reference;
 pub(crate) mod simd;
 
 use crate::emc::Emc;
-use crate::flow_key::{off, FlowKey, FlowMask};
+use crate::extract::Seen;
+use crate::flow_key::{off, FlowKey, FlowMask, KEY_BYTES};
 use crate::isa::Isa;
 use crate::packet::BATCH_SIZE;
 use crate::program::{Program, Shape};
@@ -53,26 +54,42 @@ pub const ROUND_ABOVE: usize = 48;
 const CHUNK_BITS: u32 = 14;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
-/// An installed megaflow: one line of key, one of the rest.
+const _: () = assert!(std::mem::size_of::<Option<Megaflow>>() == 128);
+
+/// An installed megaflow. A hit on one that only sends the packet touches the first line and the counters.
 #[repr(C, align(128))]
 pub struct Megaflow {
-    lane0: [u64; 8],
-    program: Arc<Program>,
+    /// The first six words of the masked key's lane 0.
+    words: [u64; 6],
     stats: Arc<MegaflowStats>,
-    extra: Option<Box<[[u64; 8]; 2]>>,
+    mask: u32,
+    /// Port, if all it does is one output, else [`NOT_QUICK`].
+    quick: u16,
+    extent: Extent,
+    program: Arc<Program>,
+    /// The rest of the masked key, if the mask has bits there.
+    extra: Option<Box<[u64; REST]>>,
     token: u64,
     hash: u64,
-    mask: u32,
-    quick: u32,
+}
+
+const REST: usize = KEY_BYTES / 8 - 6;
+
+/// How much of the key the mask covers. (Also what tells a free slot from one in use, on the first line.)
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Extent {
+    Six,
+    More,
 }
 
 /// [`Megaflow::quick`] of a megaflow that does more than one output.
-pub const NOT_QUICK: u32 = u32::MAX;
+pub const NOT_QUICK: u32 = u16::MAX as u32;
 
-fn quick_of(p: &Program) -> u32 {
+fn quick_of(p: &Program) -> u16 {
     match p.shape {
-        Shape::Output(port) => port,
-        _ => NOT_QUICK,
+        Shape::Output(port) => u16::try_from(port).unwrap_or(u16::MAX),
+        _ => u16::MAX,
     }
 }
 
@@ -103,15 +120,15 @@ impl Megaflow {
     #[inline(always)]
     fn prefetch_rest(&self) {
         prefetch(Arc::as_ptr(&self.stats));
-        if self.quick == NOT_QUICK {
-            prefetch(Arc::as_ptr(&self.program));
+        if self.quick == u16::MAX {
+            prefetch(&self.program);
         }
     }
 
     /// The port, if all it does is one output; else [`NOT_QUICK`].
     #[inline(always)]
     pub fn quick(&self) -> u32 {
-        self.quick
+        u32::from(self.quick)
     }
     /// What to do.
     #[inline]
@@ -131,10 +148,9 @@ impl Megaflow {
     /// The masked key.
     pub fn key(&self) -> FlowKey {
         let mut k = FlowKey::ZERO;
-        k.0[..8].copy_from_slice(&self.lane0);
+        k.0[..6].copy_from_slice(&self.words);
         if let Some(x) = &self.extra {
-            k.0[8..16].copy_from_slice(&x[0]);
-            k.0[16..].copy_from_slice(&x[1]);
+            k.0[6..].copy_from_slice(&**x);
         }
         k
     }
@@ -143,6 +159,7 @@ impl Megaflow {
 struct MaskSlot {
     mask: FlowMask,
     lanes: u8,
+    extent: Extent,
     users: u32,
 }
 
@@ -160,9 +177,15 @@ impl TagTable {
     fn line(&self, hash: u64) -> usize {
         line_of(tag_of(hash), self.lines.len())
     }
-    /// The first id with this hash's tag for which `ok` holds.
+    /// The first id with this hash's tag whose megaflow matches.
     #[inline(always)]
-    fn find<K: Kernel>(&self, hash: u64, mut ok: impl FnMut(u32) -> bool) -> Option<u32> {
+    fn find<K: Kernel>(
+        &self,
+        hash: u64,
+        chunks: &[HugeSlice<Option<Megaflow>>],
+        masks: &[MaskSlot],
+        key: &FlowKey,
+    ) -> Option<u32> {
         let tag = tag_of(hash);
         let mut at = self.line(hash);
         for _ in 0..self.lines.len() {
@@ -170,7 +193,7 @@ impl TagTable {
             let mut m = K::find(b, tag);
             while m != 0 {
                 let id = b.ids[(m.trailing_zeros() & 7) as usize];
-                if ok(id) {
+                if holds::<K>(chunks, masks, id, key) {
                     return Some(id);
                 }
                 m &= m - 1;
@@ -239,24 +262,67 @@ struct Subtable {
 }
 
 struct PortTable {
-    subtables: Vec<Subtable>,
-    union: FlowMask,
+    /// A megaflow that all packets of some batch matched.
+    last: FlowId,
+    /// No megaflow looks at more than in_port and recirc_id.
+    blind: bool,
     union_lanes: u8,
     walks: u32,
+    subtables: Vec<Subtable>,
+    union: FlowMask,
 }
 
 impl PortTable {
     fn new() -> Self {
-        Self { subtables: Vec::new(), union: FlowMask::ZERO, union_lanes: 0, walks: 0 }
+        Self {
+            last: NONE,
+            blind: false,
+            union_lanes: 0,
+            walks: 0,
+            subtables: Vec::new(),
+            union: FlowMask::ZERO,
+        }
     }
     fn unite(&mut self, masks: &[MaskSlot]) {
         let mut u = FlowMask::ZERO;
         for s in &self.subtables {
             u.or_assign(&masks[s.mask as usize].mask);
         }
+        self.set_union(u);
+    }
+    fn set_union(&mut self, u: FlowMask) {
         self.union_lanes = u.lanes_used();
+        self.blind = u.0[1..].iter().all(|w| *w == 0);
         self.union = u;
     }
+}
+
+/// Whether megaflow `id` lives and matches.
+#[inline(always)]
+fn holds<K: Kernel>(
+    chunks: &[HugeSlice<Option<Megaflow>>],
+    masks: &[MaskSlot],
+    id: FlowId,
+    key: &FlowKey,
+) -> bool {
+    match chunks.get((id >> CHUNK_BITS) as usize).and_then(|c| c.get(id as usize & (CHUNK - 1))) {
+        Some(Some(f)) => equal::<K>(masks, f, key),
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn equal<K: Kernel>(masks: &[MaskSlot], f: &Megaflow, key: &FlowKey) -> bool {
+    let Some(m) = masks.get(f.mask as usize) else { return false };
+    K::six_equal(key.lane(0), m.mask.lane(0), &f.words)
+        && (f.extent == Extent::Six || rest_equal(f, key, &m.mask))
+}
+
+#[inline(never)]
+fn rest_equal(f: &Megaflow, key: &FlowKey, mask: &FlowMask) -> bool {
+    f.extra.as_ref().is_some_and(|x| {
+        x.iter().zip(&key.0[6..]).zip(&mask.0[6..]).fold(0, |d, ((x, k), m)| d | ((k & m) ^ x)) == 0
+    })
 }
 
 /// How a batch's lookups went.
@@ -268,6 +334,8 @@ pub struct LookupCounts {
     pub walk_hits: u32,
     /// Subtables probed for those found by walking.
     pub probed: u32,
+    /// All were found, and are the same one.
+    pub one: bool,
 }
 
 /// Why an insertion put another megaflow out, or none.
@@ -374,20 +442,16 @@ impl FlowTable {
 
     #[inline(always)]
     fn verify_with<K: Kernel>(&self, id: FlowId, key: &FlowKey) -> bool {
-        self.slot(id).is_some_and(|f| self.matches::<K>(f, key))
+        holds::<K>(&self.chunks, &self.masks, id, key)
     }
 
-    #[inline(always)]
-    fn matches<K: Kernel>(&self, f: &Megaflow, key: &FlowKey) -> bool {
-        let Some(m) = self.masks.get(f.mask as usize) else { return false };
-        if !K::lane_equal(key.lane(0), m.mask.lane(0), &f.lane0) {
-            return false;
-        }
-        if m.lanes & 6 == 0 {
-            return true;
-        }
-        let Some(x) = &f.extra else { return false };
-        K::lane_equal(key.lane(1), m.mask.lane(1), &x[0]) && K::lane_equal(key.lane(2), m.mask.lane(2), &x[1])
+    /// The megaflow that every packet of `in_port` matches unseen, if nothing of a packet matters there.
+    #[inline]
+    pub fn blind(&self, in_port: u32) -> Option<&Megaflow> {
+        let port = self.ports.get(&in_port).filter(|p| p.blind)?;
+        let mut key = FlowKey::ZERO;
+        key.set(off::IN_PORT, in_port.to_be_bytes());
+        self.slot(port.last).filter(|f| f.extent == Extent::Six && f.words == key.0[..6])
     }
 
     fn hash(&self, key: &FlowKey, mask: &FlowMask, lanes: u8) -> u64 {
@@ -411,16 +475,28 @@ impl FlowTable {
         keys: &[FlowKey],
         out: &mut [FlowId; BATCH_SIZE],
     ) -> LookupCounts {
+        self.lookup_seen(in_port, keys, &Seen::UNKNOWN, out)
+    }
+
+    /// The same, knowing what the keys have in common.
+    #[inline]
+    pub fn lookup_seen(
+        &mut self,
+        in_port: u32,
+        keys: &[FlowKey],
+        seen: &Seen,
+        out: &mut [FlowId; BATCH_SIZE],
+    ) -> LookupCounts {
         match self.isa {
             // SAFETY: the ISA was chosen after the machine was asked for its features.
             #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code)]
-            Isa::Avx512 => unsafe { lookup_avx512(self, in_port, keys, out) },
+            Isa::Avx512 => unsafe { lookup_avx512(self, in_port, keys, seen, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code)]
-            Isa::Avx2 => unsafe { lookup_avx2(self, in_port, keys, out) },
-            _ => self.lookup_with::<Scalar>(in_port, keys, out),
+            Isa::Avx2 => unsafe { lookup_avx2(self, in_port, keys, seen, out) },
+            _ => self.lookup_with::<Scalar>(in_port, keys, seen, out),
         }
     }
 
@@ -429,15 +505,34 @@ impl FlowTable {
         &mut self,
         in_port: u32,
         keys: &[FlowKey],
+        seen: &Seen,
         out: &mut [FlowId; BATCH_SIZE],
     ) -> LookupCounts {
         let n = keys.len().min(BATCH_SIZE);
         let mut counts = LookupCounts::default();
-        let Some(port) = self.ports.get(&in_port) else {
+        let Some(port) = self.ports.get_mut(&in_port).filter(|_| n > 0) else {
             out[..n].fill(NONE);
             return counts;
         };
         let mut hashes = [0u64; BATCH_SIZE];
+        if port.union_lanes == 1 && seen.agree(port.union.lane(0)) {
+            // Nothing that any megaflow of the port looks at differs: one lookup is all, and often it is that of the last batch.
+            // (No closures: they would not have this function's instruction set.)
+            let mut found = None;
+            if holds::<K>(&self.chunks, &self.masks, port.last, &keys[0]) {
+                found = Some(port.last);
+            } else {
+                let id = self.emc.find::<K>(K::hash(&keys[0], &port.union, 1, &self.secret));
+                if holds::<K>(&self.chunks, &self.masks, id, &keys[0]) {
+                    found = Some(id);
+                }
+            }
+            if let Some(id) = found {
+                port.last = id;
+                out[..n].fill(id);
+                return LookupCounts { emc_hits: n as u32, one: true, ..counts };
+            }
+        }
         if port.union_lanes == 1 {
             for i in 0..n {
                 hashes[i] = K::hash(&keys[i], &port.union, 1, &self.secret);
@@ -455,15 +550,13 @@ impl FlowTable {
             out[i] = id;
             found[i] = self.place(id);
             if let Some(f) = found[i] {
-                let p: *const Option<Megaflow> = f;
-                prefetch(p);
-                prefetch(p.cast::<u8>().wrapping_add(64));
+                prefetch(f);
             }
         }
         let mut pending = 0u32;
         for i in 0..n {
             match found[i] {
-                Some(Some(f)) if self.matches::<K>(f, &keys[i]) => f.prefetch_rest(),
+                Some(Some(f)) if equal::<K>(&self.masks, f, &keys[i]) => f.prefetch_rest(),
                 _ => {
                     out[i] = NONE;
                     pending |= 1 << i;
@@ -516,7 +609,7 @@ impl FlowTable {
             while maybe != 0 {
                 let i = (maybe.trailing_zeros() & 31) as usize;
                 maybe &= maybe - 1;
-                if let Some(id) = s.table.find::<K>(hashes[i], |id| self.verify_with::<K>(id, &keys[i])) {
+                if let Some(id) = s.table.find::<K>(hashes[i], &self.chunks, &self.masks, &keys[i]) {
                     out[i] = id;
                     if let Some(f) = self.slot(id) {
                         f.prefetch_rest();
@@ -575,7 +668,7 @@ impl FlowTable {
         let h = self.hash(&masked, &mask, lanes);
         let twin = self.ports.get(&in_port).and_then(|p| {
             let s = p.subtables.iter().find(|s| s.mask == mask_id)?;
-            s.table.find::<Scalar>(h, |id| self.verify(id, &masked))
+            s.table.find::<Scalar>(h, &self.chunks, &self.masks, &masked)
         });
         if let Some(id) = twin {
             evicted = self.slot(id).map(Megaflow::token);
@@ -591,11 +684,11 @@ impl FlowTable {
             self.free.extend((base + 1..base + CHUNK as u32).rev());
             base
         });
-        let mut lane0 = [0; 8];
-        lane0.copy_from_slice(&masked.0[..8]);
-        let extra = (lanes & 6 != 0).then(|| Box::new([*masked.lane(1), *masked.lane(2)]));
+        let words = std::array::from_fn(|i| masked.0[i]);
+        let extent = self.masks[mask_id as usize].extent;
+        let extra = (extent == Extent::More).then(|| Box::new(std::array::from_fn(|i| masked.0[6 + i])));
         let quick = quick_of(&program);
-        let flow = Megaflow { lane0, program, stats, extra, token, hash: h, mask: mask_id, quick };
+        let flow = Megaflow { words, stats, mask: mask_id, quick, extent, program, extra, token, hash: h };
         if let Some(s) = self.slot_mut(id) {
             *s = Some(flow);
         }
@@ -606,8 +699,9 @@ impl FlowTable {
             Some(at) => at,
             None => {
                 port.subtables.push(Subtable { mask: mask_id, flows: 0, hits: 0, table: TagTable::new() });
-                port.union.or_assign(&mask);
-                port.union_lanes = port.union.lanes_used();
+                let mut u = port.union;
+                u.or_assign(&mask);
+                port.set_union(u);
                 port.subtables.len() - 1
             }
         };
@@ -621,7 +715,8 @@ impl FlowTable {
         if let Some(id) = self.mask_ids.get(mask) {
             return *id;
         }
-        let slot = MaskSlot { mask: *mask, lanes: mask.lanes_used(), users: 0 };
+        let extent = if mask.0[6..].iter().any(|w| *w != 0) { Extent::More } else { Extent::Six };
+        let slot = MaskSlot { mask: *mask, lanes: mask.lanes_used(), extent, users: 0 };
         let id = match self.masks.iter().position(|m| m.users == 0) {
             Some(free) => {
                 let old = std::mem::replace(&mut self.masks[free], slot);
@@ -721,9 +816,10 @@ unsafe fn lookup_avx512(
     t: &mut FlowTable,
     in_port: u32,
     keys: &[FlowKey],
+    seen: &Seen,
     out: &mut [FlowId; BATCH_SIZE],
 ) -> LookupCounts {
-    t.lookup_with::<simd::Avx512>(in_port, keys, out)
+    t.lookup_with::<simd::Avx512>(in_port, keys, seen, out)
 }
 
 /// # Safety
@@ -735,9 +831,10 @@ unsafe fn lookup_avx2(
     t: &mut FlowTable,
     in_port: u32,
     keys: &[FlowKey],
+    seen: &Seen,
     out: &mut [FlowId; BATCH_SIZE],
 ) -> LookupCounts {
-    t.lookup_with::<simd::Avx2>(in_port, keys, out)
+    t.lookup_with::<simd::Avx2>(in_port, keys, seen, out)
 }
 
 /// # Safety

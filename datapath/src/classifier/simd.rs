@@ -4,7 +4,9 @@
 #![allow(unsafe_code)]
 
 use super::kernel::{Bucket, Kernel, Secret};
+use crate::extract::ip_proto;
 use crate::flow_key::{FlowKey, FlowMask, LANES};
+use crate::packet::Packet;
 use core::arch::x86_64::*;
 
 /// AVX2 with AES-NI.
@@ -44,6 +46,18 @@ impl Kernel for Avx512 {
                 _mm512_loadu_si512(mask.as_ptr().cast()),
             );
             _mm512_cmpneq_epi64_mask(v, _mm512_loadu_si512(want.as_ptr().cast())) == 0
+        }
+    }
+    #[inline(always)]
+    fn six_equal(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 6]) -> bool {
+        // SAFETY: as above; only the six words of `want` are read.
+        unsafe {
+            let v = _mm512_and_si512(
+                _mm512_loadu_si512(key.as_ptr().cast()),
+                _mm512_loadu_si512(mask.as_ptr().cast()),
+            );
+            let want = _mm512_maskz_loadu_epi64(0x3f, want.as_ptr().cast());
+            _mm512_mask_cmpneq_epi64_mask(0x3f, v, want) == 0
         }
     }
     #[inline(always)]
@@ -103,6 +117,19 @@ impl Kernel for Avx2 {
         }
     }
     #[inline(always)]
+    fn six_equal(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 6]) -> bool {
+        // SAFETY: as above; 32 and 16 bytes of `want` are read.
+        unsafe {
+            let (k, m, w) = (key.as_ptr(), mask.as_ptr(), want.as_ptr());
+            let a = _mm256_and_si256(_mm256_loadu_si256(k.cast()), _mm256_loadu_si256(m.cast()));
+            let a = _mm256_xor_si256(a, _mm256_loadu_si256(w.cast()));
+            let b = _mm_and_si128(_mm_loadu_si128(k.add(4).cast()), _mm_loadu_si128(m.add(4).cast()));
+            let b = _mm_xor_si128(b, _mm_loadu_si128(w.add(4).cast()));
+            let d = _mm256_or_si256(a, _mm256_zextsi128_si256(b));
+            _mm256_testz_si256(d, d) != 0
+        }
+    }
+    #[inline(always)]
     fn find(b: &Bucket, tag: u32) -> u32 {
         // SAFETY: as above.
         unsafe {
@@ -113,22 +140,34 @@ impl Kernel for Avx2 {
     }
 }
 
-/// A key by one permutation, for frames of a common shape.
+/// A key by one permutation, for frames of a common shape: whole IPv4 packets with TCP or UDP, without options, with at most one tag.
 #[repr(C, align(64))]
 struct Profile {
     /// Frame bytes that are looked at, and their values.
     mask: [u8; 64],
     value: [u8; 64],
-    /// Which frame byte goes to each key byte; 0xff: none.
+    /// Which frame byte goes to each key byte.
     from: [u8; 64],
     /// Key bits that are kept, and that are set.
     and: [u8; 64],
     or: [u8; 64],
-    keep: u64,
-    min_len: usize,
+    /// By [`KINDS`]: key bytes that come from the frame, and the shortest frame.
+    keep: [u64; 3],
+    min_len: [u32; 3],
+    /// Where the IP header is.
+    l3: usize,
 }
 
-const fn profile(tagged: bool, tcp: bool) -> Profile {
+/// IP protocols: 1 UDP, 2 TCP, 0 none of the two.
+static KINDS: [u8; 256] = {
+    let mut k = [0; 256];
+    k[ip_proto::UDP as usize] = 1;
+    k[ip_proto::TCP as usize] = 2;
+    k
+};
+
+const fn profile(tpid: u16) -> Profile {
+    let tagged = tpid != 0;
     let e = if tagged { 18 } else { 14 };
     let mut p = Profile {
         mask: [0; 64],
@@ -136,9 +175,18 @@ const fn profile(tagged: bool, tcp: bool) -> Profile {
         from: [0; 64],
         and: [0xff; 64],
         or: [0; 64],
-        keep: 0,
-        min_len: e + if tcp { 40 } else { 28 },
+        keep: [0; 3],
+        // None is that long.
+        min_len: [u32::MAX, e as u32 + 28, e as u32 + 40],
+        l3: e,
     };
+    if tagged {
+        p.mask[12] = 0xff;
+        p.mask[13] = 0xff;
+        p.value[12] = (tpid >> 8) as u8;
+        p.value[13] = tpid as u8;
+        p.or[22] = 0x10;
+    }
     p.mask[e - 2] = 0xff;
     p.mask[e - 1] = 0xff;
     p.value[e - 2] = 8;
@@ -146,8 +194,6 @@ const fn profile(tagged: bool, tcp: bool) -> Profile {
     p.value[e] = 0x45;
     p.mask[e + 6] = 0x3f;
     p.mask[e + 7] = 0xff;
-    p.mask[e + 9] = 0xff;
-    p.value[e + 9] = if tcp { 6 } else { 17 };
     // (key offset, frame offset, bytes)
     let moves = [
         (8, 0, 12),
@@ -157,9 +203,9 @@ const fn profile(tagged: bool, tcp: bool) -> Profile {
         (36, e + 9, 1),
         (37, e + 1, 1),
         (38, e + 8, 1),
-        (40, e + 32, if tcp { 2 } else { 0 }),
         (22, 14, if tagged { 2 } else { 0 }),
         (42, 12, if tagged { 2 } else { 0 }),
+        (40, e + 32, 2),
     ];
     let mut i = 0;
     while i < moves.len() {
@@ -167,62 +213,106 @@ const fn profile(tagged: bool, tcp: bool) -> Profile {
         let mut k = 0;
         while k < n {
             p.from[to + k] = (from + k) as u8;
-            p.keep |= 1 << (to + k);
+            p.keep[2] |= 1 << (to + k);
             k += 1;
         }
         i += 1;
     }
+    // UDP has no flags.
+    p.keep[1] = p.keep[2] & !(3 << 40);
     p.and[40] = 0x0f;
-    if tagged {
-        p.or[22] = 0x10;
-    }
     p
 }
 
-static PROFILES: [[Profile; 2]; 2] =
-    [[profile(false, false), profile(false, true)], [profile(true, false), profile(true, true)]];
+static PROFILES: [Profile; 3] = [profile(0), profile(0x8100), profile(0x88a8)];
 
-/// Extracts a frame of a common shape (IPv4 with TCP or UDP, whole, without options, at most one tag) into `key`; the number of tags, or
-/// `None` (and nothing written) if the frame has another shape.
-///
-/// # Safety
-/// - 64 bytes are readable at `frame`.
-/// - The machine has AVX-512 F, BW and VBMI, and the caller enables them.
-#[inline(always)]
-pub(crate) unsafe fn extract_common(
-    frame: *const u8,
-    len: usize,
-    ports: u64,
-    key: &mut FlowKey,
-) -> Option<(u8, u8)> {
-    // SAFETY: reads 64 readable bytes by contract; stores are to the key's three lanes.
-    unsafe {
-        let v = _mm512_loadu_si512(frame.cast());
-        // Read from memory (L1 by now): out of the vector it would take longer, which the compiler does not know.
-        let ty = u16::from_be(frame.add(12).cast::<u16>().read_unaligned());
-        let proto = std::hint::black_box(frame).add(if ty == 0x0800 { 23 } else { 27 }).read();
-        let tagged = match ty {
-            0x0800 => false,
-            0x8100 | 0x88a8 => true,
-            _ => return None,
-        };
-        let p = &PROFILES[usize::from(tagged)][usize::from(proto == 6)];
-        let differs = _mm512_cmpneq_epi8_mask(
-            _mm512_and_si512(v, _mm512_loadu_si512(p.mask.as_ptr().cast())),
-            _mm512_loadu_si512(p.value.as_ptr().cast()),
-        );
-        if differs != 0 || len < p.min_len {
-            return None;
+/// Which profile a frame may fit, by its Ethertype.
+pub(crate) fn profile_of(f: &[u8]) -> Option<usize> {
+    match f.get(12..14)? {
+        [8, 0] => Some(0),
+        [0x81, 0] => Some(1),
+        [0x88, 0xa8] => Some(2),
+        _ => None,
+    }
+}
+
+/// A run of packets of one profile, its constants and sums in registers.
+pub(crate) struct Common {
+    profile: &'static Profile,
+    mask: __m512i,
+    value: __m512i,
+    from: __m512i,
+    and: __m512i,
+    or: __m512i,
+    any: __m512i,
+    all: __m512i,
+}
+
+impl Common {
+    /// `prefix` are the key's first eight bytes.
+    ///
+    /// # Safety
+    /// - As for all methods: the machine has AVX-512 F, BW and VBMI, and the caller enables them.
+    #[inline(always)]
+    pub(crate) unsafe fn new(shape: usize, prefix: u64, any: &[u64; 8], all: &[u64; 8]) -> Self {
+        let p = &PROFILES[shape];
+        // SAFETY: loads of 64-byte arrays; key bytes 0..8 come from no frame byte.
+        unsafe {
+            Self {
+                profile: p,
+                mask: _mm512_loadu_si512(p.mask.as_ptr().cast()),
+                value: _mm512_loadu_si512(p.value.as_ptr().cast()),
+                from: _mm512_loadu_si512(p.from.as_ptr().cast()),
+                and: _mm512_loadu_si512(p.and.as_ptr().cast()),
+                or: _mm512_or_si512(
+                    _mm512_loadu_si512(p.or.as_ptr().cast()),
+                    _mm512_zextsi128_si512(_mm_cvtsi64_si128(prefix as i64)),
+                ),
+                any: _mm512_loadu_si512(any.as_ptr().cast()),
+                all: _mm512_loadu_si512(all.as_ptr().cast()),
+            }
         }
-        let k = _mm512_maskz_permutexvar_epi8(p.keep, _mm512_loadu_si512(p.from.as_ptr().cast()), v);
-        let k = _mm512_and_si512(k, _mm512_loadu_si512(p.and.as_ptr().cast()));
-        let k = _mm512_or_si512(k, _mm512_loadu_si512(p.or.as_ptr().cast()));
-        // Key bytes 0..8 come from no frame byte: zero so far.
-        let k = _mm512_or_si512(k, _mm512_zextsi128_si512(_mm_cvtsi64_si128(ports as i64)));
-        let to: *mut u8 = key.bytes_mut().as_mut_ptr();
-        _mm512_storeu_si512(to.cast(), k);
-        _mm512_storeu_si512(to.add(64).cast(), _mm512_setzero_si512());
-        _mm512_storeu_si512(to.add(128).cast(), _mm512_setzero_si512());
-        Some((u8::from(tagged), proto))
+    }
+
+    /// Fills lane 0 of `key` from a packet, if it is of this profile; else false, and nothing is written.
+    ///
+    /// # Safety
+    /// - As for [`Common::new`].
+    #[inline(always)]
+    pub(crate) unsafe fn extract(&mut self, packet: &Packet, key: &mut FlowKey) -> bool {
+        let p = self.profile;
+        if !packet.readable_64() {
+            return false;
+        }
+        // SAFETY: 64 bytes are readable; the store is to the key's first lane.
+        unsafe {
+            let frame = packet.as_ptr();
+            let v = _mm512_loadu_si512(frame.cast());
+            let kind = usize::from(KINDS[usize::from(frame.add(p.l3 + 9).read())]);
+            let other = _mm512_test_epi8_mask(_mm512_xor_si512(v, self.value), self.mask);
+            if other != 0 || (packet.len() as u32) < p.min_len[kind] {
+                return false;
+            }
+            let k = _mm512_maskz_permutexvar_epi8(p.keep[kind], self.from, v);
+            // (k & and) | or
+            let k = _mm512_ternarylogic_epi64::<0xf8>(self.or, k, self.and);
+            self.any = _mm512_or_si512(self.any, k);
+            self.all = _mm512_and_si512(self.all, k);
+            _mm512_storeu_si512(key.0.as_mut_ptr().cast(), k);
+            true
+        }
+    }
+
+    /// Gives the sums back.
+    ///
+    /// # Safety
+    /// - As for [`Common::new`].
+    #[inline(always)]
+    pub(crate) unsafe fn finish(self, any: &mut [u64; 8], all: &mut [u64; 8]) {
+        // SAFETY: stores to 64-byte arrays.
+        unsafe {
+            _mm512_storeu_si512(any.as_mut_ptr().cast(), self.any);
+            _mm512_storeu_si512(all.as_mut_ptr().cast(), self.all);
+        }
     }
 }

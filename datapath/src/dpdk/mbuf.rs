@@ -8,44 +8,58 @@ use std::ptr::NonNull;
 use dpdk_sys as sys;
 use sys::rte_mbuf;
 
-use crate::packet::{Offload, Packet, PacketOps, RawPacket};
-
-/// Marks packets whose buffer is an mbuf.
-pub static MBUF_OPS: PacketOps = PacketOps { free: free_mbuf, name: "mbuf" };
+use crate::packet::{Head, Offload, Packet};
 
 const RX_L4_CKSUM_GOOD: u64 = sys::RTE_MBUF_F_RX_L4_CKSUM_GOOD as u64;
 const RX_L4_CKSUM_MASK: u64 = sys::RTE_MBUF_F_RX_L4_CKSUM_MASK as u64;
+/// Flags that say whose buffer it is: all that is kept of what a driver set.
+const KEEP: u64 = RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
+const RTE_MBUF_F_EXTERNAL: u64 = 1 << 61;
+const RTE_MBUF_F_INDIRECT: u64 = 1 << 62;
+
+// A packet's head is the mbuf's first line.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(Head, flags) == offset_of!(rte_mbuf, ol_flags));
+    assert!(offset_of!(Head, offload) == offset_of!(rte_mbuf, vlan_tci));
+    assert!(Head::OFFSETS[0] == offset_of!(rte_mbuf, buf_addr));
+    assert!(Head::OFFSETS[1] == offset_of!(rte_mbuf, data_off));
+    assert!(Head::OFFSETS[2] == offset_of!(rte_mbuf, nb_segs));
+    assert!(Head::OFFSETS[3] == offset_of!(rte_mbuf, pkt_len));
+    assert!(Head::OFFSETS[4] == offset_of!(rte_mbuf, data_len));
+    assert!(Head::OFFSETS[5] == offset_of!(rte_mbuf, buf_len));
+    assert!(Head::OFFSETS[6] == offset_of!(rte_mbuf, pool));
+    assert!(std::mem::align_of::<Head>() == std::mem::align_of::<rte_mbuf>());
+};
 
 /// # Safety
-/// - `owner` is an mbuf that nobody else uses.
-unsafe fn free_mbuf(owner: NonNull<()>) {
+/// - `head` is an mbuf that nobody else uses.
+pub(crate) unsafe fn free(head: NonNull<Head>) {
     // SAFETY: by contract an mbuf of ours.
-    unsafe { sys::ofs_mbuf_free(owner.as_ptr().cast()) }
+    unsafe { sys::ofs_mbuf_free(head.as_ptr().cast()) }
 }
 
-/// A packet around a received mbuf of one segment.
+/// Makes a received mbuf's first line a packet's head. Its bytes, and 0 if it has one segment.
+///
+/// # Safety
+/// - `m` is a live mbuf that the caller owns.
+#[inline(always)]
+pub unsafe fn adopt(m: NonNull<rte_mbuf>) -> (u32, u16) {
+    // SAFETY: by contract; the layouts agree, as asserted above.
+    unsafe { Head::adopt(m.cast(), RX_L4_CKSUM_MASK, RX_L4_CKSUM_GOOD, KEEP) }
+}
+
+/// A packet of a received mbuf of one segment.
 ///
 /// # Safety
 /// - `m` is a live mbuf that the caller owns, with one segment.
 #[inline(always)]
 pub unsafe fn from_mbuf(m: NonNull<rte_mbuf>) -> Packet {
     // SAFETY: a live mbuf: its data lies in `buf_addr .. buf_addr + buf_len`, memory that DPDK mapped (so initialised) and that belongs to this
-    // mbuf alone until it is freed, which `free_mbuf` may do on any thread.
+    // mbuf alone until it is freed, which may be done on any thread.
     unsafe {
-        let mb = m.as_ref();
-        let data_off = mb.data_off;
-        Packet::from_raw(RawPacket {
-            data: NonNull::new_unchecked(mb.buf_addr.add(usize::from(data_off))),
-            owner: m.cast(),
-            ops: &MBUF_OPS,
-            len: u32::from(mb.data_len),
-            headroom: data_off,
-            tailroom: u32::from(mb.buf_len) - u32::from(data_off) - u32::from(mb.data_len),
-            offload: Offload {
-                csum_valid: mb.ol_flags & RX_L4_CKSUM_MASK == RX_L4_CKSUM_GOOD,
-                ..Offload::default()
-            },
-        })
+        adopt(m);
+        Packet::from_raw(m.cast())
     }
 }
 
@@ -82,30 +96,6 @@ pub unsafe fn from_chain(m: NonNull<rte_mbuf>) -> Option<Packet> {
         sys::ofs_mbuf_free(m.as_ptr());
         out
     }
-}
-
-/// Whether the packet's buffer is an mbuf.
-#[inline(always)]
-pub fn is_mbuf(p: &Packet) -> bool {
-    std::ptr::eq(p.ops(), &MBUF_OPS)
-}
-
-/// Writes the packet's position and length into its mbuf, ready to be sent. The packet keeps the ownership.
-///
-/// # Safety
-/// - [`is_mbuf`] holds.
-#[inline(always)]
-pub unsafe fn sync(p: &Packet) -> NonNull<rte_mbuf> {
-    let m: NonNull<rte_mbuf> = p.owner().cast();
-    // SAFETY: the packet owns this live mbuf; its data pointer lies inside the mbuf's buffer.
-    unsafe {
-        let mb = &mut *m.as_ptr();
-        mb.data_off = p.as_ptr().offset_from(mb.buf_addr) as u16;
-        mb.data_len = p.len() as u16;
-        mb.pkt_len = p.len() as u32;
-        mb.ol_flags = 0;
-    }
-    m
 }
 
 const TX_TCP_CKSUM: u64 = sys::RTE_MBUF_F_TX_TCP_CKSUM;

@@ -367,33 +367,64 @@ impl Rxq for DpdkRxq {
     #[inline]
     fn recv(&mut self, batch: &mut Batch) -> usize {
         eal::ensure_registered();
-        let room = BATCH_SIZE - batch.len();
-        let mut bufs = [std::ptr::null_mut::<sys::rte_mbuf>(); BATCH_SIZE];
-        // SAFETY: the device is started as long as `_shared` lives and this queue is polled by its one owner; `bufs` has the room.
+        let (at, before) = (batch.len(), if batch.is_empty() { Some(0) } else { None });
+        let slots = batch.spare_mut();
+        let (room, first) = (slots.len(), slots.as_mut_ptr());
+        // SAFETY: the device is started as long as `_shared` lives and this queue is polled by its one owner; the slots have the room, and
+        // a packet is a pointer to its mbuf.
         let got =
-            usize::from(unsafe { sys::rx_burst(self.port, self.queue, bufs.as_mut_ptr(), room as u16) })
-                .min(room);
-        let (mut n, mut bytes) = (0u64, 0u64);
-        for m in &bufs[..got] {
-            // SAFETY: the driver returned `got` live mbufs, now ours.
+            usize::from(unsafe { sys::rx_burst(self.port, self.queue, first.cast(), room as u16) }).min(room);
+        if got == 0 {
+            return 0;
+        }
+        let (mut bytes, mut odd) = (0u64, 0u16);
+        for s in &slots[..got] {
+            // SAFETY: the driver wrote `got` live mbufs, now ours, into the slots.
+            let (len, segments) = unsafe {
+                let m = NonNull::new_unchecked(s.as_ptr().cast::<*mut sys::rte_mbuf>().read());
+                mbuf::adopt(m)
+            };
+            bytes += u64::from(len);
+            odd |= segments;
+        }
+        if odd != 0 {
+            return self.join(batch, got);
+        }
+        // SAFETY: the slots hold adopted mbufs of one segment each.
+        unsafe { batch.set_len(at + got, before.map(|_| bytes)) };
+        self.counters.passed(got as u64, bytes);
+        got
+    }
+}
+
+impl DpdkRxq {
+    /// Some of the `got` mbufs in the batch's spare slots have several segments.
+    #[cold]
+    fn join(&mut self, batch: &mut Batch, got: usize) -> usize {
+        let mut all = [std::ptr::null_mut::<sys::rte_mbuf>(); BATCH_SIZE];
+        for (to, s) in all.iter_mut().zip(&batch.spare_mut()[..got]) {
+            // SAFETY: the driver wrote `got` mbufs there; the batch does not count them yet, so they are ours.
+            *to = unsafe { s.as_ptr().cast::<*mut sys::rte_mbuf>().read() };
+        }
+        let (mut n, mut bytes) = (0, 0);
+        for m in all.iter().take(got).filter_map(|m| NonNull::new(*m)) {
+            // SAFETY: a live mbuf of ours, each taken once.
             let p = unsafe {
-                let m = NonNull::new_unchecked(*m);
                 if m.as_ref().nb_segs == 1 {
-                    mbuf::from_mbuf(m)
-                } else if let Some(p) = mbuf::from_chain(m) {
-                    p
+                    Some(mbuf::from_mbuf(m))
                 } else {
-                    add(&self.counters.too_long, 1);
-                    continue;
+                    mbuf::from_chain(m)
                 }
+            };
+            let Some(p) = p else {
+                add(&self.counters.too_long, 1);
+                continue;
             };
             n += 1;
             bytes += p.len() as u64;
             batch.push(p);
         }
-        if n > 0 {
-            self.counters.passed(n, bytes);
-        }
+        self.counters.passed(n, bytes);
         n as usize
     }
 }
@@ -408,20 +439,22 @@ struct DpdkTxq {
 
 impl Txq for DpdkTxq {
     fn send(&mut self, batch: &mut Batch) {
-        let n = batch.len();
-        let mut bufs = [std::ptr::null_mut::<sys::rte_mbuf>(); BATCH_SIZE];
-        let mut bytes = 0;
-        for (b, p) in bufs.iter_mut().zip(batch.as_slice()) {
-            if !mbuf::is_mbuf(p) || p.offload.needs_csum() {
-                return self.send_mixed(batch);
-            }
+        let (mut bytes, mut other) = (0, false);
+        for p in batch.as_slice() {
+            other |= !p.is_mbuf() | p.offload.needs_csum();
             bytes += p.len() as u64;
-            // SAFETY: the packet is an mbuf.
-            *b = unsafe { mbuf::sync(p) }.as_ptr();
         }
-        // SAFETY: the mbufs go to the driver, or are freed, in `burst`.
-        unsafe { batch.forget_front(n) };
-        self.burst(&mut bufs[..n], bytes);
+        if other {
+            return self.send_mixed(batch);
+        }
+        let n = batch.len();
+        let first: *mut *mut sys::rte_mbuf = batch.as_mut_slice().as_mut_ptr().cast();
+        // SAFETY: a packet is a pointer to its mbuf. The batch gives all of them up; they go to the driver, or are freed, in `burst`.
+        let bufs = unsafe {
+            batch.set_len(0, None);
+            std::slice::from_raw_parts_mut(first, n)
+        };
+        self.burst(bufs, bytes);
     }
 }
 
@@ -464,16 +497,13 @@ impl DpdkTxq {
         let mut ready: Vec<*mut sys::rte_mbuf> = Vec::with_capacity(2 * BATCH_SIZE);
         let mut bytes = 0;
         for mut p in batch.drain() {
-            if mbuf::is_mbuf(&p) && p.offload.gso_type == GsoType::None {
+            if p.is_mbuf() && p.offload.gso_type == GsoType::None {
                 if p.offload.needs_csum() && !to_ordinary(&mut p, &mut scratch, |_| ()) {
                     add(&self.counters.errors, 1);
                     continue;
                 }
                 bytes += p.len() as u64;
-                // SAFETY: it is an mbuf; the packet is forgotten, so the mbuf is ours.
-                let m = unsafe { mbuf::sync(&p) };
-                let _ = p.into_raw();
-                ready.push(m.as_ptr());
+                ready.push(p.into_raw().cast().as_ptr());
                 continue;
             }
             let (pool, counters) = (&self.shared.pool, &self.counters);

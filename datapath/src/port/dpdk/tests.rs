@@ -70,10 +70,10 @@ fn frames_pass_from_device_to_device_without_a_copy() {
     let (mut rx, mut tx) = (a.take_rxqs().remove(0), b.new_txq().expect("a queue"));
     let mut batch = Batch::new();
     assert_eq!(rx.recv(&mut batch), BATCH_SIZE);
-    assert!(batch.as_slice().iter().all(|p| mbuf::is_mbuf(p) && p.len() == 60 && p.headroom() >= 128));
+    assert!(batch.as_slice().iter().all(|p| p.is_mbuf() && p.len() == 60 && p.headroom() >= 128));
     // A tag pushed in front moves the mbuf's data, too.
     let p = &mut batch.as_mut_slice()[0];
-    assert!(p.push_front(4) && mbuf::is_mbuf(p));
+    assert!(p.push_front(4) && p.is_mbuf());
     tx.send(&mut batch);
     assert!(batch.is_empty());
     let (s, t) = (a.stats(), b.stats());
@@ -147,13 +147,13 @@ fn chains_of_mbufs_become_one_packet() {
     let before = pool.available();
     let short = joined(100, 50);
     assert!(
-        mbuf::is_mbuf(&short)
+        short.is_mbuf()
             && short.len() == 150
             && short.data()[..100] == [1; 100]
             && short.data()[100..] == [2; 50]
     );
     let long = joined(1900, 1900);
-    assert!(!mbuf::is_mbuf(&long) && long.len() == 3800 && long.data()[1899..1901] == [1, 2]);
+    assert!(!long.is_mbuf() && long.len() == 3800 && long.data()[1899..1901] == [1, 2]);
     drop((short, long));
     assert_eq!(pool.available(), before, "all buffers are back");
 }
