@@ -100,8 +100,9 @@ conformance-quarter: e2e-binaries venv
 	$(PYTHON) tests/conformance/run.py --target ofswitch --quarter --again 2 --duration 12 --bin-dir "$(TARGET_DIR)/debug" -v $(ARGS)
 
 .PHONY: bench
-bench: build ## the packet path beside OVS-DPDK and testpmd (scripts/bench; QUICK=1 for two minutes)
-	@if [ -x scripts/bench ]; then BIN_DIR="$(TARGET_DIR)/release" scripts/bench; else cargo bench --workspace; fi
+bench: build ## the packet path beside OVS-DPDK and testpmd, cell by cell (scripts/bench; QUICK=1 for two minutes; root)
+	@scripts/deps --bench
+	@BIN_DIR="$(TARGET_DIR)/release" scripts/bench $(ARGS)
 
 .PHONY: bench-load
 bench-load: build ## flow-mods per second and bytes per flow, beside Open vSwitch

@@ -21,11 +21,20 @@
  *   rate=PPS       at most so many packets a second (0: no limit)
  *   rss=1          give each packet an RSS hash, as a NIC does (0)
  *   rx=0           no packets, a sink only (1)
+ *   trace=FILE     frames from a file of 64-byte records, in order, over and over (see `size`), instead of made-up ones
+ *   ctl=FILE       a page of shared memory (struct ctl; made by whoever steers, see scripts/benchlib/gen.py): live counters, pause and rate,
+ *                  samples of what was transmitted, the longest pause between two bursts, the time of a first packet
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
@@ -45,6 +54,29 @@ struct field {
 	uint64_t magic; /* 2^64 / count, rounded up */
 };
 
+#define SAMPLES 256
+
+/* What a queue counts: one cache line, written by its thread only. */
+struct counters {
+	uint64_t packets, bytes, nombuf, polls;
+	uint64_t last_tsc, max_gap; /* while `watch` is set: the longest time between two bursts (rx: polls) */
+	uint64_t first_ns;          /* tx: CLOCK_MONOTONIC of the first packet after `arm` was set */
+	uint64_t unused;
+};
+
+/* The shared page. The steering process writes the first two lines, the device all others. */
+struct ctl {
+	uint64_t magic; /* CTL_MAGIC, written by the device when it has mapped the page */
+	uint64_t pause, rate, arm, sample, every, watch, unused[9];
+	struct counters rx[QUEUES], tx[QUEUES];
+	uint64_t sampled, seen, pad[6];
+	struct {
+		uint16_t len;
+		uint8_t data[126];
+	} samples[SAMPLES];
+};
+#define CTL_MAGIC 0x6f6673676e303031ull
+
 struct gen;
 
 struct queue {
@@ -53,7 +85,7 @@ struct queue {
 	uint64_t next; /* position in the sequence */
 	uint64_t seed;
 	uint64_t tsc, credit; /* rate limit */
-	uint64_t packets, bytes, nombuf;
+	struct counters *count;
 	uint16_t port;
 } __rte_cache_aligned;
 
@@ -63,7 +95,9 @@ struct gen {
 	uint8_t template[128];
 	uint16_t size, l3, l4, hdr_copy;
 	uint32_t csum_base; /* IPv4 header's sum without addresses */
-	uint64_t rate, tsc_hz;
+	uint64_t tsc_hz;
+	struct ctl *ctl; /* shared, or private memory that nobody else writes */
+	uint8_t *trace;
 	bool ipv6, tcp, uniform, fresh, tse, rss, rx, has_vlan, plain;
 	struct rte_ether_addr mac;
 	struct queue rxq[QUEUES], txq[QUEUES];
@@ -96,6 +130,17 @@ static inline uint64_t rnd(uint64_t *s)
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
 	return z ^ (z >> 31);
+}
+
+/* The mbuf's lengths and the next record of the trace. */
+static inline void write_trace(struct queue *q, struct gen *g, struct rte_mbuf *m)
+{
+	memcpy(rte_pktmbuf_mtod(m, uint8_t *), g->trace + q->next * 64, 64);
+	if (++q->next == g->flows)
+		q->next = 0;
+	m->pkt_len = g->size;
+	m->data_len = g->size;
+	m->port = q->port;
 }
 
 static inline void write_header(struct queue *q, struct gen *g, struct rte_mbuf *m)
@@ -160,27 +205,72 @@ static inline void write_header(struct queue *q, struct gen *g, struct rte_mbuf 
 	}
 }
 
+static inline void gap(struct gen *g, struct counters *c)
+{
+	uint64_t now;
+
+	if (likely(!*(volatile uint64_t *)&g->ctl->watch)) {
+		c->last_tsc = 0;
+		return;
+	}
+	now = rte_rdtsc();
+	if (c->last_tsc && now - c->last_tsc > c->max_gap)
+		c->max_gap = now - c->last_tsc;
+	c->last_tsc = now;
+}
+
+/* Rare requests of the steering process: samples of frames, the time of the first. */
+static void __rte_noinline look(struct gen *g, struct counters *count, struct rte_mbuf **mbufs, uint16_t n)
+{
+	struct ctl *c = g->ctl;
+	uint16_t i;
+
+	if (c->arm && n) {
+		struct timespec t;
+
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		count->first_ns = t.tv_sec * 1000000000ull + t.tv_nsec;
+		c->arm = 0;
+	}
+	for (i = 0; i < n && c->sampled < c->sample && c->sampled < SAMPLES; i++, c->seen++) {
+		uint16_t len = RTE_MIN(rte_pktmbuf_data_len(mbufs[i]), sizeof(c->samples[0].data));
+
+		if (c->every && c->seen % c->every)
+			continue;
+		memcpy(c->samples[c->sampled].data, rte_pktmbuf_mtod(mbufs[i], void *), len);
+		c->samples[c->sampled].len = rte_pktmbuf_pkt_len(mbufs[i]);
+		__atomic_store_n(&c->sampled, c->sampled + 1, __ATOMIC_RELEASE);
+	}
+}
+
 static uint16_t gen_rx(void *queue, struct rte_mbuf **mbufs, uint16_t n)
 {
 	struct queue *q = queue;
 	struct gen *g = q->gen;
+	uint64_t rate = *(volatile uint64_t *)&g->ctl->rate;
 	uint16_t i;
 
 	if (!g->rx)
 		return 0;
-	if (g->rate) {
+	gap(g, q->count);
+	if (unlikely(*(volatile uint64_t *)&g->ctl->pause))
+		return 0;
+	if (rate) {
 		uint64_t now = rte_rdtsc(), due;
 
-		due = (now - q->tsc) * g->rate / g->tsc_hz;
-		if (due == 0)
+		/* After a change of rate or a long pause the clock starts anew. */
+		if (now - q->tsc > g->tsc_hz / 10)
+			q->tsc = now - g->tsc_hz / 10;
+		due = (now - q->tsc) * rate / g->tsc_hz;
+		if (due == 0 && q->credit == 0)
 			return 0;
-		q->tsc += due * g->tsc_hz / g->rate;
+		q->tsc += due * g->tsc_hz / rate;
 		q->credit = RTE_MIN(q->credit + due, 256u);
 		n = RTE_MIN((uint64_t)n, q->credit);
 		q->credit -= n;
 	}
 	if (unlikely(rte_pktmbuf_alloc_bulk(q->pool, mbufs, n))) {
-		q->nombuf += n;
+		q->count->nombuf += n;
 		return 0;
 	}
 	for (i = 0; i < n && i < 4; i++)
@@ -188,28 +278,36 @@ static uint16_t gen_rx(void *queue, struct rte_mbuf **mbufs, uint16_t n)
 	for (i = 0; i < n; i++) {
 		if (i + 4 < n)
 			rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + 4], void *));
-		write_header(q, g, mbufs[i]);
+		if (g->trace)
+			write_trace(q, g, mbufs[i]);
+		else
+			write_header(q, g, mbufs[i]);
 	}
-	q->packets += n;
-	q->bytes += (uint64_t)n * g->size;
+	q->count->packets += n;
+	q->count->bytes += (uint64_t)n * g->size;
 	return n;
 }
 
 static uint16_t gen_tx(void *queue, struct rte_mbuf **mbufs, uint16_t n)
 {
 	struct queue *q = queue;
+	struct ctl *ctl = q->gen->ctl;
 	uint64_t bytes = 0;
 	bool simple = true;
 	uint16_t i;
 
+	if (unlikely(*(volatile uint64_t *)&ctl->arm | (*(volatile uint64_t *)&ctl->sample > ctl->sampled)))
+		look(q->gen, q->count, mbufs, n);
+	if (n)
+		gap(q->gen, q->count);
 	for (i = 0; i < n; i++) {
 		struct rte_mbuf *m = mbufs[i];
 
 		bytes += m->pkt_len;
 		simple &= m->pool == mbufs[0]->pool && m->nb_segs == 1 && rte_mbuf_refcnt_read(m) == 1 && RTE_MBUF_DIRECT(m);
 	}
-	q->packets += n;
-	q->bytes += bytes;
+	q->count->packets += n;
+	q->count->bytes += bytes;
 	if (likely(simple && n))
 		rte_mempool_put_bulk(mbufs[0]->pool, (void **)mbufs, n);
 	else
@@ -241,7 +339,12 @@ static int gen_close(struct rte_eth_dev *dev)
 	struct gen *g = dev->data->dev_private;
 
 	free(g->zipf);
+	free(g->trace);
+	if (g->ctl)
+		munmap(g->ctl, sizeof(*g->ctl));
 	g->zipf = NULL;
+	g->trace = NULL;
+	g->ctl = NULL;
 	dev->data->mac_addrs = NULL; /* part of the private data */
 	return 0;
 }
@@ -270,7 +373,8 @@ static int gen_rxq(struct rte_eth_dev *dev, uint16_t id, uint16_t desc __rte_unu
 	q->pool = pool;
 	q->port = dev->data->port_id;
 	q->seed = 1 + id;
-	q->next = g->flows ? (uint64_t)id * g->flows / QUEUES : 0;
+	q->next = (uint64_t)id * g->flows / QUEUES;
+	q->count = &g->ctl->rx[id];
 	dev->data->rx_queues[id] = q;
 	return 0;
 }
@@ -281,6 +385,7 @@ static int gen_txq(struct rte_eth_dev *dev, uint16_t id, uint16_t desc __rte_unu
 	struct gen *g = dev->data->dev_private;
 
 	g->txq[id].gen = g;
+	g->txq[id].count = &g->ctl->tx[id];
 	dev->data->tx_queues[id] = &g->txq[id];
 	return 0;
 }
@@ -291,11 +396,11 @@ static int gen_stats(struct rte_eth_dev *dev, struct rte_eth_stats *s)
 	int i;
 
 	for (i = 0; i < QUEUES; i++) {
-		s->ipackets += g->rxq[i].packets;
-		s->ibytes += g->rxq[i].bytes;
-		s->rx_nombuf += g->rxq[i].nombuf;
-		s->opackets += g->txq[i].packets;
-		s->obytes += g->txq[i].bytes;
+		s->ipackets += g->ctl->rx[i].packets;
+		s->ibytes += g->ctl->rx[i].bytes;
+		s->rx_nombuf += g->ctl->rx[i].nombuf;
+		s->opackets += g->ctl->tx[i].packets;
+		s->obytes += g->ctl->tx[i].bytes;
 	}
 	return 0;
 }
@@ -306,8 +411,8 @@ static int gen_stats_reset(struct rte_eth_dev *dev)
 	int i;
 
 	for (i = 0; i < QUEUES; i++) {
-		g->rxq[i].packets = g->rxq[i].bytes = g->rxq[i].nombuf = 0;
-		g->txq[i].packets = g->txq[i].bytes = 0;
+		g->ctl->rx[i].packets = g->ctl->rx[i].bytes = g->ctl->rx[i].nombuf = 0;
+		g->ctl->tx[i].packets = g->ctl->tx[i].bytes = 0;
 	}
 	return 0;
 }
@@ -337,7 +442,7 @@ static const struct eth_dev_ops gen_ops = {
 };
 
 static const char *const keys[] = {"flows", "dist", "zipf", "size", "proto", "ipv6", "vlan", "sip", "dip", "sport", "dport", "sips", "dips",
-				   "sports", "dports", "smacs", "dmacs", "vlans", "sip_step", "dip_step", "new", "tse", "rate", "rss", "rx", NULL};
+				   "sports", "dports", "smacs", "dmacs", "vlans", "sip_step", "dip_step", "new", "tse", "rate", "rss", "rx", "trace", "ctl", NULL};
 
 static const char *arg(struct rte_kvargs *kv, const char *key)
 {
@@ -401,6 +506,43 @@ static int zipf_sequence(struct gen *g, double s)
 	}
 	free(cdf);
 	return 0;
+}
+
+/* The shared page, or private memory in its place. */
+static struct ctl *map_ctl(const char *path)
+{
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	struct stat st;
+	void *p;
+
+	if (path && (fd < 0 || fstat(fd, &st) || st.st_size < (off_t)sizeof(struct ctl))) {
+		if (fd >= 0)
+			close(fd);
+		return NULL;
+	}
+	p = mmap(NULL, sizeof(struct ctl), PROT_READ | PROT_WRITE, path ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Reads a file of 64-byte records; sets `flows` to how many. */
+static int read_trace(struct gen *g, const char *path)
+{
+	FILE *f = fopen(path, "rb");
+	long len;
+	int r = -EIO;
+
+	if (!f)
+		return -ENOENT;
+	if (fseek(f, 0, SEEK_END) == 0 && (len = ftell(f)) >= 64 && fseek(f, 0, SEEK_SET) == 0) {
+		g->flows = len / 64;
+		g->trace = aligned_alloc(64, (size_t)g->flows * 64);
+		if (g->trace && fread(g->trace, 64, g->flows, f) == g->flows)
+			r = 0;
+	}
+	fclose(f);
+	return r;
 }
 
 static void make_template(struct gen *g, uint16_t vlan)
@@ -471,7 +613,6 @@ static int gen_probe(struct rte_vdev_device *vdev)
 	g->ipv6 = number(kv, "ipv6", 0);
 	g->fresh = number(kv, "new", 0);
 	g->tse = number(kv, "tse", 0);
-	g->rate = number(kv, "rate", 0);
 	g->rss = number(kv, "rss", 0);
 	g->rx = number(kv, "rx", 1);
 	g->tsc_hz = rte_get_tsc_hz();
@@ -484,8 +625,19 @@ static int gen_probe(struct rte_vdev_device *vdev)
 	g->dmac = field(number(kv, "dmacs", 1), 0x01000001, 1);
 	g->vlan = field(number(kv, "vlans", 1), number(kv, "vlan", 1), 1);
 	make_template(g, g->vlan.first);
+	g->ctl = map_ctl(arg(kv, "ctl"));
+	if (g->ctl) {
+		g->ctl->rate = number(kv, "rate", 0);
+		g->ctl->magic = CTL_MAGIC;
+	}
 	dist = arg(kv, "dist");
-	if (g->size < RTE_MAX(60, g->hdr_copy) || g->size > 1514 || g->flows > (1u << 31))
+	if (!g->ctl)
+		r = -EINVAL;
+	else if (arg(kv, "trace"))
+		r = read_trace(g, arg(kv, "trace"));
+	if (r)
+		;
+	else if (g->size < RTE_MAX(60, g->hdr_copy) || g->size > 1514 || g->flows > (1u << 31))
 		r = -EINVAL;
 	else if (dist && !strcmp(dist, "uniform"))
 		g->uniform = true;
@@ -495,6 +647,7 @@ static int gen_probe(struct rte_vdev_device *vdev)
 		r = -EINVAL;
 	rte_kvargs_free(kv);
 	if (r) {
+		gen_close(dev);
 		rte_eth_dev_release_port(dev);
 		return r;
 	}

@@ -25,6 +25,7 @@ usage: ofswitchd [OPTION]...
   --metrics ADDR:PORT    serve OpenMetrics over HTTP
   --dpdk \"EAL ARGS\"      arguments of DPDK's environment (with feature dpdk)
   --pmd-cores 1,2-3      cores with a busy-polling thread each (also --pmd-cpu-mask HEX)
+  --isa NAME             kernels of the packet path: auto (default), avx512, avx2 or scalar
   --private-key F --certificate F --ca-cert F    TLS (make some with `ofctl pki DIR`)
  per bridge, for the last --bridge (default br0):
   --bridge NAME          another bridge
@@ -171,6 +172,8 @@ pub struct Config {
     pub dpdk: Option<String>,
     /// Cores of PMD threads.
     pub pmd_cores: Vec<usize>,
+    /// Kernels of the packet path, if not the best.
+    pub isa: Option<String>,
     /// TLS files.
     pub tls: Option<TlsFiles>,
     /// Bridges, in order.
@@ -319,6 +322,7 @@ struct FileConfig {
     dpdk: Option<String>,
     pmd_cores: Option<String>,
     pmd_cpu_mask: Option<String>,
+    isa: Option<String>,
     private_key: Option<PathBuf>,
     certificate: Option<PathBuf>,
     ca_cert: Option<PathBuf>,
@@ -396,6 +400,7 @@ impl Config {
             metrics: None,
             dpdk: None,
             pmd_cores: Vec::new(),
+            isa: None,
             tls: None,
             bridges: Vec::new(),
         }
@@ -416,6 +421,7 @@ impl Config {
             dpdk,
             pmd_cores,
             pmd_cpu_mask,
+            isa,
             private_key,
             certificate,
             ca_cert,
@@ -436,6 +442,7 @@ impl Config {
         if let Some(m) = pmd_cpu_mask {
             self.pmd_cores = core_mask(&m).map_err(|e| at(format!("pmd_cpu_mask: {e}")))?;
         }
+        self.isa = isa.or(self.isa.take());
         tls.private_key = private_key.or(tls.private_key.take());
         tls.certificate = certificate.or(tls.certificate.take());
         tls.ca_cert = ca_cert.or(tls.ca_cert.take());
@@ -503,6 +510,7 @@ impl Config {
                 "--dpdk",
                 "--pmd-cores",
                 "--pmd-cpu-mask",
+                "--isa",
                 "--bridge",
                 "--dpid",
                 "--fail-mode",
@@ -535,6 +543,7 @@ impl Config {
                 "--dpdk" => c.dpdk = Some(v),
                 "--pmd-cores" => c.pmd_cores = core_list(&v).map_err(in_flag)?,
                 "--pmd-cpu-mask" => c.pmd_cores = core_mask(&v).map_err(in_flag)?,
+                "--isa" => c.isa = Some(v),
                 "--bridge" => c.bridges.push(BridgeSettings::new(&v)),
                 "--dpid" => c.last_bridge().dpid = Some(dpid(&v).map_err(in_flag)?),
                 "--fail-mode" => c.last_bridge().fail_mode = v.parse().map_err(in_flag)?,

@@ -160,6 +160,7 @@ impl Daemon {
         }
         let dp = DatapathConfig {
             pmd_cores: config.pmd_cores.clone(),
+            isa: config.isa.clone(),
             waker: waker.clone(),
             ..DatapathConfig::default()
         };
