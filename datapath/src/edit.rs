@@ -526,8 +526,9 @@ pub fn push_vlan(p: &mut Packet, l: &mut Layout, tpid: u16, tci: u16) -> Result<
         new[14..].copy_from_slice(&tci.to_be_bytes());
         *f = new;
     }
-    if l.n_vlan < 2 && matches!(tpid, eth_type::VLAN | eth_type::QINQ) {
-        l.n_vlan += 1;
+    if matches!(tpid, eth_type::VLAN | eth_type::QINQ) {
+        // A third tag is beyond what a key describes, but what is behind it stays what it was (and may be rewritten).
+        l.n_vlan = (l.n_vlan + 1).min(2);
         l.payload += 4;
         if l.l4 != 0 {
             l.l4 += 4;
@@ -805,13 +806,15 @@ mod tests {
             assert!(sound(&f, udp_zero), "the generator makes sound frames");
             let mut p = Packet::from_bytes(&f);
             let mut l = relayout(&p);
+            // Three tags are more than parsing looks behind.
+            let tags = |p: &Packet| p.data()[12..].chunks(4).take_while(|t| t[..2] == [0x81, 0]).count();
             for _ in 0..4 {
                 match byte(&mut g) % 8 {
                     0 => push_vlan(&mut p, &mut l, 0x8100, 5).unwrap(),
                     1 => drop(pop_vlan(&mut p, &mut l)),
                     2 => drop(dec_nw_ttl(&mut p, &l)),
                     3 => remark(&mut p, &l, 1),
-                    4 if l.l3 != L3::Other => {
+                    4 if l.l3 != L3::Other && tags(&p) <= 2 => {
                         push_mpls(&mut p, &mut l, 0x8847, 0x1140).unwrap();
                         copy_ttl_in(&mut p, &l).unwrap();
                         pop_mpls(&mut p, &mut l, if v6 { 0x86dd } else { 0x800 }).unwrap();
@@ -823,7 +826,7 @@ mod tests {
                     }
                 }
                 assert!(sound(p.data(), udp_zero), "proto {proto} v6 {v6} round {round}");
-                assert_eq!(l, relayout(&p));
+                assert!(tags(&p) > 2 || l == relayout(&p));
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::fields;
 use crate::table::Checks;
 use openflow::action::{Action, LearnDst, LearnSrc, Subfield};
-use openflow::field::{Field, Prereq};
+use openflow::field::{Field, Prereq, NICIRA_EXPERIMENTER};
 use openflow::instruction::Instructions;
 use openflow::{Instruction, Match, OfpError, Oxm, OxmField, PortNo, TableId};
 
@@ -191,6 +191,10 @@ fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) ->
             k.put(Field::EthType, 0x88e7);
         }
         Action::PopPbb => k.blind = true,
+        // "... all OXM types except OXM_OF_IN_PORT, OXM_OF_IN_PHY_PORT" (and METADATA, which Open vSwitch takes).
+        Action::SetField(Oxm::Known(f)) if matches!(f.field, Field::InPort | Field::InPhyPort) => {
+            return Err(OfpError::OFPBAC_BAD_SET_TYPE);
+        }
         Action::SetField(Oxm::Known(f)) => set_field(f, k, false)?,
         Action::RegLoad2(Oxm::Known(f)) => set_field(f, k, true)?,
         Action::SetField(_) | Action::RegLoad2(_) => return Err(OfpError::OFPBAC_BAD_SET_TYPE),
@@ -260,6 +264,9 @@ fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) ->
         | Action::DecNshTtl
         | Action::DeleteField(_)
         | Action::Sample(_) => return Err(OfpError::OFPBAC_BAD_EXP_TYPE),
+        Action::Experimenter { experimenter: NICIRA_EXPERIMENTER, .. } => {
+            return Err(OfpError::OFPBAC_BAD_EXP_TYPE);
+        }
         Action::Experimenter { .. } => return Err(OfpError::OFPBAC_BAD_EXPERIMENTER),
         Action::Unknown { .. } => return Err(OfpError::OFPBAC_BAD_TYPE),
         Action::CopyTtlOut

@@ -88,13 +88,19 @@ pub struct GroupTable {
 }
 
 /// What a group-mod changed.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct GroupChange {
     /// Groups whose users must be translated again.
     pub changed: Vec<GroupId>,
     /// Groups that are gone: flow entries that use them go too.
     pub removed: Vec<GroupId>,
+    /// What undoes it, for [`GroupTable::put_back`].
+    pub before: Before,
 }
+
+/// Groups as they were before a change.
+#[derive(Debug, Default)]
+pub struct Before(Vec<(GroupId, Option<Arc<Group>>)>);
 
 impl GroupTable {
     /// A group.
@@ -122,7 +128,7 @@ impl GroupTable {
         &mut self,
         m: &GroupMod,
         now_ns: u64,
-        check: &dyn Fn(&Action) -> Result<(), OfpError>,
+        check: &dyn Fn(&Self, &Action) -> Result<(), OfpError>,
     ) -> Result<GroupChange, OfpError> {
         let mut change = GroupChange::default();
         match m.command {
@@ -135,6 +141,7 @@ impl GroupTable {
                 }
                 self.check(m, check)?;
                 self.store(m, now_ns, None);
+                change.before.0.push((m.group_id, None));
                 change.changed.push(m.group_id);
             }
             GroupModCommand::MODIFY => {
@@ -143,6 +150,7 @@ impl GroupTable {
                 };
                 self.check(m, check)?;
                 self.store(m, now_ns, Some(&old));
+                change.before.0.push((m.group_id, Some(old)));
                 change.changed.push(m.group_id);
             }
             GroupModCommand::DELETE => {
@@ -161,13 +169,25 @@ impl GroupTable {
                     return Err(OfpError::OFPGMFC_CHAINED_GROUP);
                 }
                 if !gone.is_empty() {
-                    Arc::make_mut(&mut self.map).retain(|id, _| !gone.contains(id));
+                    let map = Arc::make_mut(&mut self.map);
+                    change.before.0.extend(gone.iter().map(|id| (*id, map.remove(id))));
                 }
                 change.removed.extend(gone);
             }
             _ => return Err(OfpError::OFPGMFC_BAD_COMMAND),
         }
         Ok(change)
+    }
+
+    /// Undoes a change; the latest first.
+    pub fn put_back(&mut self, before: Before) {
+        let map = Arc::make_mut(&mut self.map);
+        for (id, group) in before.0 {
+            match group {
+                Some(g) => map.insert(id, g),
+                None => map.remove(&id),
+            };
+        }
     }
 
     fn store(&mut self, m: &GroupMod, now_ns: u64, old: Option<&Group>) {
@@ -182,7 +202,11 @@ impl GroupTable {
         Arc::make_mut(&mut self.map).insert(m.group_id, Arc::new(group));
     }
 
-    fn check(&self, m: &GroupMod, check: &dyn Fn(&Action) -> Result<(), OfpError>) -> Result<(), OfpError> {
+    fn check(
+        &self,
+        m: &GroupMod,
+        check: &dyn Fn(&Self, &Action) -> Result<(), OfpError>,
+    ) -> Result<(), OfpError> {
         if m.group_id.0 > GroupId::MAX.0 {
             return Err(OfpError::OFPGMFC_INVALID_GROUP);
         }
@@ -220,7 +244,7 @@ impl GroupTable {
                     Action::Group(g) if !self.map.contains_key(g) => {
                         return Err(OfpError::OFPBAC_BAD_OUT_GROUP)
                     }
-                    a => check(a)?,
+                    a => check(self, a)?,
                 }
             }
         }
@@ -423,7 +447,7 @@ mod tests {
         };
         let any = u32::MAX;
         let ff = group_mod(GroupModCommand::ADD, 1, GroupType::FF, vec![watch(1, any), watch(2, any)]);
-        t.apply(&ff, 0, &|_| Ok(())).unwrap();
+        t.apply(&ff, 0, &|_, _| Ok(())).unwrap();
         let lives = |b: &Bucket, up: &[u32]| {
             let mut seen = Vec::new();
             let lives = t.bucket_is_live(b, &|p| up.contains(&p.0), &mut |w| seen.push(w), 0);
@@ -445,19 +469,23 @@ mod tests {
     #[test]
     fn loops_and_missing_groups_are_refused_and_change_nothing() {
         let mut t = GroupTable::default();
-        let ok = |_: &Action| Ok(());
+        let ok = |_: &GroupTable, _: &Action| Ok(());
         let to = |id: u32| vec![Bucket::new(vec![Action::Group(GroupId(id))])];
         let add = |id, b| group_mod(GroupModCommand::ADD, id, GroupType::INDIRECT, b);
-        assert_eq!(t.apply(&add(1, to(2)), 0, &ok), Err(OfpError::OFPBAC_BAD_OUT_GROUP));
+        assert_eq!(t.apply(&add(1, to(2)), 0, &ok).map(drop), Err(OfpError::OFPBAC_BAD_OUT_GROUP));
         t.apply(&add(2, vec![bucket(0, 1)]), 0, &ok).unwrap();
         t.apply(&add(1, to(2)), 0, &ok).unwrap();
         let m = group_mod(GroupModCommand::MODIFY, 2, GroupType::INDIRECT, to(1));
-        assert_eq!(t.apply(&m, 0, &ok), Err(OfpError::OFPGMFC_LOOP));
-        assert_eq!(t.apply(&add(1, vec![bucket(0, 1)]), 0, &ok), Err(OfpError::OFPGMFC_GROUP_EXISTS));
+        assert_eq!(t.apply(&m, 0, &ok).map(drop), Err(OfpError::OFPGMFC_LOOP));
+        assert_eq!(
+            t.apply(&add(1, vec![bucket(0, 1)]), 0, &ok).map(drop),
+            Err(OfpError::OFPGMFC_GROUP_EXISTS)
+        );
         assert_eq!(t.get(GroupId(2)).unwrap().buckets, vec![bucket(0, 1)]);
         let delete = |id: GroupId| group_mod(GroupModCommand::DELETE, id.0, GroupType::ALL, vec![]);
-        assert_eq!(t.apply(&delete(GroupId(2)), 0, &ok), Err(OfpError::OFPGMFC_CHAINED_GROUP));
-        assert_eq!(t.apply(&delete(GroupId(7)), 0, &ok), Ok(GroupChange::default()));
+        assert_eq!(t.apply(&delete(GroupId(2)), 0, &ok).map(drop), Err(OfpError::OFPGMFC_CHAINED_GROUP));
+        let none = t.apply(&delete(GroupId(7)), 0, &ok).unwrap();
+        assert!(none.changed.is_empty() && none.removed.is_empty());
         let gone = t.apply(&delete(GroupId::ALL), 0, &ok).unwrap();
         assert_eq!(gone.removed, vec![GroupId(1), GroupId(2)]);
         assert!(t.is_empty());

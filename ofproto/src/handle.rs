@@ -29,8 +29,8 @@ use std::time::Instant;
 /// What undoes the steps of a bundle, last first.
 enum Undo {
     Flows(Vec<Effect>),
-    Groups(group::GroupTable),
-    Meters(meter::MeterTable),
+    Groups(group::Before),
+    Meters(meter::Before),
     Port(PortNo, PortConfig),
 }
 
@@ -60,11 +60,12 @@ impl Bridge {
         Ok(())
     }
     fn group_mod(&mut self, m: &GroupMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
-        let before = self.groups.clone();
-        let checks = BridgeChecks::new(&before, &self.meters);
-        let ok = |a: &Action| check::actions(std::slice::from_ref(a), check::Place::Set, &checks);
+        let meters = &self.meters;
+        let ok = |groups: &group::GroupTable, a: &Action| {
+            check::actions(std::slice::from_ref(a), check::Place::Set, &BridgeChecks::new(groups, meters))
+        };
         let change = self.groups.apply(m, now_ns, &ok)?;
-        done.undo.push(Undo::Groups(before));
+        done.undo.push(Undo::Groups(change.before));
         for g in change.changed {
             done.changes.push(Change::Group(self.id, g));
         }
@@ -80,9 +81,8 @@ impl Bridge {
         Ok(())
     }
     fn meter_mod(&mut self, m: &MeterMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
-        let before = self.meters.clone();
-        let change = self.meters.apply(m, now_ns)?;
-        done.undo.push(Undo::Meters(before));
+        let mut change = self.meters.apply(m, now_ns)?;
+        done.undo.push(Undo::Meters(std::mem::take(&mut change.before)));
         for id in change.changed.iter().chain(&change.removed) {
             done.changes.push(Change::Meter(self.id, *id));
         }
@@ -146,8 +146,8 @@ impl Bridge {
         for u in done.undo.into_iter().rev() {
             match u {
                 Undo::Flows(e) => self.tables.undo(e),
-                Undo::Groups(g) => self.groups = g,
-                Undo::Meters(m) => self.meters = m,
+                Undo::Groups(g) => self.groups.put_back(g),
+                Undo::Meters(m) => self.meters.put_back(m),
                 Undo::Port(n, config) => {
                     if let Some(p) = self.ports.get_mut(&n) {
                         p.config = config;
@@ -382,6 +382,10 @@ impl Backend for BridgeView<'_> {
                     // Reassembly is not offered in the capabilities.
                     return Err(OfpError::OFPSCFC_BAD_FLAGS);
                 }
+                // Between the longest length (OFPCML_MAX) and "all of it" (OFPCML_NO_BUFFER) there is none.
+                if (0xffe6..0xffff).contains(miss_send_len) {
+                    return Err(OfpError::OFPSCFC_BAD_LEN);
+                }
                 if b.settings.flags != *flags {
                     b.dirty = true;
                     b.changes.push(Change::Bridge(self.id));
@@ -430,6 +434,13 @@ impl Backend for BridgeView<'_> {
         }
         self.switch.settle(self.id, from, done, now_ns);
         Ok(())
+    }
+
+    fn check_dump(&self, r: &FlowStatsRequest) -> Result<(), OfpError> {
+        if r.table_id != TableId::ALL && r.table_id.0 >= N_TABLES {
+            return Err(OfpError::OFPBRC_BAD_TABLE_ID);
+        }
+        check::matching(&r.matching)
     }
 
     fn dump_flows(

@@ -63,7 +63,13 @@ pub struct MeterChange {
     pub removed: Vec<MeterId>,
     set: Vec<(DpMeterId, DpConfig, Arc<Counts>)>,
     gone: Vec<DpMeterId>,
+    /// What undoes it in the table, for [`MeterTable::put_back`].
+    pub before: Before,
 }
+
+/// Meters as they were before a change, and as workers read them.
+#[derive(Debug, Default)]
+pub struct Before(Vec<(MeterId, Option<Entry>, Option<(DpMeterId, bool)>)>);
 
 /// The datapath's meters; [`Datapath`] but for tests.
 pub trait Meters {
@@ -214,15 +220,18 @@ impl MeterTable {
                 let Some(old) = self.map.get(&m.meter_id).cloned() else {
                     return Err(OfpError::OFPMMFC_UNKNOWN_METER);
                 };
+                let mut before = old.before;
                 let place = match old.place {
                     Place::Datapath(id) => Place::Datapath(id),
                     Place::Own(meter) => {
-                        let s = meter.stats().input;
-                        old.before.credit(s.packets, s.bytes);
+                        // A sum of its own, so that undoing finds the old one as it was.
+                        let (s, (packets, bytes)) = (meter.stats().input, before.get());
+                        before = Arc::default();
+                        before.credit(packets + s.packets, bytes + s.bytes);
                         Place::Own(Arc::new(Meter::new(&dp_config(m.flags, &m.bands))))
                     }
                 };
-                self.store(m, place, old.created_ns, old.before, &mut change);
+                self.store(m, place, old.created_ns, before, &mut change);
             }
             MeterModCommand::DELETE => {
                 let all = m.meter_id == MeterId::ALL;
@@ -230,17 +239,22 @@ impl MeterTable {
                     return Err(OfpError::OFPMMFC_INVALID_METER);
                 }
                 // One that is not there is no error, as with flow entries and groups.
-                let gone = self.map.iter().filter(|(id, _)| all || **id == m.meter_id);
-                for (id, e) in gone {
-                    change.removed.push(*id);
-                    if let Place::Datapath(dp) = e.place {
-                        change.gone.push(dp);
+                let gone: Vec<MeterId> = if all {
+                    self.map.keys().copied().collect()
+                } else {
+                    self.contains(m.meter_id).then_some(m.meter_id).into_iter().collect()
+                };
+                if !gone.is_empty() {
+                    let (map, published) = (Arc::make_mut(&mut self.map), Arc::make_mut(&mut self.published));
+                    for id in &gone {
+                        let e = map.remove(id);
+                        if let Some(Entry { place: Place::Datapath(dp), .. }) = e {
+                            change.gone.push(dp);
+                        }
+                        change.before.0.push((*id, e, published.remove(id)));
                     }
                 }
-                if !change.removed.is_empty() {
-                    Arc::make_mut(&mut self.map).retain(|id, _| !all && *id != m.meter_id);
-                    Arc::make_mut(&mut self.published).retain(|id, _| !all && *id != m.meter_id);
-                }
+                change.removed = gone;
             }
             _ => return Err(OfpError::OFPMMFC_BAD_COMMAND),
         }
@@ -255,6 +269,9 @@ impl MeterTable {
         before: Arc<Counts>,
         change: &mut MeterChange,
     ) {
+        let seen = self.published.get(&m.meter_id).copied();
+        let old = self.map.get(&m.meter_id).cloned();
+        change.before.0.push((m.meter_id, old, seen));
         if let Place::Datapath(dp) = place {
             let seen = (dp, rewrites(&m.bands));
             if self.published.get(&m.meter_id) != Some(&seen) {
@@ -265,6 +282,21 @@ impl MeterTable {
         }
         let entry = Entry { flags: m.flags, bands: m.bands.clone(), place, created_ns, before };
         Arc::make_mut(&mut self.map).insert(m.meter_id, entry);
+    }
+
+    /// Undoes a change; the latest first.
+    pub fn put_back(&mut self, before: Before) {
+        let (map, published) = (Arc::make_mut(&mut self.map), Arc::make_mut(&mut self.published));
+        for (id, entry, seen) in before.0 {
+            match entry {
+                Some(e) => map.insert(id, e),
+                None => map.remove(&id),
+            };
+            match seen {
+                Some(s) => published.insert(id, s),
+                None => published.remove(&id),
+            };
+        }
     }
 
     /// The meters that a request means.

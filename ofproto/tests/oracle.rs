@@ -240,7 +240,7 @@ impl World {
                 &NoNames,
             )
             .unwrap();
-            groups.apply(&g, 0, &|_| Ok(())).unwrap();
+            groups.apply(&g, 0, &|_, _| Ok(())).unwrap();
         }
         let bridge = BridgeSnap { ports: Arc::new(ports), groups, ..Default::default() };
         let snap = Snapshot {

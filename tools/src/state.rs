@@ -544,6 +544,9 @@ impl<B: Backend> Backend for Recorded<'_, B> {
         }
         Ok(())
     }
+    fn check_dump(&self, request: &FlowStatsRequest) -> Result<(), OfpError> {
+        self.inner.check_dump(request)
+    }
     fn dump_flows(
         &mut self,
         now: Instant,

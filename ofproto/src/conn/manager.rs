@@ -160,6 +160,13 @@ pub trait Backend {
         msgs: &[OfMessage],
         flags: BundleFlags,
     ) -> Result<(), (usize, OfpError)>;
+    /// Whether a request for flow entries is one.
+    ///
+    /// # Errors
+    /// The error to answer with.
+    fn check_dump(&self, _request: &FlowStatsRequest) -> Result<(), OfpError> {
+        Ok(())
+    }
     /// Appends up to about `max` flow entries that the request means; false once there are no more.
     fn dump_flows(
         &mut self,
@@ -788,7 +795,7 @@ impl<C: Default> Manager<C> {
             | Message::RoleReply(_)
             | Message::GetAsyncReply(_) => return Err(OfpError::OFPBRC_BAD_TYPE),
             Message::Experimenter(_) => return Err(OfpError::OFPBRC_BAD_EXPERIMENTER),
-            Message::FlowMonitorPaused | Message::FlowMonitorResumed => {
+            Message::Nicira(_) | Message::FlowMonitorPaused | Message::FlowMonitorResumed => {
                 return Err(OfpError::OFPBRC_BAD_EXP_TYPE)
             }
             body => {
@@ -982,6 +989,7 @@ impl<C: Default> Conn<C> {
     ) -> Result<(), OfpError> {
         match body {
             RequestBody::Flow(request) => {
+                backend.check_dump(&request)?;
                 self.wait = Some(Wait::Dump { xid, request, cursor: C::default() });
             }
             RequestBody::FlowMonitor(m) => self.add_monitors(xid, m, false)?,
