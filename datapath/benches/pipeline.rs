@@ -173,8 +173,12 @@ fn cell(name: &str, flows: u64, rules: Rules, floor: f64) {
     }
     let core = std::env::var("CORE").ok().and_then(|c| c.parse().ok()).unwrap_or(1);
     let isa = std::env::var("ISA").ok();
-    let config =
-        DatapathConfig { pmd_cores: vec![core], flow_limit: 1_200_000, isa, ..DatapathConfig::default() };
+    let config = DatapathConfig {
+        pmd: datapath::rxq::PmdSettings { cores: vec![core], ..Default::default() },
+        flow_limit: 1_200_000,
+        isa,
+        ..DatapathConfig::default()
+    };
     let dp = Datapath::new(config, Arc::new(Handler(rules, AtomicU64::new(0)))).unwrap();
     dp.add_port_object(Box::new(BenchPort { name: "gen".into(), rxq: Some(Box::new(Gen::new(flows))) }))
         .unwrap();

@@ -58,7 +58,7 @@ fn main() {
     while let Some(a) = args.next() {
         let mut value = || args.next().expect("a value");
         match a.as_str() {
-            "--pmd" => config.pmd_cores.push(value().parse().expect("a core")),
+            "--pmd" => config.pmd.cores.push(value().parse().expect("a core")),
             "--l4" => l4 = true,
             "--seconds" => seconds = Some(value().parse::<f64>().expect("a number")),
             #[cfg(feature = "dpdk")]

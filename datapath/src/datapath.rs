@@ -11,6 +11,7 @@ use crate::pmd::{Command, Dead, Setup, Shared, Worker};
 use crate::port::monitor::LinkMonitor;
 use crate::port::{self, Port, PortConfig, PortError, PortInfo, PortStats, Rxq};
 use crate::program::Program;
+use crate::rxq::{self, History, PmdSettings, PmdToPlan, QueueToPlan, WINDOW};
 use crate::stats::DropReason;
 use crate::upcall::{UpcallHandler, WorkerId};
 use crossbeam_queue::SegQueue;
@@ -28,8 +29,8 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 /// How a datapath is set up.
 #[derive(Clone)]
 pub struct DatapathConfig {
-    /// Cores with a busy-polling PMD thread each. Worker 0 is always the epoll worker; PMDs are 1, 2, ...
-    pub pmd_cores: Vec<usize>,
+    /// PMD threads, and how queues are given to them. Worker 0 is always the epoll worker; PMDs are 1, 2, ...
+    pub pmd: PmdSettings,
     /// Called when [`Datapath::next_port_event`] has something.
     pub waker: Waker,
     /// Most megaflows per worker.
@@ -47,7 +48,7 @@ pub struct DatapathConfig {
 impl Default for DatapathConfig {
     fn default() -> Self {
         Self {
-            pmd_cores: Vec::new(),
+            pmd: PmdSettings::default(),
             waker: Arc::new(|| ()),
             flow_limit: 200_000,
             emc_entries: 131_072,
@@ -94,6 +95,18 @@ pub struct WorkerStats {
     pub tsc_hz: u64,
     /// Kernels in use.
     pub isa: &'static str,
+    /// NUMA node of its core.
+    pub numa: u32,
+    /// Not active: its core was taken out of the settings; it sleeps.
+    pub active: bool,
+    /// Serves pinned queues only.
+    pub isolated: bool,
+    /// Share of the last minute that was spent with packets, percent.
+    pub busy_percent: f32,
+    /// Batches received, by their number of packets (0 to 32).
+    pub batch_sizes: Vec<u64>,
+    /// Seconds since the start or the last clear.
+    pub seconds: f64,
 }
 
 /// A receive queue and the worker that serves it.
@@ -107,8 +120,37 @@ pub struct RxqAssignment {
     pub rxq: usize,
     /// Worker.
     pub worker: u32,
-    /// Share of the worker's cycles that the queue took since the last rebalance, percent.
+    /// Share of the worker's cycles that the queue took in the last minute, percent.
     pub busy_percent: f32,
+    /// Core it is pinned to.
+    pub pinned_core: Option<usize>,
+    /// NUMA node of its device.
+    pub numa: Option<u32>,
+}
+
+/// A receive queue that went to another PMD.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct RxqMove {
+    /// Port.
+    pub port_name: String,
+    /// Queue number.
+    pub rxq: usize,
+    /// Core of the PMD that had it.
+    pub from: usize,
+    /// Core of the PMD that has it.
+    pub to: usize,
+}
+
+/// What a rebalance by load came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balanced {
+    /// No PMD is busy enough.
+    NotBusy,
+    /// It would not help enough.
+    NotBetter,
+    /// Queues were moved.
+    Moved,
 }
 
 /// A worker answers within microseconds, unless it has died.
@@ -121,6 +163,12 @@ struct WorkerHandle {
     sending: Mutex<()>,
     thread: Option<JoinHandle<()>>,
     cleared: HashMap<&'static str, u64>,
+    cleared_sizes: Vec<u64>,
+    numa: u32,
+    /// Gets queues. A PMD whose core was taken out of the settings has none and sleeps until its core comes back.
+    active: bool,
+    isolated: bool,
+    busy: History,
 }
 
 impl WorkerHandle {
@@ -141,15 +189,24 @@ struct Queue {
     index: usize,
     worker: usize,
     load: Arc<AtomicU64>,
+    /// Core it is pinned to.
+    pin: Option<usize>,
+    history: History,
 }
 
 struct PortSlot {
     port: Box<dyn Port>,
     name: String,
     queues: Vec<Queue>,
+    numa: Option<u32>,
 }
 
 struct State {
+    settings: PmdSettings,
+    /// Last look at loads, last automatic balancing.
+    sampled: Instant,
+    balanced: Instant,
+    rebalances: u64,
     workers: Vec<WorkerHandle>,
     ports: BTreeMap<u32, PortSlot>,
     next_port: u32,
@@ -218,6 +275,10 @@ impl Datapath {
         };
         let dp = Self {
             state: Mutex::new(State {
+                settings: config.pmd.clone(),
+                sampled: Instant::now(),
+                balanced: Instant::now(),
+                rebalances: 0,
                 workers: Vec::new(),
                 ports: BTreeMap::new(),
                 next_port: 1,
@@ -237,7 +298,7 @@ impl Datapath {
         {
             let mut st = dp.state.lock();
             dp.start_worker(&mut st, None)?;
-            for core in dp.config.pmd_cores.clone() {
+            for core in st.settings.cores.clone() {
                 dp.start_worker(&mut st, Some(core))?;
             }
         }
@@ -271,6 +332,9 @@ impl Datapath {
                 let ok = pinned.is_ok();
                 let _ = tell.send(pinned);
                 if ok {
+                    if core.is_some() {
+                        crate::sys::short_timer_slack();
+                    }
                     worker.run();
                 }
             })
@@ -286,7 +350,13 @@ impl Datapath {
             sending: Mutex::new(()),
             thread: Some(thread),
             cleared: HashMap::new(),
+            cleared_sizes: Vec::new(),
+            numa: core.map_or(0, rxq::numa_of_core),
+            active: true,
+            isolated: false,
+            busy: History::default(),
         };
+        w.send(Command::SleepMax(st.settings.sleep_max_us));
         for (id, p) in &mut st.ports {
             w.send(Command::AddTxq { port: *id, txq: p.port.new_txq()? });
         }
@@ -305,24 +375,32 @@ impl Datapath {
         if self.state.lock().ports.values().any(|p| p.name == config.name) {
             return Err(PortError::Exists(config.name.clone()));
         }
-        self.add_port_object(port::open(config)?)
+        let mut config = config.clone();
+        let pins = match config.options.remove("pmd-rxq-affinity") {
+            Some(text) => rxq::affinity(&text).map_err(|e| PortError::config(&config.name, e))?,
+            None => Vec::new(),
+        };
+        self.add(port::open(&config)?, &pins)
     }
 
     /// Adds a port that is open already.
     ///
     /// # Errors
     /// As [`Datapath::add_port`].
-    pub fn add_port_object(&self, mut port: Box<dyn Port>) -> Result<PortId, PortError> {
+    pub fn add_port_object(&self, port: Box<dyn Port>) -> Result<PortId, PortError> {
+        self.add(port, &[])
+    }
+
+    fn add(&self, mut port: Box<dyn Port>, pins: &[(usize, usize)]) -> Result<PortId, PortError> {
         let name = port.info().name;
         let mut st = self.state.lock();
         if st.ports.values().any(|p| p.name == name) {
             return Err(PortError::Exists(name));
         }
         let mut rxqs = port.take_rxqs();
-        if rxqs.iter().any(|q| q.fd().is_none()) && st.workers.len() < 2 {
-            // A port that must be polled needs a PMD: the last core, unless the operator chose.
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            self.start_worker(&mut st, Some(cores - 1))?;
+        check_pins(&name, pins, rxqs.len(), rxqs.iter().any(|q| q.fd().is_some()))?;
+        if rxqs.iter().any(|q| q.fd().is_none()) {
+            self.need_a_pmd(&mut st)?;
         }
         let mut txqs = Vec::new();
         for _ in &st.workers {
@@ -338,15 +416,182 @@ impl Datapath {
         if let Some(m) = &self.monitor {
             port.watch(m);
         }
+        let now = Instant::now();
+        let numa = port.numa_node();
         let mut queues = Vec::new();
+        let mut polled = Vec::new();
         for (index, rxq) in rxqs.drain(..).enumerate() {
-            let worker = if rxq.fd().is_some() { 0 } else { least_loaded(&st, &queues) };
             let load = Arc::<AtomicU64>::default();
-            queues.push(Queue { index, worker, load: load.clone() });
-            st.workers[worker].send(Command::AddRxq { port: id, index, rxq, load });
+            let pin = pins.iter().find(|(q, _)| *q == index).map(|(_, core)| *core);
+            let mut history = History::default();
+            history.start(now, 0);
+            let worker = if rxq.fd().is_some() { 0 } else { NOWHERE };
+            queues.push(Queue { index, worker, load: load.clone(), pin, history });
+            if worker == 0 {
+                st.workers[0].send(Command::AddRxq { port: id, index, rxq, load });
+            } else {
+                polled.push((index, rxq));
+            }
         }
-        st.ports.insert(id, PortSlot { port, name, queues });
+        st.ports.insert(id, PortSlot { port, name, queues, numa });
+        let plan = plan_all(&st, now, true);
+        carry_out(&mut st, plan, polled.into_iter().map(|(index, q)| ((id, index), q)).collect());
         Ok(PortId(id))
+    }
+
+    /// A port that must be polled needs a PMD: on the last core, unless the operator chose.
+    fn need_a_pmd(&self, st: &mut State) -> Result<(), PortError> {
+        if st.workers[1..].iter().any(|w| w.active) {
+            return Ok(());
+        }
+        let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+        self.wake_pmds(st, &[last])
+    }
+
+    /// Starts PMDs on these cores, or gives those that sleep there work again.
+    fn wake_pmds(&self, st: &mut State, cores: &[usize]) -> Result<(), PortError> {
+        for core in cores {
+            match st.workers.iter_mut().find(|w| w.core == Some(*core)) {
+                Some(w) => w.active = true,
+                None => self.start_worker(st, Some(*core))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What is set of PMDs.
+    pub fn pmd_settings(&self) -> PmdSettings {
+        self.state.lock().settings.clone()
+    }
+
+    /// Sets all of it: starts and retires PMDs, moves queues, as far as needed.
+    ///
+    /// # Errors
+    /// A core that cannot be had; nothing has changed then.
+    pub fn set_pmd_settings(&self, settings: &PmdSettings) -> Result<(), PortError> {
+        let mut st = self.state.lock();
+        let before: Vec<bool> = st.workers.iter().map(|w| w.active).collect();
+        let polls = st.ports.values().flat_map(|p| &p.queues).any(|q| q.worker != 0);
+        if let Err(e) = self.wake_pmds(&mut st, &settings.cores) {
+            for (i, w) in st.workers.iter_mut().enumerate() {
+                w.active = before.get(i).copied().unwrap_or(false);
+            }
+            return Err(e);
+        }
+        let anew = settings.assign != st.settings.assign;
+        st.settings = settings.clone();
+        if settings.cores.is_empty() {
+            // By itself: the PMD that was made when one was needed, and no other.
+            if polls {
+                self.need_a_pmd(&mut st)?;
+                let first = st.workers.iter().skip(1).position(|w| w.active).map_or(1, |i| i + 1);
+                for (i, w) in st.workers.iter_mut().enumerate().skip(1) {
+                    w.active = i == first;
+                }
+            }
+        } else {
+            for w in st.workers.iter_mut().skip(1) {
+                w.active = w.core.is_some_and(|c| settings.cores.contains(&c));
+            }
+        }
+        let plan = plan_all(&st, Instant::now(), !anew);
+        carry_out(&mut st, plan, HashMap::new());
+        for (i, w) in st.workers.iter().enumerate().skip(1) {
+            w.send(Command::SleepMax(settings.sleep_max_us));
+            if !w.active && before.get(i) == Some(&true) {
+                w.send(Command::Flush);
+            }
+        }
+        Ok(())
+    }
+
+    /// Pins receive queues of a port to cores (`(queue, core)`; all others are free).
+    ///
+    /// # Errors
+    /// A queue that it does not have, or queues that no PMD serves.
+    pub fn set_rxq_affinity(&self, port: PortId, pins: &[(usize, usize)]) -> Result<(), PortError> {
+        let mut st = self.state.lock();
+        let Some(p) = st.ports.get_mut(&port.0) else {
+            return Err(PortError::NoSuchPort(port.0.to_string()));
+        };
+        check_pins(&p.name, pins, p.queues.len(), p.queues.iter().any(|q| q.worker == 0))?;
+        for q in &mut p.queues {
+            q.pin = pins.iter().find(|(i, _)| *i == q.index).map(|(_, core)| *core);
+        }
+        let plan = plan_all(&st, Instant::now(), true);
+        carry_out(&mut st, plan, HashMap::new());
+        Ok(())
+    }
+
+    /// Plans all queues anew by what they took in the last minute and moves those that should be elsewhere.
+    pub fn rebalance(&self) -> Vec<RxqMove> {
+        let mut st = self.state.lock();
+        let plan = plan_all(&st, Instant::now(), false);
+        let moved = carry_out(&mut st, plan, HashMap::new());
+        st.rebalances += u64::from(!moved.is_empty());
+        moved
+    }
+
+    /// Rebalances that moved something, automatic ones too.
+    pub fn rebalances(&self) -> u64 {
+        self.state.lock().rebalances
+    }
+
+    /// To be called about once a second: looks at loads, and balances them if that is asked for and its time has come.
+    pub fn upkeep(&self, now: Instant) {
+        let mut st = self.state.lock();
+        if now.duration_since(st.sampled) < Duration::from_millis(950) {
+            return;
+        }
+        st.sampled = now;
+        for w in &mut st.workers {
+            let busy = w.shared.counters.busy_cycles.get();
+            w.busy.push(now, busy);
+        }
+        for q in st.ports.values_mut().flat_map(|p| &mut p.queues) {
+            let load = q.load.load(Ordering::Relaxed);
+            q.history.push(now, load);
+        }
+        if st.settings.auto_lb && now.duration_since(st.balanced) >= st.settings.auto_lb_interval {
+            let did = self.balance(&mut st, now);
+            tracing::debug!(?did, "automatic load balance of receive queues");
+        }
+    }
+
+    /// Moves queues if a PMD is busy beyond the threshold and that helps enough.
+    fn balance(&self, st: &mut State, now: Instant) -> Balanced {
+        st.balanced = now;
+        let hz = self.tsc_hz as f64;
+        let span = st.settings.auto_lb_interval.min(WINDOW);
+        let busiest = st.workers[1..]
+            .iter()
+            .filter(|w| w.active && !w.isolated)
+            .map(|w| w.busy.rate(now, w.shared.counters.busy_cycles.get(), span) * 100.0 / hz)
+            .fold(0.0, f64::max);
+        if busiest < f64::from(st.settings.auto_lb_load_percent) {
+            return Balanced::NotBusy;
+        }
+        let plan = plan_all(st, now, false);
+        let loads = |at: &dyn Fn(usize, &Queue) -> usize| {
+            let mut v = vec![0.0; st.workers.len()];
+            for (i, q) in st.ports.values().flat_map(|p| &p.queues).filter(|q| q.worker != 0).enumerate() {
+                v[at(i, q)] += q.history.rate(now, q.load.load(Ordering::Relaxed), span);
+            }
+            let shown = |w: &usize| *w > 0 && st.workers[*w].active && !st.workers[*w].isolated;
+            (0..v.len()).filter(shown).map(|w| v[w]).collect::<Vec<f64>>()
+        };
+        let (before, after) = (loads(&|_, q| q.worker), loads(&|i, _| plan.workers[i]));
+        let better = rxq::improvement_percent(&before, &after);
+        if better < f64::from(st.settings.auto_lb_improvement_percent) || better <= 0.0 {
+            return Balanced::NotBetter;
+        }
+        let moved = carry_out(st, plan, HashMap::new());
+        if moved.is_empty() {
+            return Balanced::NotBetter;
+        }
+        st.rebalances += 1;
+        tracing::info!(?moved, improvement_percent = better as u64, "receive queues rebalanced by load");
+        Balanced::Moved
     }
 
     /// Takes the port from all workers and closes it. Returns after the workers let go of it.
@@ -365,6 +610,9 @@ impl Datapath {
             dead.extend(answer.recv_timeout(PATIENCE).unwrap_or_default());
         }
         st.old_tx_dropped += slot.port.stats().tx_dropped;
+        // Without its pinned queues a PMD is no longer isolated.
+        let plan = plan_all(&st, Instant::now(), true);
+        carry_out(&mut st, plan, HashMap::new());
         drop(st);
         drop(dead);
         Ok(())
@@ -522,10 +770,15 @@ impl Datapath {
     /// Every worker's figures since the start or the last clear.
     pub fn worker_stats(&self) -> Vec<WorkerStats> {
         let st = self.state.lock();
+        let now = Instant::now();
         st.workers
             .iter()
             .enumerate()
             .map(|(i, w)| {
+                let busy = w.busy.rate(now, w.shared.counters.busy_cycles.get(), WINDOW);
+                let sizes = w.shared.counters.batch_sizes.iter().enumerate();
+                let sizes =
+                    sizes.map(|(i, c)| c.get().wrapping_sub(w.cleared_sizes.get(i).copied().unwrap_or(0)));
                 let mut counters = w.shared.counters.named();
                 for (name, n) in &mut counters {
                     if !matches!(*name, "megaflows" | "subtables") {
@@ -538,6 +791,12 @@ impl Datapath {
                     counters,
                     tsc_hz: self.tsc_hz,
                     isa: crate::isa::name(),
+                    numa: w.numa,
+                    active: w.active,
+                    isolated: w.isolated,
+                    busy_percent: (busy * 100.0 / self.tsc_hz as f64) as f32,
+                    batch_sizes: sizes.collect(),
+                    seconds: now.duration_since(st.measured_since).as_secs_f64(),
                 }
             })
             .collect()
@@ -546,21 +805,24 @@ impl Datapath {
     /// `pmd-stats-clear`: figures count from now on.
     pub fn clear_worker_stats(&self) {
         let mut st = self.state.lock();
+        let now = Instant::now();
         for w in &mut st.workers {
             w.cleared = w.shared.counters.named().into_iter().collect();
+            w.cleared_sizes = w.shared.counters.batch_sizes.iter().map(|c| c.get()).collect();
+            let busy = w.shared.counters.busy_cycles.get();
+            w.busy.start(now, busy);
         }
-        for p in st.ports.values() {
-            for q in &p.queues {
-                q.load.store(0, Ordering::Relaxed);
-            }
+        for q in st.ports.values_mut().flat_map(|p| &mut p.queues) {
+            let load = q.load.load(Ordering::Relaxed);
+            q.history.start(now, load);
         }
-        st.measured_since = Instant::now();
+        st.measured_since = now;
     }
 
     /// Which worker serves which queue.
     pub fn rxq_assignment(&self) -> Vec<RxqAssignment> {
         let st = self.state.lock();
-        let cycles = st.measured_since.elapsed().as_secs_f64() * self.tsc_hz as f64;
+        let now = Instant::now();
         let mut v = Vec::new();
         for (id, p) in &st.ports {
             for q in &p.queues {
@@ -569,7 +831,10 @@ impl Datapath {
                     port_name: p.name.clone(),
                     rxq: q.index,
                     worker: q.worker as u32,
-                    busy_percent: (q.load.load(Ordering::Relaxed) as f64 * 100.0 / cycles.max(1.0)) as f32,
+                    busy_percent: (q.history.rate(now, q.load.load(Ordering::Relaxed), WINDOW) * 100.0
+                        / self.tsc_hz as f64) as f32,
+                    pinned_core: q.pin,
+                    numa: p.numa,
                 });
             }
         }
@@ -589,22 +854,11 @@ impl Datapath {
         let Some(q) = st.ports.get(&port.0).and_then(|p| p.queues.iter().find(|q| q.index == rxq)) else {
             return Err(PortError::NoSuchPort(format!("{} queue {rxq}", port.0)));
         };
-        let (from, load) = (q.worker, q.load.clone());
-        if from == to {
-            return Ok(());
-        }
-        if from == 0 {
+        if q.worker == 0 {
             return Err(PortError::config(&port.0.to_string(), "its queues are served by the epoll worker"));
         }
-        let (reply, answer) = sync_channel::<Option<Box<dyn Rxq>>>(1);
-        st.workers[from].send(Command::TakeRxq { port: port.0, index: rxq, reply });
-        let Ok(Some(queue)) = answer.recv_timeout(PATIENCE) else {
+        if !move_rxq(&mut st, (port.0, rxq), to, None) {
             return Err(PortError::NoSuchPort(format!("{} queue {rxq}", port.0)));
-        };
-        st.workers[to].send(Command::AddRxq { port: port.0, index: rxq, rxq: queue, load });
-        if let Some(q) = st.ports.get_mut(&port.0).and_then(|p| p.queues.iter_mut().find(|q| q.index == rxq))
-        {
-            q.worker = to;
         }
         Ok(())
     }
@@ -655,11 +909,122 @@ impl Drop for Datapath {
     }
 }
 
-/// The PMD with the fewest queues.
-fn least_loaded(st: &State, more: &[Queue]) -> usize {
-    let of =
-        |w: usize| st.ports.values().flat_map(|p| &p.queues).chain(more).filter(|q| q.worker == w).count();
-    (1..st.workers.len()).min_by_key(|w| of(*w)).unwrap_or(0)
+/// The worker of a queue that has none yet.
+const NOWHERE: usize = usize::MAX;
+
+fn check_pins(name: &str, pins: &[(usize, usize)], queues: usize, epoll: bool) -> Result<(), PortError> {
+    if pins.is_empty() {
+        return Ok(());
+    }
+    if epoll {
+        return Err(PortError::config(
+            name,
+            "pmd-rxq-affinity: its queues are served by the epoll worker, not by a PMD",
+        ));
+    }
+    match pins.iter().find(|(q, _)| *q >= queues) {
+        Some((q, _)) => Err(PortError::config(
+            name,
+            format!("pmd-rxq-affinity: there is no queue {q}; it has {queues} (n_rxq)"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A plan in terms of workers, for the polled queues in the order of ports and queues.
+struct Planned {
+    queues: Vec<(u32, usize)>,
+    workers: Vec<usize>,
+    isolated: Vec<usize>,
+}
+
+fn plan_all(st: &State, now: Instant, stay: bool) -> Planned {
+    let pmds: Vec<usize> = (1..st.workers.len()).filter(|w| st.workers[*w].active).collect();
+    let (mut queues, mut ask) = (Vec::new(), Vec::new());
+    for (id, p) in &st.ports {
+        for q in p.queues.iter().filter(|q| q.worker != 0) {
+            queues.push((*id, q.index));
+            ask.push(QueueToPlan {
+                numa: p.numa,
+                load: q.history.rate(now, q.load.load(Ordering::Relaxed), WINDOW),
+                pin: q.pin,
+                now: pmds.iter().position(|w| *w == q.worker),
+            });
+        }
+    }
+    if pmds.is_empty() {
+        return Planned { queues: Vec::new(), workers: Vec::new(), isolated: Vec::new() };
+    }
+    let list: Vec<PmdToPlan> = pmds
+        .iter()
+        .map(|w| PmdToPlan { core: st.workers[*w].core.unwrap_or(0), numa: st.workers[*w].numa })
+        .collect();
+    let plan = rxq::plan(&ask, &list, st.settings.assign, st.settings.isolate, stay);
+    for i in &plan.pins_ignored {
+        let (port, index) = queues[*i];
+        let name = st.ports.get(&port).map_or("", |p| &p.name);
+        tracing::warn!(
+            port = name,
+            rxq = index,
+            core = ask[*i].pin,
+            "pmd-rxq-affinity names a core without PMD (see pmd-cores): the queue is placed as if not pinned"
+        );
+    }
+    Planned {
+        queues,
+        workers: plan.to.iter().map(|at| pmds[*at]).collect(),
+        isolated: pmds.iter().zip(&plan.isolated).filter(|(_, i)| **i).map(|(w, _)| *w).collect(),
+    }
+}
+
+/// Moves queues to where the plan has them; `fresh` ones come from nowhere.
+fn carry_out(st: &mut State, plan: Planned, mut fresh: HashMap<(u32, usize), Box<dyn Rxq>>) -> Vec<RxqMove> {
+    for (i, w) in st.workers.iter_mut().enumerate() {
+        w.isolated = plan.isolated.contains(&i);
+    }
+    let mut moves = Vec::new();
+    for (q, to) in plan.queues.into_iter().zip(plan.workers) {
+        let now = st.ports.get(&q.0).and_then(|p| Some((p, p.queues.iter().find(|x| x.index == q.1)?)));
+        let Some((port, queue)) = now else { continue };
+        let from = queue.worker;
+        if from == to {
+            continue;
+        }
+        let core = |w: usize| st.workers.get(w).and_then(|w| w.core).unwrap_or(0);
+        let moved = RxqMove { port_name: port.name.clone(), rxq: q.1, from: core(from), to: core(to) };
+        if move_rxq(st, q, to, fresh.remove(&q)) && from != NOWHERE {
+            moves.push(moved);
+        }
+    }
+    moves
+}
+
+/// Moves a polled queue, or places one that is new.
+fn move_rxq(st: &mut State, (port, index): (u32, usize), to: usize, fresh: Option<Box<dyn Rxq>>) -> bool {
+    let Some(q) = st.ports.get(&port).and_then(|p| p.queues.iter().find(|q| q.index == index)) else {
+        return false;
+    };
+    let (from, load) = (q.worker, q.load.clone());
+    if from == to {
+        return true;
+    }
+    let queue = match fresh {
+        Some(q) => q,
+        None => {
+            let Some(w) = st.workers.get(from) else { return false };
+            let (reply, answer) = sync_channel::<Option<Box<dyn Rxq>>>(1);
+            w.send(Command::TakeRxq { port, index, reply });
+            match answer.recv_timeout(PATIENCE) {
+                Ok(Some(q)) => q,
+                _ => return false,
+            }
+        }
+    };
+    st.workers[to].send(Command::AddRxq { port, index, rxq: queue, load });
+    if let Some(q) = st.ports.get_mut(&port).and_then(|p| p.queues.iter_mut().find(|q| q.index == index)) {
+        q.worker = to;
+    }
+    true
 }
 
 fn mark(st: &State) -> SyncMark {

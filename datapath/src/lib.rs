@@ -9,6 +9,7 @@
 //! | [`action`], [`upcall`] | what ofproto and the workers agree on |
 //! | [`program`], [`edit`] | actions compiled and executed; header changes with their checksums |
 //! | [`pmd`] | a worker: the loop from receive to transmit |
+//! | [`rxq`] | which PMD serves which receive queue |
 //! | [`datapath`] | the control side: ports, workers, commands, the barrier |
 //! | [`port`] | ports and their drivers |
 //! | [`meter`], [`stats`], [`text`] | token buckets; counters and drop reasons; OVS's words for keys and actions |
@@ -37,6 +38,7 @@ pub mod packet;
 pub mod pmd;
 pub mod port;
 pub mod program;
+pub mod rxq;
 pub mod stats;
 pub mod sys;
 pub mod text;

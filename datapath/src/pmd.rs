@@ -7,6 +7,10 @@
 //! `asleep` and looks at `sent` once more; after it wakes it clears `asleep` and handles commands before any packet. So whoever finds
 //! `done >= sent` or `asleep` (all sequentially consistent) knows that no packet will meet an older state.
 //!
+//! **An idle PMD** may sleep (`pmd-sleep-max`): each round that brings no queue half a batch makes the sleep after it a microsecond longer, up to the
+//! maximum; half a batch ends that. It sleeps as an epoll worker does, so commands wake it and a barrier need not wait. Without queues it sleeps
+//! till the next command.
+//!
 //! **Upcalls** are inline. While packets that hit compete with packets that miss, upcalls get a share of the time; a packet that
 //! finds the share used up waits in its port's waiting room, in order, and so do all later misses of that port. Rooms are
 //! served round-robin, one packet each, so that a storm on one port does not starve another's first packets.
@@ -30,7 +34,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Lookups of one packet in one passage.
 pub const MAX_RECIRC: u32 = 64;
@@ -86,6 +90,10 @@ pub(crate) enum Command {
         reply: SyncSender<(Vec<MegaflowDump>, Option<u32>)>,
     },
     FlowLimit(usize),
+    /// Longest sleep of an idle PMD, microseconds.
+    SleepMax(u32),
+    /// Ends all megaflows (a PMD that gets no more packets).
+    Flush,
     /// Only counts.
     Nothing,
     Stop,
@@ -130,6 +138,8 @@ struct RxSlot {
     load: Arc<AtomicU64>,
     ready: bool,
     key: u64,
+    /// Batches received: one in [`SAMPLE`] is timed.
+    batches: u32,
 }
 
 struct TxSlot {
@@ -268,7 +278,9 @@ pub(crate) struct Worker {
     batch: Option<Box<Batch>>,
     round_tsc: u64,
     clock: Clock,
-    sample: u32,
+    sleep_max_us: u32,
+    sleep_us: u32,
+    flushes: u32,
     keys: Option<Keys>,
     programs: Vec<Arc<Program>>,
     rooms: Vec<(u32, VecDeque<Waiting>)>,
@@ -329,7 +341,9 @@ impl Worker {
             batch: None,
             round_tsc: tsc(),
             clock: Clock::new(s.started, s.tsc_hz, s.manual_clock),
-            sample: 0,
+            sleep_max_us: 0,
+            sleep_us: 0,
+            flushes: 0,
             keys: None,
             programs: Vec::new(),
             rooms: Vec::new(),
@@ -364,21 +378,64 @@ impl Worker {
             self.refill(t);
             let mut n = self.serve_rooms();
             if self.rx.is_empty() && n == 0 {
-                std::thread::sleep(std::time::Duration::from_micros(200));
+                if self.waiting == 0 && !self.stop {
+                    self.sleep(None);
+                }
                 t = tsc();
                 continue;
             }
+            let mut most = 0;
             for i in 0..self.rx.len() {
-                n += self.poll(i);
+                let got = self.poll(i);
+                most = most.max(got);
+                n += got;
             }
             if n > 0 || !self.out.dirty.is_empty() {
-                self.out.flush();
+                self.flush();
             } else {
                 std::hint::spin_loop();
             }
             // One look at the clock a round: it costs as much as a packet.
             t = self.account(t, n);
+            if self.sleep_max_us > 0 {
+                if most >= BATCH_SIZE / 2 || self.waiting > 0 {
+                    self.sleep_us = 0;
+                } else {
+                    self.sleep_us = (self.sleep_us + 1).min(self.sleep_max_us);
+                    self.sleep(Some(Duration::from_micros(u64::from(self.sleep_us))));
+                    let (before, c) = (t, &self.shared.counters);
+                    t = tsc();
+                    c.sleep_iterations.add(1);
+                    c.sleep_cycles.add(t.wrapping_sub(before));
+                }
+            }
         }
+    }
+
+    /// Sends what was gathered; timed like a stage, once in so many.
+    #[inline]
+    fn flush(&mut self) {
+        self.flushes = self.flushes.wrapping_add(1);
+        if self.flushes.is_multiple_of(SAMPLE) {
+            let t = tsc();
+            self.out.flush();
+            self.shared.counters.stage_cycles[4].add(tsc().wrapping_sub(t) * u64::from(SAMPLE));
+        } else {
+            self.out.flush();
+        }
+    }
+
+    /// Sleeps until a command comes, or so long.
+    fn sleep(&self, at_most: Option<Duration>) {
+        let c = &self.shared;
+        c.asleep.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if c.sent.load(Ordering::SeqCst) == self.done && sys::sleep_until_readable(&c.wake, at_most) {
+            sys::eventfd_drain(&c.wake);
+            c.kicked.store(false, Ordering::SeqCst);
+        }
+        c.asleep.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
     fn run_epoll(&mut self) {
@@ -421,7 +478,7 @@ impl Worker {
                     n += got;
                 }
             }
-            self.out.flush();
+            self.flush();
             self.account(t, n);
         }
     }
@@ -515,7 +572,7 @@ impl Worker {
                     }
                 }
                 // Ready at first: packets may wait already.
-                self.rx.push(RxSlot { port, index, rxq, load, ready: true, key });
+                self.rx.push(RxSlot { port, index, rxq, load, ready: true, key, batches: 0 });
             }
             Command::TakeRxq { port, index, reply } => {
                 let at = self.rx.iter().position(|r| r.port == port && r.index == index);
@@ -562,6 +619,15 @@ impl Worker {
                 let _ = reply.send(self.dump(from, max));
             }
             Command::FlowLimit(n) => self.flows.limit = n.max(1),
+            Command::SleepMax(us) => (self.sleep_max_us, self.sleep_us) = (us, 0),
+            Command::Flush => {
+                for at in 0..self.flows.slots() {
+                    if let Some(token) = self.flows.slot(at).map(|f| f.token()) {
+                        self.flows.remove(token);
+                        self.out.handler.evicted(self.id, token);
+                    }
+                }
+            }
             Command::Nothing => {}
             Command::Stop => self.stop = true,
         }
@@ -606,15 +672,16 @@ impl Worker {
         let slot = &mut self.rx[i];
         let port = slot.port;
         // Stages and queues are timed on one batch in so many, and counted so many times.
-        self.sample = self.sample.wrapping_add(1);
-        let timed = self.sample.is_multiple_of(SAMPLE);
+        let timed = slot.batches.is_multiple_of(SAMPLE);
         let t = if timed { tsc() } else { 0 };
         let n = slot.rxq.recv(&mut batch);
         if n == 0 {
             self.batch = Some(batch);
             return 0;
         }
+        slot.batches = slot.batches.wrapping_add(1);
         let c = &self.shared.counters;
+        c.batch_sizes[n.min(BATCH_SIZE)].add(1);
         c.rx_packets.add(n as u64);
         c.rx_batches.add(1);
         let bytes = batch.take_bytes();

@@ -83,6 +83,11 @@ pub struct WorkerCounters {
     pub megaflows: Counter,
     pub subtables: Counter,
     pub emc_inserts: Counter,
+    /// Rounds that ended in a sleep (`pmd-sleep-max`), and the cycles slept.
+    pub sleep_iterations: Counter,
+    pub sleep_cycles: Counter,
+    /// Batches received, by their number of packets.
+    pub batch_sizes: [Counter; crate::packet::BATCH_SIZE + 1],
     /// Cycles by stage: receive, extract, lookup, actions, transmit.
     pub stage_cycles: [Counter; 5],
     pub drops: [Counter; DropReason::ALL.len()],
@@ -116,6 +121,9 @@ impl Default for WorkerCounters {
             megaflows: Counter::default(),
             subtables: Counter::default(),
             emc_inserts: Counter::default(),
+            sleep_iterations: Counter::default(),
+            sleep_cycles: Counter::default(),
+            batch_sizes: std::array::from_fn(|_| Counter::default()),
             stage_cycles: Default::default(),
             drops: Default::default(),
             policy_drops: std::array::from_fn(|_| Counter::default()),
@@ -155,6 +163,9 @@ impl WorkerCounters {
             ("megaflows", self.megaflows.get()),
             ("subtables", self.subtables.get()),
             ("emc_inserts", self.emc_inserts.get()),
+            ("sleep_iterations", self.sleep_iterations.get()),
+            ("sleep_cycles", self.sleep_cycles.get()),
+            ("upcalls_lost", self.drops[DropReason::UpcallBudget as usize].get()),
         ];
         let stages = ["cycles_rx", "cycles_extract", "cycles_lookup", "cycles_actions", "cycles_tx"];
         v.extend(stages.iter().zip(&self.stage_cycles).map(|(n, c)| (*n, c.get())));

@@ -73,6 +73,25 @@ impl Epoll {
     }
 }
 
+/// Sleeps until `fd` is readable, at most so long (`None`: for ever); whether it is readable. Precise to some microseconds if
+/// [`short_timer_slack`] was called.
+pub fn sleep_until_readable(fd: &OwnedFd, at_most: Option<std::time::Duration>) -> bool {
+    let mut p = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let t = at_most.map(|d| libc::timespec {
+        tv_sec: d.as_secs() as libc::time_t,
+        tv_nsec: libc::c_long::from(d.subsec_nanos() as i32),
+    });
+    let t = t.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: one live pollfd; the timeout is null or live; no signal mask.
+    unsafe { libc::ppoll(&raw mut p, 1, t, std::ptr::null()) > 0 }
+}
+
+/// Timers of the calling thread fire within a microsecond or so, instead of 50.
+pub fn short_timer_slack() {
+    // SAFETY: no memory is passed; a refusal leaves the slack as it was.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1000 as libc::c_ulong, 0, 0, 0) };
+}
+
 /// Pins the calling thread to a core.
 ///
 /// # Errors

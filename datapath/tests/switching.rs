@@ -4,6 +4,7 @@ use datapath::flow_key::off;
 use datapath::meter::{BandConfig, BandKind, MeterConfig};
 use datapath::packet::Packet;
 use datapath::port::dummy::{DummyPort, Wire};
+use datapath::rxq::{Assign, PmdSettings};
 use datapath::upcall::{MegaflowStats, Reason, UpcallHandler, Verdict, WorkerId};
 use datapath::{Datapath, DatapathConfig, DpAction, DpMeterId, FlowKey, FlowMask, KeyPatch, PortId};
 use std::collections::HashMap;
@@ -346,4 +347,160 @@ fn a_storm_on_one_port_leaves_the_others_their_upcalls() {
         20_050,
         "the storm cost the other port nothing"
     );
+}
+
+fn pmd(cores: &[usize]) -> PmdSettings {
+    PmdSettings { cores: cores.to_vec(), ..PmdSettings::default() }
+}
+
+/// Two polled ports joined by in_port.
+fn joined(settings: PmdSettings) -> Rig {
+    let config = DatapathConfig { pmd: settings, ..DatapathConfig::default() };
+    rig(
+        config,
+        2,
+        true,
+        Box::new(|_, key, out| {
+            out.mask = mask(&[(off::IN_PORT, 4)]);
+            out.actions = vec![DpAction::Output(PortId(3 - key.in_port()))];
+            out.install = true;
+        }),
+    )
+}
+
+impl Rig {
+    /// Packets pass both ways.
+    fn passes(&self) {
+        for port in [0, 1] {
+            self.inject(port, &udp(0x0a00_0002, 64, 80));
+            self.expect(1 - port);
+        }
+    }
+    /// Cores that serve the two ports.
+    fn cores(&self) -> [usize; 2] {
+        let workers = self.dp.worker_stats();
+        let at = |i: usize| {
+            let a = self.dp.rxq_assignment().into_iter().find(|a| a.port == self.ids[i]).unwrap();
+            let w = &workers[a.worker as usize];
+            assert!(w.active);
+            w.core.unwrap()
+        };
+        [at(0), at(1)]
+    }
+}
+
+#[test]
+fn pmds_come_and_go_and_queues_follow() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        eprintln!("skipped: two cores are needed");
+        return;
+    }
+    let r = joined(pmd(&[0]));
+    r.passes();
+    assert_eq!(r.cores(), [0, 0]);
+    // One more PMD: queues that may stay stay, until a rebalance.
+    r.dp.set_pmd_settings(&pmd(&[0, 1])).unwrap();
+    assert_eq!(r.cores(), [0, 0]);
+    let moved = r.dp.rebalance();
+    assert_eq!((moved.len(), moved[0].from, moved[0].to, r.dp.rebalances()), (1, 0, 1, 1), "{moved:?}");
+    assert_ne!(r.cores()[0], r.cores()[1]);
+    r.passes();
+    assert_eq!(r.dp.rebalance(), [], "nothing is better than it is");
+    // Pinned: the PMD is isolated, the other queue leaves.
+    let other = 1 - r.cores()[1];
+    r.dp.set_rxq_affinity(r.ids[0], &[(0, 1 - other)]).unwrap();
+    assert_eq!(r.cores(), [1 - other, other]);
+    assert!(r.dp.worker_stats().iter().any(|w| w.core == Some(1 - other) && w.isolated));
+    r.passes();
+    let e = r.dp.set_rxq_affinity(r.ids[0], &[(5, 1)]).unwrap_err().to_string();
+    assert!(e.contains("there is no queue 5"), "{e}");
+    r.dp.set_rxq_affinity(r.ids[0], &[]).unwrap();
+    assert!(r.dp.worker_stats().iter().all(|w| !w.isolated));
+    // A PMD that goes takes its megaflows with it, and tells.
+    let before = r.handler.evicted.lock().unwrap().len();
+    r.dp.set_pmd_settings(&pmd(&[1])).unwrap();
+    assert_eq!(r.cores(), [1, 1]);
+    r.dp.synchronize();
+    let gone = r.dp.worker_stats().into_iter().find(|w| w.core == Some(0)).unwrap();
+    assert!(!gone.active && gone.counters.contains(&("megaflows", 0)), "{gone:?}");
+    r.wait("evictions are told", |r| r.handler.evicted.lock().unwrap().len() > before);
+    r.passes();
+    // It comes back as the same worker.
+    r.dp.set_pmd_settings(&PmdSettings { assign: Assign::RoundRobin, ..pmd(&[0, 1]) }).unwrap();
+    assert_ne!(r.cores()[0], r.cores()[1]);
+    assert_eq!(r.dp.worker_stats().len(), 3);
+    r.passes();
+    // A core that does not exist changes nothing.
+    let before = r.dp.pmd_settings();
+    let e = r.dp.set_pmd_settings(&pmd(&[1, 1000])).unwrap_err().to_string();
+    assert!(e.contains("pinning to core 1000"), "{e}");
+    assert_eq!(r.dp.pmd_settings(), before);
+    r.passes();
+}
+
+#[test]
+fn an_idle_pmd_sleeps_and_wakes_in_time() {
+    let r = joined(PmdSettings { sleep_max_us: 500, ..pmd(&[0]) });
+    r.passes();
+    let (t, slept) = (Instant::now(), r.counter("sleep_cycles"));
+    std::thread::sleep(Duration::from_millis(300));
+    let hz = r.dp.worker_stats()[1].tsc_hz as f64;
+    let share = (r.counter("sleep_cycles") - slept) as f64 / hz / t.elapsed().as_secs_f64();
+    assert!(share > 0.5, "slept {share} of the time");
+    let naps = r.counter("sleep_iterations");
+    assert!((naps as f64) < 100_000.0 && naps > 50, "{naps}");
+    // Commands and barriers do not wait for the end of a sleep; packets at most for one.
+    let t = Instant::now();
+    for _ in 0..100 {
+        r.dp.synchronize();
+        r.passes();
+    }
+    assert!(t.elapsed() < Duration::from_secs(3), "{:?}", t.elapsed());
+    r.dp.set_pmd_settings(&pmd(&[0])).unwrap();
+    r.dp.synchronize();
+    let naps = r.counter("sleep_iterations");
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(r.counter("sleep_iterations"), naps, "told not to sleep");
+}
+
+#[test]
+fn busy_pmds_give_queues_to_idle_ones_by_themselves() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        eprintln!("skipped: two cores are needed");
+        return;
+    }
+    let r = joined(pmd(&[0]));
+    let auto = PmdSettings {
+        auto_lb: true,
+        auto_lb_interval: Duration::from_secs(5),
+        auto_lb_load_percent: 100,
+        ..pmd(&[0, 1])
+    };
+    r.dp.set_pmd_settings(&auto).unwrap();
+    for _ in 0..2000 {
+        r.passes();
+    }
+    let now = Instant::now();
+    r.dp.upkeep(now + Duration::from_secs(6));
+    assert_eq!((r.cores(), r.dp.rebalances()), ([0, 0], 0), "no PMD is that busy");
+    r.dp.set_pmd_settings(&PmdSettings { auto_lb_load_percent: 0, ..auto }).unwrap();
+    for _ in 0..2000 {
+        r.passes();
+    }
+    r.dp.upkeep(now + Duration::from_secs(8));
+    assert_eq!(r.dp.rebalances(), 0, "not yet: the interval has not passed");
+    r.dp.upkeep(now + Duration::from_secs(12));
+    assert_eq!(r.dp.rebalances(), 1);
+    assert_ne!(r.cores()[0], r.cores()[1]);
+    r.passes();
+}
+
+#[test]
+fn batches_are_counted_by_their_size() {
+    let r = joined(pmd(&[0]));
+    r.passes();
+    let s = &r.dp.worker_stats()[1];
+    assert_eq!((s.batch_sizes[1], s.batch_sizes.iter().sum::<u64>()), (2, 2));
+    r.dp.clear_worker_stats();
+    assert_eq!(r.dp.worker_stats()[1].batch_sizes.iter().sum::<u64>(), 0);
 }

@@ -28,6 +28,12 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("pmd-stats-show", &["dpif-netdev/pmd-stats-show"], ""),
     ("pmd-stats-clear", &["dpif-netdev/pmd-stats-clear"], ""),
     ("pmd-rxq-show", &["dpif-netdev/pmd-rxq-show"], ""),
+    ("pmd-rxq-rebalance", &["dpif-netdev/pmd-rxq-rebalance"], ""),
+    ("pmd-sleep-show", &["dpif-netdev/pmd-sleep-show"], ""),
+    ("get-pmd", &[], ""),
+    ("set-pmd", &[], "KEY=VALUE..."),
+    ("port-xstats", &[], "[PORT]"),
+    ("pool-show", &["netdev-dpdk/get-mempool-info"], ""),
     ("pmd-perf-show", &["dpif-netdev/pmd-perf-show"], ""),
     ("upcall-show", &["upcall/show"], ""),
     ("memory-show", &["memory/show"], ""),
@@ -53,11 +59,11 @@ const CONFIGURING: &[&str] = &[
     "set-controller",
     "del-controller",
     "set-fail-mode",
+    "set-pmd",
 ];
 
 /// Commands that a later step brings.
-const NOT_YET: &[&str] =
-    &["fdb/show", "watch", "dpif-netdev/pmd-rxq-rebalance", "tnl/ports/show", "dpctl/dump-conntrack"];
+const NOT_YET: &[&str] = &["fdb/show", "watch", "tnl/ports/show", "dpctl/dump-conntrack"];
 
 fn usage(name: &str) -> String {
     let args = COMMANDS.iter().find(|c| c.0 == name).map_or("", |c| c.2);
@@ -125,6 +131,35 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         }
         "pmd-rxq-show" => pmd_rxq(d),
         "pmd-perf-show" => pmd_perf(d),
+        "pmd-rxq-rebalance" => {
+            let moves = d.switch.datapath().rebalance();
+            let text = lines(moves.iter().map(|m| {
+                format!("port: {}  queue-id: {}  core {} -> core {}", m.port_name, m.rxq, m.from, m.to)
+            }));
+            let text = if moves.is_empty() { "all queues stay where they are\n".into() } else { text };
+            Answer { text, json: serde_json::to_value(&moves).unwrap_or_default() }
+        }
+        "pmd-sleep-show" => pmd_sleep(d),
+        "get-pmd" => {
+            let all = d.switch.datapath().pmd_settings().named();
+            let text = lines(all.iter().map(|(k, v)| format!("{k}={v}")));
+            let json = all.into_iter().map(|(k, v)| (k.to_owned(), Value::from(v)));
+            Answer { text, json: json.collect::<serde_json::Map<_, _>>().into() }
+        }
+        "set-pmd" => {
+            // All words are read before anything is changed.
+            let mut s = d.switch.datapath().pmd_settings();
+            for w in &params {
+                let (k, v) = w.split_once('=').ok_or_else(|| format!("{w:?} is not KEY=VALUE"))?;
+                let k = k.strip_prefix("other_config:").unwrap_or(k);
+                let k = if k.starts_with("pmd") { k.to_owned() } else { format!("pmd-{k}") };
+                s.set(&k, v)?;
+            }
+            d.switch.datapath().set_pmd_settings(&s).map_err(|e| e.to_string())?;
+            Answer::none()
+        }
+        "port-xstats" => port_xstats(d, &params)?,
+        "pool-show" => pools(),
         "upcall-show" => Answer::text(d.switch.upcall_show()),
         "memory-show" => {
             let m = d.switch.memory();
@@ -259,35 +294,116 @@ fn del_port(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, Str
     Ok(Answer::none())
 }
 
+/// One word of `set-port`.
+enum PortChange {
+    Mtu(u32),
+    Up(bool),
+    Affinity(Vec<(usize, usize)>),
+}
+
 fn set_port(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
     let [name, words @ ..] = params else { return Err(usage("set-port")) };
     let found = d.switch.datapath().ports().into_iter().find(|(_, p)| p.name == *name);
-    let (port, _) = found.ok_or_else(|| format!("no port named {name}"))?;
+    let (port, info) = found.ok_or_else(|| format!("no port named {name}"))?;
     // All words are read before anything is changed.
-    let mut changes: Vec<(Option<u32>, Option<bool>)> = Vec::new();
+    let mut changes = Vec::new();
     for w in words {
-        changes.push(match w.split_once('=') {
-            Some(("mtu", v)) => match v.parse::<u32>() {
-                Ok(n) if (68..=65535).contains(&n) => (Some(n), None),
+        let (key, value) = w.split_once('=').unwrap_or((w, ""));
+        changes.push(match (key, value) {
+            ("mtu" | "mtu_request", v) => match v.parse::<u32>() {
+                Ok(n) if (68..=65535).contains(&n) => PortChange::Mtu(n),
                 _ => return Err(format!("mtu={v} of port {name}: expected a number from 68 to 65535")),
             },
-            Some(("admin", "up")) => (None, Some(true)),
-            Some(("admin", "down")) => (None, Some(false)),
+            ("admin", "up") => PortChange::Up(true),
+            ("admin", "down") => PortChange::Up(false),
+            ("pmd-rxq-affinity" | "other_config:pmd-rxq-affinity", v) => {
+                PortChange::Affinity(datapath::rxq::affinity(v).map_err(|e| format!("port {name}: {e}"))?)
+            }
             _ => {
                 return Err(format!(
-                    "{w:?}: set-port takes mtu=N and admin=up|down; for the rest, del-port and add-port"
+                    "{w:?}: set-port takes mtu=N, admin=up|down and pmd-rxq-affinity=QUEUE:CORE,...; for the rest, del-port and add-port"
                 ))
             }
         });
     }
+    let dp = d.switch.datapath().clone();
+    let mut kept = Vec::new();
     for change in changes {
         match change {
-            (Some(mtu), _) => d.switch.datapath().set_mtu(port, mtu).map_err(|e| e.to_string())?,
-            (_, Some(up)) => d.switch.datapath().set_admin_up(port, up).map_err(|e| e.to_string())?,
-            _ => {}
+            PortChange::Mtu(mtu) => {
+                dp.set_mtu(port, mtu).map_err(|e| e.to_string())?;
+                // The kernel keeps the MTU of its own interfaces.
+                if !matches!(info.kind.as_str(), "system" | "afxdp") {
+                    kept.push(("mtu", mtu.to_string()));
+                }
+            }
+            PortChange::Up(up) => dp.set_admin_up(port, up).map_err(|e| e.to_string())?,
+            PortChange::Affinity(pins) => {
+                dp.set_rxq_affinity(port, &pins).map_err(|e| e.to_string())?;
+                let text: Vec<String> = pins.iter().map(|(q, c)| format!("{q}:{c}")).collect();
+                kept.push(("pmd-rxq-affinity", text.join(",")));
+            }
+        }
+    }
+    for spec in d.units.values_mut().flat_map(|u| &mut u.settings.ports).filter(|p| p.name == *name) {
+        for (k, v) in &kept {
+            spec.options.remove("mtu_request");
+            spec.options.insert((*k).into(), v.clone());
+            if v.is_empty() {
+                spec.options.remove(*k);
+            }
         }
     }
     Ok(Answer::none())
+}
+
+fn port_xstats(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
+    let wanted = match params {
+        [] => None,
+        [name] => Some(*name),
+        _ => return Err(usage("port-xstats")),
+    };
+    let dp = d.switch.datapath();
+    let mut text = String::new();
+    let mut json = serde_json::Map::new();
+    for (id, info) in dp.ports() {
+        if wanted.is_some_and(|w| w != info.name) {
+            continue;
+        }
+        let all = dp.port_xstats(id);
+        let width = all.iter().map(|(n, _)| n.len()).max().unwrap_or(0);
+        let _ = writeln!(text, "{} ({}):", info.name, info.kind);
+        for (n, v) in &all {
+            let _ = writeln!(text, "  {n:width$} {v}");
+        }
+        let all: serde_json::Map<_, _> = all.into_iter().map(|(n, v)| (n, Value::from(v))).collect();
+        json.insert(info.name, all.into());
+    }
+    match wanted {
+        Some(name) if json.is_empty() => Err(format!("no port named {name} in the datapath")),
+        _ => Ok(Answer { text, json: json.into() }),
+    }
+}
+
+#[cfg(feature = "dpdk")]
+fn pools() -> Answer {
+    let all = datapath::dpdk::mempool::all();
+    let mut text = String::new();
+    for (name, node, bytes, buffers, free) in &all {
+        let _ = writeln!(text, "{name}: NUMA node {node}, {buffers} buffers of {bytes} bytes, {free} free");
+    }
+    if all.is_empty() {
+        text.push_str("no pool: no DPDK port has been made\n");
+    }
+    let json = all.into_iter().map(|(name, node, bytes, buffers, free)| {
+        json!({"name": name, "numa_id": node, "data_bytes": bytes, "buffers": buffers, "free": free})
+    });
+    Answer { text, json: json.collect() }
+}
+
+#[cfg(not(feature = "dpdk"))]
+fn pools() -> Answer {
+    Answer { text: "no pool: this build has no DPDK\n".into(), json: json!([]) }
 }
 
 fn macs(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
@@ -396,9 +512,14 @@ fn trace(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String
 
 fn worker_title(w: &WorkerStats) -> String {
     match w.core {
-        Some(core) => format!("pmd thread numa_id 0 core_id {core}:"),
+        Some(core) => format!("pmd thread numa_id {} core_id {core}:", w.numa),
         None => "main thread:".into(),
     }
+}
+
+/// Workers in use: a PMD whose core was taken out of the settings sleeps and is not shown.
+fn active(d: &Daemon) -> Vec<WorkerStats> {
+    d.switch.datapath().worker_stats().into_iter().filter(|w| w.active).collect()
 }
 
 /// A counter of a worker by name.
@@ -407,7 +528,7 @@ pub fn counter(w: &WorkerStats, name: &str) -> u64 {
 }
 
 fn pmd_stats(d: &mut Daemon) -> Answer {
-    let stats = d.switch.datapath().worker_stats();
+    let stats = active(d);
     let mut t = String::new();
     for w in &stats {
         let get = |n| counter(w, n);
@@ -452,41 +573,153 @@ fn workers_json(stats: &[WorkerStats]) -> Value {
         .map(|w| {
             let counters: serde_json::Map<_, _> =
                 w.counters.iter().map(|(n, v)| ((*n).to_string(), Value::from(*v))).collect();
-            json!({"worker": w.worker, "core": w.core, "tsc_hz": w.tsc_hz, "isa": w.isa, "counters": counters})
+            json!({"worker": w.worker, "core": w.core, "numa_id": w.numa, "isolated": w.isolated, "seconds": w.seconds,
+                   "tsc_hz": w.tsc_hz, "isa": w.isa, "busy_percent": w.busy_percent, "batch_sizes": w.batch_sizes,
+                   "counters": counters})
         })
         .collect()
 }
 
 fn pmd_rxq(d: &mut Daemon) -> Answer {
-    let dp = d.switch.datapath();
-    let (stats, queues) = (dp.worker_stats(), dp.rxq_assignment());
-    let mut t = String::new();
+    let (stats, queues) = (active(d), d.switch.datapath().rxq_assignment());
+    let mut t = String::from("Displaying last 60 seconds pmd usage %\n");
+    let mut json = Vec::new();
     for w in &stats {
+        let mine: Vec<_> = queues.iter().filter(|q| q.worker == w.worker).collect();
+        let in_queues: f32 = mine.iter().map(|q| q.busy_percent).sum();
+        let overhead = (w.busy_percent - in_queues).max(0.0);
         let _ = writeln!(t, "{}", worker_title(w));
-        let _ = writeln!(t, "  isolated : false");
-        for q in queues.iter().filter(|q| q.worker == w.worker) {
+        let _ = writeln!(t, "  isolated : {}", w.isolated);
+        for q in &mine {
+            let pinned = if q.pinned_core.is_some_and(|c| Some(c) == w.core) { "  pinned" } else { "" };
             let _ = writeln!(
                 t,
-                "  port: {:16}  queue-id: {:2} (enabled)   pmd usage: {:2.0} %",
+                "  port: {:16}  queue-id: {:2} (enabled)   pmd usage: {:2.0} %{pinned}",
                 q.port_name, q.rxq, q.busy_percent
             );
         }
+        let _ = writeln!(t, "  overhead: {overhead:2.0} %");
+        json.push(json!({"worker": w.worker, "core": w.core, "numa_id": w.numa, "isolated": w.isolated,
+                         "busy_percent": w.busy_percent, "overhead_percent": overhead, "rxqs": mine}));
     }
-    Answer { text: t, json: serde_json::to_value(&queues).unwrap_or_default() }
+    Answer { text: t, json: json.into() }
+}
+
+fn pmd_sleep(d: &mut Daemon) -> Answer {
+    let max = d.switch.datapath().pmd_settings().sleep_max_us;
+    let mut t = format!("Default max sleep: {max:4} us\n");
+    let mut json = Vec::new();
+    for w in active(d).iter().filter(|w| w.core.is_some()) {
+        let (n, cycles) = (counter(w, "sleep_iterations"), counter(w, "sleep_cycles"));
+        let mean_us = if n == 0 { 0.0 } else { cycles as f64 * 1e6 / w.tsc_hz as f64 / n as f64 };
+        let share = cycles as f64 * 100.0 / w.tsc_hz as f64 / w.seconds.max(1e-9);
+        let _ = writeln!(t, "{}", worker_title(w));
+        let _ = writeln!(t, "  max sleep: {max:4} us");
+        let _ = writeln!(t, "  sleeps: {n}, {mean_us:.1} us each, {share:.1} % of the time");
+        json.push(json!({"worker": w.worker, "core": w.core, "max_sleep_us": max, "sleeps": n,
+                         "mean_us": mean_us, "share_percent": share}));
+    }
+    Answer { text: t, json: json.into() }
 }
 
 fn pmd_perf(d: &mut Daemon) -> Answer {
-    let stats = d.switch.datapath().worker_stats();
+    let stats = active(d);
     let mut t = String::new();
     for w in &stats {
-        let _ = writeln!(t, "{}", worker_title(w));
-        let _ = writeln!(t, "  TSC frequency: {} Hz, kernels: {}", w.tsc_hz, w.isa);
-        for (name, value) in &w.counters {
-            let _ = writeln!(t, "  {name:20} {value}");
-        }
+        perf_of(w, &mut t);
     }
     Answer { text: t, json: workers_json(&stats) }
 }
+
+/// One worker of `pmd-perf-show`, in Open vSwitch's order and words as far as both have them.
+fn perf_of(w: &WorkerStats, t: &mut String) {
+    let get = |n| counter(w, n);
+    let ratio = |a: u64, b: u64| if b == 0 { 0.0 } else { a as f64 / b as f64 };
+    let percent = |a: u64, b: u64| 100.0 * ratio(a, b);
+    let kpps = |n: u64| n as f64 / 1000.0 / w.seconds.max(1e-9);
+    let hz = w.tsc_hz as f64;
+    let (busy, idle) = (get("busy_cycles"), get("idle_cycles"));
+    let (busy_n, idle_n) = (get("busy_iterations"), get("idle_iterations"));
+    let (rx, emc, mega) = (get("rx_packets"), get("emc_hits"), get("megaflow_hits"));
+    let (upcalls, tx) = (get("upcalls"), get("tx_packets"));
+    let passes = rx + get("recirculated");
+    let _ = writeln!(t, "{}", worker_title(w));
+    let _ = writeln!(t, "  Measurement duration: {:.3} s", w.seconds);
+    let _ = writeln!(t, "  TSC frequency: {:.0} MHz, kernels: {}", hz / 1e6, w.isa);
+    let n = busy_n + idle_n;
+    let _ = writeln!(t, "  Iterations:       {n:12}  ({:.2} us/it)", ratio(busy + idle, n) * 1e6 / hz);
+    let _ = writeln!(
+        t,
+        "  - Used TSC cycles:{:12}  ({:5.1} % of total cycles)",
+        busy + idle,
+        (busy + idle) as f64 * 100.0 / hz / w.seconds.max(1e-9)
+    );
+    let _ =
+        writeln!(t, "  - idle iterations:{idle_n:12}  ({:5.1} % of used cycles)", percent(idle, busy + idle));
+    let _ =
+        writeln!(t, "  - busy iterations:{busy_n:12}  ({:5.1} % of used cycles)", percent(busy, busy + idle));
+    let (naps, slept) = (get("sleep_iterations"), get("sleep_cycles"));
+    let _ = writeln!(t, "  - sleep iterations:{naps:11}  ({:5.1} % of iterations)", percent(naps, n));
+    let _ = writeln!(
+        t,
+        "  - sleep time (us):{:12.0}  ({:.1} us/sleep)",
+        slept as f64 * 1e6 / hz,
+        ratio(slept, naps) * 1e6 / hz
+    );
+    let _ =
+        writeln!(t, "  Rx packets:       {rx:12}  ({:.0} Kpps, {:.0} cycles/pkt)", kpps(rx), ratio(busy, rx));
+    let _ = writeln!(t, "  Datapath passes:  {passes:12}  ({:.2} passes/pkt)", ratio(passes, rx));
+    let _ = writeln!(t, "  - EMC hits:       {emc:12}  ({:5.1} %)", percent(emc, passes));
+    let _ = writeln!(t, "  - SMC hits:       {:12}  ({:5.1} %)", 0, 0.0);
+    let _ = writeln!(
+        t,
+        "  - Megaflow hits:  {mega:12}  ({:5.1} %, {:.2} subtbl lookups/hit)",
+        percent(mega, passes),
+        ratio(get("subtables_probed"), mega)
+    );
+    let _ = writeln!(
+        t,
+        "  - Upcalls:        {upcalls:12}  ({:5.1} %, {:.1} us/upcall)",
+        percent(upcalls, passes),
+        ratio(get("upcall_cycles"), upcalls) * 1e6 / hz
+    );
+    let lost = get("upcalls_lost");
+    let _ = writeln!(t, "  - Lost upcalls:   {lost:12}  ({:5.1} %)", percent(lost, passes));
+    let _ = writeln!(t, "  Tx packets:       {tx:12}  ({:.0} Kpps)", kpps(tx));
+    let _ = writeln!(
+        t,
+        "  Tx batches:       {:12}  ({:.2} pkts/batch)",
+        get("tx_batches"),
+        ratio(tx, get("tx_batches"))
+    );
+    let _ = writeln!(
+        t,
+        "  Megaflows:        {:12}  ({} masks, {} evicted)",
+        get("megaflows"),
+        get("subtables"),
+        get("evictions")
+    );
+    let _ = writeln!(t, "  Cycles per packet by stage (one batch in 32 is timed)");
+    for (name, key) in STAGES {
+        let _ = writeln!(t, "  - {name:15} {:12.1}", ratio(get(key), rx));
+    }
+    let _ = writeln!(t, "  Packets per batch received ({:.1} on average)", ratio(rx, get("rx_batches")));
+    let total: u64 = w.batch_sizes.iter().sum();
+    for (low, high) in [(1, 1), (2, 3), (4, 7), (8, 15), (16, 23), (24, 31), (32, 32)] {
+        let n: u64 = w.batch_sizes.get(low..=high).map_or(0, |s| s.iter().sum());
+        let range = if low == high { low.to_string() } else { format!("{low}-{high}") };
+        let bar = "#".repeat((percent(n, total) / 2.0).round() as usize);
+        let _ = writeln!(t, "  - {range:15} {n:12}  ({:5.1} %) {bar}", percent(n, total));
+    }
+}
+
+const STAGES: [(&str, &str); 5] = [
+    ("receive", "cycles_rx"),
+    ("extract", "cycles_extract"),
+    ("lookup", "cycles_lookup"),
+    ("actions", "cycles_actions"),
+    ("transmit", "cycles_tx"),
+];
 
 fn show_dp(d: &mut Daemon) -> Answer {
     let mut t = String::from("netdev@ofswitch:\n");

@@ -1,6 +1,7 @@
 //! What `ofswitchd` is told: flags, and a TOML file that says the same and more. Both become a [`Config`], checked as a whole
 //! before anything happens.
 
+use datapath::rxq::PmdSettings;
 use ofproto::conn::tls::TlsFiles;
 use ofproto::conn::Target;
 use ofproto::PortSpec;
@@ -25,6 +26,7 @@ usage: ofswitchd [OPTION]...
   --metrics ADDR:PORT    serve OpenMetrics over HTTP
   --dpdk \"EAL ARGS\"      arguments of DPDK's environment (with feature dpdk)
   --pmd-cores 1,2-3      cores with a busy-polling thread each (also --pmd-cpu-mask HEX)
+  --pmd KEY=VALUE        pmd-rxq-assign, pmd-sleep-max, pmd-auto-lb ... as `ofctl set-pmd` has them
   --isa NAME             kernels of the packet path: auto (default), avx512, avx2 or scalar
   --private-key F --certificate F --ca-cert F    TLS (make some with `ofctl pki DIR`)
  per bridge, for the last --bridge (default br0):
@@ -170,8 +172,10 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// EAL arguments.
     pub dpdk: Option<String>,
-    /// Cores of PMD threads.
-    pub pmd_cores: Vec<usize>,
+    /// PMD threads.
+    pub pmd: PmdSettings,
+    /// Names of the settings of `pmd` that were given.
+    pub pmd_given: Vec<String>,
     /// Kernels of the packet path, if not the best.
     pub isa: Option<String>,
     /// TLS files.
@@ -189,32 +193,6 @@ pub enum Asked {
     Version,
     /// To run.
     Run(Box<Config>),
-}
-
-/// `1,2-3` as a list of cores.
-pub fn core_list(text: &str) -> Result<Vec<usize>, String> {
-    let wrong = || format!("{text:?} is not a list of cores such as 1,2-3");
-    let mut out = Vec::new();
-    for part in text.split(',').filter(|p| !p.is_empty()) {
-        let (a, b) = part.split_once('-').unwrap_or((part, part));
-        let (a, b): (usize, usize) =
-            (a.trim().parse().map_err(|_| wrong())?, b.trim().parse().map_err(|_| wrong())?);
-        if a > b || b > 4095 {
-            return Err(wrong());
-        }
-        out.extend(a..=b);
-    }
-    out.sort_unstable();
-    out.dedup();
-    Ok(out)
-}
-
-/// `0x6` as a list of cores.
-pub fn core_mask(text: &str) -> Result<Vec<usize>, String> {
-    let digits = text.trim_start_matches("0x").trim_start_matches("0X");
-    let mask = u128::from_str_radix(digits, 16)
-        .map_err(|_| format!("{text:?} is not a hexadecimal mask of cores"))?;
-    Ok((0..128).filter(|i| mask >> i & 1 == 1).collect())
 }
 
 /// A datapath id: up to 16 hexadecimal digits.
@@ -246,6 +224,12 @@ pub fn port_spec(text: &str) -> Result<PortSpec, String> {
             rest.split_once(',').unwrap_or((rest, ""))
         };
         rest = tail;
+        // `pmd-rxq-affinity=0:3,1:7` has commas of its own.
+        if let Some(list) = spec.options.get_mut("pmd-rxq-affinity").filter(|_| !word.contains('=')) {
+            *list += ",";
+            *list += word;
+            continue;
+        }
         let (k, v) =
             word.split_once('=').ok_or_else(|| format!("{word:?} of port {name} is not KEY=VALUE"))?;
         port_option(&mut spec, k, v)?;
@@ -269,7 +253,11 @@ pub fn port_option(spec: &mut PortSpec, key: &str, value: &str) -> Result<(), St
         },
         "type" => spec.kind = if value.is_empty() { "system".into() } else { value.into() },
         other => {
-            let key = if other == "dpdk-devargs" { "devargs" } else { other };
+            let key = match other {
+                "dpdk-devargs" => "devargs",
+                "other_config:pmd-rxq-affinity" | "pmd_rxq_affinity" => "pmd-rxq-affinity",
+                other => other,
+            };
             spec.options.insert(key.into(), value.into());
         }
     }
@@ -294,6 +282,9 @@ pub fn check_port(spec: &PortSpec) -> Result<(), String> {
     let PortSpec { name, kind, options, .. } = spec;
     if !PORT_TYPES.contains(&kind.as_str()) {
         return Err(format!("port {name}: type {kind:?} is unknown; there are {}", PORT_TYPES.join(", ")));
+    }
+    if let Some(list) = options.get("pmd-rxq-affinity") {
+        datapath::rxq::affinity(list).map_err(|e| format!("port {name}: {e}"))?;
     }
     let dpdk = kind.starts_with("dpdk") || kind == "memif";
     if dpdk && !cfg!(feature = "dpdk") {
@@ -322,6 +313,8 @@ struct FileConfig {
     dpdk: Option<String>,
     pmd_cores: Option<String>,
     pmd_cpu_mask: Option<String>,
+    #[serde(default)]
+    pmd: BTreeMap<String, toml::Value>,
     isa: Option<String>,
     private_key: Option<PathBuf>,
     certificate: Option<PathBuf>,
@@ -399,7 +392,8 @@ impl Config {
             log: "info".into(),
             metrics: None,
             dpdk: None,
-            pmd_cores: Vec::new(),
+            pmd: PmdSettings::default(),
+            pmd_given: Vec::new(),
             isa: None,
             tls: None,
             bridges: Vec::new(),
@@ -421,6 +415,7 @@ impl Config {
             dpdk,
             pmd_cores,
             pmd_cpu_mask,
+            pmd,
             isa,
             private_key,
             certificate,
@@ -436,11 +431,12 @@ impl Config {
         }
         self.metrics = metrics.or(self.metrics);
         self.dpdk = dpdk.or(self.dpdk.take());
-        if let Some(c) = pmd_cores {
-            self.pmd_cores = core_list(&c).map_err(|e| at(format!("pmd_cores: {e}")))?;
-        }
-        if let Some(m) = pmd_cpu_mask {
-            self.pmd_cores = core_mask(&m).map_err(|e| at(format!("pmd_cpu_mask: {e}")))?;
+        let cores = pmd_cores.map(|c| ("pmd-cores".into(), c));
+        let mask = pmd_cpu_mask.map(|m| ("pmd-cpu-mask".into(), m));
+        for (k, v) in cores.into_iter().chain(mask).chain(pmd.iter().map(|(k, v)| (k.clone(), plain(v)))) {
+            // In the table `pmd` the words are shorter by their "pmd_".
+            let k = if k.starts_with("pmd") { k } else { format!("pmd-{k}") };
+            self.set_pmd(&k, &v).map_err(at)?;
         }
         self.isa = isa.or(self.isa.take());
         tls.private_key = private_key.or(tls.private_key.take());
@@ -472,6 +468,13 @@ impl Config {
             }
             self.bridges.push(s);
         }
+        Ok(())
+    }
+
+    fn set_pmd(&mut self, key: &str, value: &str) -> Result<(), String> {
+        self.pmd.set(key, value)?;
+        let key = key.replace('_', "-");
+        self.pmd_given.push(if key == "pmd-cpu-mask" { "pmd-cores".into() } else { key });
         Ok(())
     }
 
@@ -510,6 +513,7 @@ impl Config {
                 "--dpdk",
                 "--pmd-cores",
                 "--pmd-cpu-mask",
+                "--pmd",
                 "--isa",
                 "--bridge",
                 "--dpid",
@@ -541,8 +545,13 @@ impl Config {
                         })?);
                 }
                 "--dpdk" => c.dpdk = Some(v),
-                "--pmd-cores" => c.pmd_cores = core_list(&v).map_err(in_flag)?,
-                "--pmd-cpu-mask" => c.pmd_cores = core_mask(&v).map_err(in_flag)?,
+                "--pmd-cores" => c.set_pmd("pmd-cores", &v).map_err(|e| format!("--{e}"))?,
+                "--pmd-cpu-mask" => c.set_pmd("pmd-cpu-mask", &v).map_err(|e| format!("--{e}"))?,
+                "--pmd" => {
+                    let (k, t) = v.split_once('=').ok_or_else(|| format!("--pmd: {v:?} is not KEY=VALUE"))?;
+                    let k = if k.starts_with("pmd") { k.to_owned() } else { format!("pmd-{k}") };
+                    c.set_pmd(&k, t).map_err(in_flag)?;
+                }
                 "--isa" => c.isa = Some(v),
                 "--bridge" => c.bridges.push(BridgeSettings::new(&v)),
                 "--dpid" => c.last_bridge().dpid = Some(dpid(&v).map_err(in_flag)?),
@@ -674,7 +683,7 @@ mod tests {
         assert_eq!(b.ports[0].ofport, Some(PortNo(7)));
         assert_eq!(b.ports[0].options["peer"], "p1");
         assert_eq!((b.controllers[0].rate, b.controllers[0].burst), (100, 10));
-        assert_eq!(c.pmd_cores, [1, 2, 3]);
+        assert_eq!(c.pmd.cores, [1, 2, 3]);
     }
 
     #[test]
@@ -702,7 +711,10 @@ mod tests {
             (&["--metrics", "9475"], "not ADDR:PORT"),
             (&["--log", "loud"], "loud"),
             (&["--bridge", "a/b"], "not a bridge name"),
-            (&["--pmd-cores", "3-1"], "not a list of cores"),
+            (&["--pmd-cores", "3-1"], "--pmd-cores: \"3-1\" is not a list of cores"),
+            (&["--pmd-cpu-mask", "0xq"], "--pmd-cpu-mask: \"0xq\" is not a hexadecimal mask"),
+            (&["--pmd", "sleep-max=1s"], "--pmd: pmd-sleep-max=1s: write 0 to 10000"),
+            (&["--port", "d,type=dpdk,pmd-rxq-affinity=0:x,devargs=net_null0"], "write QUEUE:CORE"),
             (&["--certificate", "x"], "all three"),
             (&["--config", "/nonexistent.toml"], "/nonexistent.toml: No such file"),
         ] {
@@ -710,7 +722,6 @@ mod tests {
             assert!(e.contains(needle), "{line:?}: {e}");
             assert!(!e.contains('\n'), "{e}");
         }
-        assert_eq!(core_mask("0x6").unwrap(), [1, 2]);
     }
 
     #[test]
@@ -725,6 +736,12 @@ mod tests {
         let c = run(&["--config", path.to_str().unwrap()]).unwrap();
         assert_eq!(c.bridges[0].ports[1].ofport, Some(PortNo(5)));
         assert_eq!(c.bridges[0].controllers[1].rate, 5);
+        let pmd =
+            "pmd_cpu_mask = \"0x6\"\npmd = { sleep_max = 50, auto_lb = true, rxq_assign = \"roundrobin\" }\n";
+        std::fs::write(&path, format!("{pmd}{good}")).unwrap();
+        let c = run(&["--config", path.to_str().unwrap(), "--pmd", "auto-lb=false"]).unwrap();
+        assert_eq!((c.pmd.cores, c.pmd.sleep_max_us, c.pmd.auto_lb), (vec![1, 2], 50, false));
+        assert_eq!(c.pmd.assign, datapath::rxq::Assign::RoundRobin);
         std::fs::write(&path, good.replace("dpid", "dpud")).unwrap();
         let e = run(&["--config", path.to_str().unwrap()]).unwrap_err();
         assert!(e.contains("line 4") && e.contains("dpud"), "{e}");

@@ -104,6 +104,8 @@ pub struct Daemon {
     pub started: Instant,
     /// Set by a signal or `exit`.
     pub stopping: bool,
+    /// When the datapath looks at loads again.
+    upkeep: Instant,
     stop_asked: Rc<std::cell::Cell<bool>>,
     listeners: HashMap<u64, Door>,
     next_key: u64,
@@ -132,7 +134,12 @@ impl Daemon {
         // First of all: whoever holds this socket holds the run directory.
         let control = ControlSocket::listen(&run_dir.join("ofswitchd.sock"), requests.0.clone())?;
         if let Some(dir) = &config.state_dir {
-            let kept = Saved::load(dir)?.merge_into(&mut config.bridges)?;
+            let saved = Saved::load(dir)?;
+            // As for the rest: what the command line or the file says wins over what was kept.
+            for (k, v) in saved.pmd.iter().filter(|(k, _)| !config.pmd_given.contains(k)) {
+                config.pmd.set(k, v).map_err(|e| format!("kept setting of PMDs: {e}"))?;
+            }
+            let kept = saved.merge_into(&mut config.bridges)?;
             // A device that has gone since is told, and does not stop the others.
             for b in &mut config.bridges {
                 b.ports.retain(|p| {
@@ -159,7 +166,7 @@ impl Daemon {
             datapath::dpdk::eal::init(args).map_err(|e| e.to_string())?;
         }
         let dp = DatapathConfig {
-            pmd_cores: config.pmd_cores.clone(),
+            pmd: config.pmd.clone(),
             isa: config.isa.clone(),
             waker: waker.clone(),
             ..DatapathConfig::default()
@@ -172,6 +179,7 @@ impl Daemon {
             tls,
             started: now,
             stopping: false,
+            upkeep: now,
             stop_asked: Rc::default(),
             listeners: HashMap::new(),
             next_key: 1,
@@ -197,7 +205,10 @@ impl Daemon {
     /// Keeps the configuration as it now is, if anything is kept.
     pub fn save(&self) {
         if let Some(dir) = &self.config.state_dir {
-            if let Err(e) = Saved::of(self.units.values().map(|u| &u.settings)).store(dir) {
+            let mut saved = Saved::of(self.units.values().map(|u| &u.settings));
+            let pmd = self.switch.datapath().pmd_settings();
+            saved.pmd = pmd.named().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+            if let Err(e) = saved.store(dir) {
                 tracing::error!(error = %e, "configuration not kept");
             }
         }
@@ -484,6 +495,10 @@ impl Daemon {
             let now = Instant::now();
             let mut more = self.handle_requests(now);
             let deadline = self.switch.run(now);
+            if now >= self.upkeep {
+                self.upkeep = now + Duration::from_secs(1);
+                self.switch.datapath().upkeep(now);
+            }
             self.pass_events(now);
             let timer = self.timers(now);
             let waiting = self.units.values().any(|u| u.manager.is_waiting_for_workers());

@@ -580,6 +580,9 @@ pub fn write_whole(path: &Path, text: &str) -> Result<(), String> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
     bridges: Vec<SavedBridge>,
+    /// What was set of PMDs.
+    #[serde(default)]
+    pub pmd: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -620,7 +623,7 @@ impl Saved {
                 .collect(),
             controllers: b.controllers.iter().map(ToString::to_string).collect(),
         });
-        Self { bridges: bridges.collect() }
+        Self { bridges: bridges.collect(), pmd: BTreeMap::new() }
     }
 
     /// Writes it to the state directory.

@@ -371,6 +371,12 @@ impl EthDev {
         unsafe { sys::rte_eth_dev_socket_id(self.id) }.max(0)
     }
 
+    /// NUMA node, if it has one.
+    pub fn numa_node(&self) -> Option<u32> {
+        // SAFETY: a plain query.
+        u32::try_from(unsafe { sys::rte_eth_dev_socket_id(self.id) }).ok()
+    }
+
     /// Hardware address.
     pub fn mac(&self) -> [u8; 6] {
         let mut a = sys::rte_ether_addr::default();

@@ -408,6 +408,11 @@ impl Port for XdpPort {
         monitor.watch(&self.shared.config.name, s, attached);
     }
 
+    fn numa_node(&self) -> Option<u32> {
+        let path = format!("/sys/class/net/{}/device/numa_node", self.shared.config.name);
+        std::fs::read_to_string(path).ok()?.trim().parse().ok()
+    }
+
     fn xstats(&self) -> Vec<(String, u64)> {
         let mut all = self.shared.counters.xstats();
         let (full, empty, other) = self.shared.kernel_drops();

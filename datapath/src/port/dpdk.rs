@@ -348,6 +348,10 @@ impl Port for DpdkPort {
         monitor.poll(&self.shared.name, s, Some(self.shared.link()));
     }
 
+    fn numa_node(&self) -> Option<u32> {
+        self.shared.dev.lock().numa_node()
+    }
+
     fn xstats(&self) -> Vec<(String, u64)> {
         let mut all = self.shared.counters.xstats();
         all.extend(self.shared.dev.lock().xstats());

@@ -167,6 +167,10 @@ pub trait Port: Send {
     /// Called once when the port joins a datapath: asks `monitor` to follow its interface (and re-attaches by itself when that comes back; its
     /// queues stay valid, their descriptors too).
     fn watch(&mut self, _monitor: &LinkMonitor) {}
+    /// NUMA node of the device, if it has one.
+    fn numa_node(&self) -> Option<u32> {
+        None
+    }
     /// Statistics beyond [`PortStats`], by name.
     fn xstats(&self) -> Vec<(String, u64)> {
         Vec::new()
