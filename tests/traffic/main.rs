@@ -6,6 +6,7 @@ mod barrier;
 mod bridges;
 mod cli;
 mod connections;
+mod dpdk_ports;
 mod learning;
 mod linux_ports;
 mod ovs_ofctl;

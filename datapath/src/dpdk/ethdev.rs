@@ -259,16 +259,35 @@ impl EthDev {
             0 => Mempool::shared(socket, frame_bytes)?,
             n => Mempool::private(socket, frame_bytes, n)?,
         };
-        // SAFETY: the device is stopped; `conf` outlives the call.
-        let r = unsafe { sys::rte_eth_dev_configure(self.id, n_rxq, n_txq, &conf) };
-        if r != 0 {
-            return Err(self.error(&format!("{n_rxq} receive and {n_txq} transmit queues refused"), r, ""));
+        // Some devices (net_tap, bonds of it) want as many transmit as receive queues: workers then share them.
+        let mut tried = Err(0);
+        for n in [n_txq, n_txq.min(n_rxq), 1] {
+            // SAFETY: the device is stopped; `conf` outlives the call.
+            match unsafe { sys::rte_eth_dev_configure(self.id, n_rxq, n, &conf) } {
+                0 => {
+                    tried = Ok(n);
+                    break;
+                }
+                r => tried = Err(r),
+            }
         }
-        // SAFETY: a configured device; where the driver has no such call the MTU of `conf` holds.
-        let r = unsafe { sys::rte_eth_dev_set_mtu(self.id, mtu) };
-        if r != 0 && r != -libc::ENOTSUP {
-            return Err(self.error(&format!("mtu={mtu} refused"), r, ""));
-        }
+        let n_txq = match tried {
+            Ok(n) => n,
+            Err(r) => {
+                return Err(self.error(
+                    &format!("{n_rxq} receive and {n_txq} transmit queues refused"),
+                    r,
+                    "",
+                ))
+            }
+        };
+        // A bond has the devices below it configured only when it starts: it takes another MTU after that.
+        let mut had_mtu = 0;
+        // SAFETY: a live integer; a configured device.
+        let mtu_set = unsafe {
+            sys::rte_eth_dev_get_mtu(self.id, &mut had_mtu);
+            had_mtu == mtu || sys::rte_eth_dev_set_mtu(self.id, mtu) == 0
+        };
         let or = |n: u16, d: u16| if n == 0 { d } else { n };
         let (mut rxd, mut txd) = (or(want.n_rxq_desc, 2048), or(want.n_txq_desc, 2048));
         // SAFETY: two live integers, adjusted to the device's limits.
@@ -311,6 +330,13 @@ impl EthDev {
             return Err(self.error("does not start", r, ""));
         }
         self.started = true;
+        if !mtu_set {
+            // SAFETY: a started device; where the driver has no such call the MTU of `conf` holds.
+            let r = unsafe { sys::rte_eth_dev_set_mtu(self.id, mtu) };
+            if r != 0 && r != -libc::ENOTSUP {
+                return Err(self.error(&format!("mtu={mtu} refused"), r, ""));
+            }
+        }
         // SAFETY: a started device; drivers without these modes hear everything anyway.
         unsafe {
             sys::rte_eth_promiscuous_enable(self.id);

@@ -15,6 +15,8 @@ use super::eal::{self, DpdkError};
 
 /// Room before a frame for headers that are pushed; DPDK's own default.
 pub const HEADROOM: u16 = 128;
+/// Least room for a frame; DPDK's own default, which some devices (net_af_packet) need.
+const DATA_MIN: u16 = 2048;
 /// Buffers a thread keeps for itself.
 const CACHE: u32 = 512;
 /// First try for a shared pool with hugepages, as OVS has it; halved until it fits.
@@ -53,7 +55,7 @@ impl Mempool {
     /// # Errors
     /// If there is no memory: says how much is wanted and how to get it.
     pub fn shared(socket: i32, frame_bytes: u16) -> Result<Arc<Self>, DpdkError> {
-        let data_bytes = frame_bytes.max(2048 - HEADROOM).next_multiple_of(64);
+        let data_bytes = frame_bytes.max(DATA_MIN).next_multiple_of(64);
         let mut pools = POOLS.lock();
         if let Some(p) = pools.iter().find(|p| !p.private && p.socket == socket && p.data_bytes == data_bytes)
         {
@@ -77,7 +79,7 @@ impl Mempool {
     /// # Errors
     /// As [`Mempool::shared`].
     pub fn private(socket: i32, frame_bytes: u16, mbufs: u32) -> Result<Arc<Self>, DpdkError> {
-        let data_bytes = frame_bytes.max(2048 - HEADROOM).next_multiple_of(64);
+        let data_bytes = frame_bytes.max(DATA_MIN).next_multiple_of(64);
         let p = Self::create(socket, data_bytes, mbufs.max(1024), true)?;
         POOLS.lock().push(Arc::clone(&p));
         Ok(p)

@@ -41,6 +41,8 @@ pub struct Config {
     pub kind: String,
     /// What DPDK is told; for `dpdkr` the name of the ring device.
     pub devargs: String,
+    /// Socket that the device will listen on.
+    pub listens: Option<String>,
     /// Queues, descriptors, MTU.
     pub eth: EthConfig,
 }
@@ -91,6 +93,9 @@ impl Config {
         if let Some(v) = o.remove("checksum_offload") {
             eth.checksum_offload = v.parse().map_err(|_| bad("checksum_offload", &v, "true or false"))?;
         }
+        let path = ["path", "vhost-server-path", "socket"].iter().find_map(|k| o.get(*k)).cloned();
+        let client = c.kind == "dpdkvhostuserclient" || o.get("role").is_some_and(|r| r == "client");
+        let listens = path.filter(|_| !client);
         let devargs = devargs(c, &mut o, &mut eth)?;
         if let Some((k, _)) = o.into_iter().next() {
             return Err(PortError::config(
@@ -98,7 +103,18 @@ impl Config {
                 format!("a {} port has no option {k}; it has {}n_rxq, n_txq, n_rxq_desc, n_txq_desc, mtu, mbufs, checksum_offload", c.kind, own_options(&c.kind)),
             ));
         }
-        Ok(Self { name: c.name.clone(), kind: c.kind.clone(), devargs, eth })
+        Ok(Self { name: c.name.clone(), kind: c.kind.clone(), devargs, listens, eth })
+    }
+}
+
+/// A socket that a switch which was killed has left, and on which nobody listens, would stop us from listening.
+fn remove_stale_socket(path: &str) {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    let refused = |e: std::io::Error| e.kind() == std::io::ErrorKind::ConnectionRefused;
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(refused) {
+        tracing::info!("{path}: nobody listens there any more; replaced");
+        let _ = std::fs::remove_file(path);
     }
 }
 
@@ -164,6 +180,8 @@ fn devargs(
             let zero_copy = o.remove("zero_copy").is_some_and(|v| v == "true" || v == "yes" || v == "1");
             let secret = o.remove("secret").map(|s| format!(",secret={s}")).unwrap_or_default();
             let dev = NEXT_ID.fetch_add(1, Relaxed);
+            // Both sides must have the same number of rings each way, or the server refuses the client's.
+            eth.n_txq = eth.n_rxq;
             Ok(format!(
                 "net_memif{dev},role={role},id={id},socket={p},socket-abstract=no,rsize={rsize},zero-copy={}{secret}",
                 if zero_copy && role == "client" { "yes" } else { "no" }
@@ -226,6 +244,9 @@ impl DpdkPort {
         let err = |e: crate::dpdk::eal::DpdkError| PortError::config(&config.name, e.to_string());
         if eal::running().is_none() {
             eal::init("").map_err(err)?;
+        }
+        if let Some(path) = &config.listens {
+            remove_stale_socket(path);
         }
         let mut dev = match config.kind.as_str() {
             "dpdkr" => EthDev::rings(&config.devargs),
