@@ -1,15 +1,13 @@
 //! A connection's life under any order of events: it is never told to do what its state does not allow, it sleeps until its
 //! deadline, and a pause is never longer than allowed.
 #![no_main]
-#[path = "../../ofproto/src/conn/rconn.rs"]
-#[allow(dead_code)]
-mod rconn;
-
 use libfuzzer_sys::fuzz_target;
-use rconn::{negotiate, Rconn, RconnConfig, Todo};
+use ofproto::conn::rconn::{negotiate, Rconn, RconnConfig, Todo};
 use std::time::{Duration, Instant};
 
-fuzz_target!(|events: &[u8]| {
+fuzz_target!(|events: &[u8]| fuzz::linear(events, life));
+
+fn life(events: &[u8]) {
     let Some((how, events)) = events.split_first() else { return };
     let start = Instant::now();
     let mut now = start;
@@ -73,4 +71,4 @@ fuzz_target!(|events: &[u8]| {
             assert!(theirs.is_none_or(|t| t & (1 << v) != 0) && (theirs.is_some() || v <= version));
         }
     }
-});
+}

@@ -16,6 +16,7 @@ use crate::table::{Cursor, Effect};
 use crate::xlate::{Input, Xlate};
 use crate::{check, meter};
 use datapath::FlowKey;
+use openflow::field::{NICIRA_EXPERIMENTER, ONF_EXPERIMENTER};
 use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MultipartFlags, QueueStatsRequest, TableStats};
 use openflow::msg::{
     BundleFlags, Capabilities, FeaturesReply, FlowMod, FlowModCommand, FlowModFlags, FlowRemovedReason,
@@ -313,12 +314,23 @@ impl Switch {
             RequestBody::PortDesc => {
                 ReplyBody::PortDesc(b.ports.iter().map(|(n, p)| p.describe(*n)).collect())
             }
-            RequestBody::Experimenter { .. } => return Err(OfpError::OFPBRC_BAD_EXPERIMENTER),
+            RequestBody::Experimenter { experimenter, .. } => {
+                return Err(unknown_experimenter(*experimenter))
+            }
             RequestBody::Flow(_)
             | RequestBody::PortStats(_)
             | RequestBody::FlowMonitor(_)
             | RequestBody::NxFlowMonitor(_) => return Err(OfpError::OFPBRC_BAD_MULTIPART),
         })
+    }
+}
+
+/// The error for a message of `experimenter` that we do not know: we know two experimenters, and not all of theirs.
+pub(crate) fn unknown_experimenter(experimenter: u32) -> OfpError {
+    if matches!(experimenter, ONF_EXPERIMENTER | NICIRA_EXPERIMENTER) {
+        OfpError::OFPBRC_BAD_EXP_TYPE
+    } else {
+        OfpError::OFPBRC_BAD_EXPERIMENTER
     }
 }
 
@@ -409,6 +421,7 @@ impl Backend for BridgeView<'_> {
                 replies
                     .push(Message::MultipartReply(MultipartReply { flags: MultipartFlags::empty(), body }));
             }
+            Message::Nicira(_) => return Err(OfpError::OFPBRC_BAD_EXP_TYPE),
             _ => return Err(OfpError::OFPBRC_BAD_TYPE),
         }
         Ok(())

@@ -1,11 +1,15 @@
 //! Writes the seed corpora of the fuzz targets: `cargo run -p openflow --features arbitrary --example fuzz_seeds`.
-//! Samples of everything, the messages of other encoders, and the flows of the text cases.
+//! Samples of everything, the messages of other encoders, recorded sessions, and the flows of the text cases.
 
 use bytes::BytesMut;
 use openflow::arbitrary::{all_actions, all_messages};
 use openflow::wire::Writer;
-use openflow::Message;
+use openflow::{Action, Instruction, Message, OfMessage};
 use std::path::Path;
+
+fn unhex(hex: &str) -> Vec<u8> {
+    (0..hex.len() / 2).filter_map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()).collect()
+}
 
 fn main() -> std::io::Result<()> {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -39,11 +43,41 @@ fn main() -> std::io::Result<()> {
     for file in ["os_ken.hex", "python_openflow.hex", "ovs_ofctl.hex"] {
         for line in std::fs::read_to_string(crate_dir.join("tests/corpus").join(file))?.lines() {
             let hex = line.split(' ').nth(1).unwrap_or("");
-            let b: Vec<u8> = (0..hex.len() / 2)
-                .filter_map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok())
-                .collect();
-            put("message", &b)?;
+            put("message", &unhex(hex))?;
         }
+    }
+    // What was recorded of real sessions: each message, what is in it, and each side's stream.
+    let sessions = std::fs::read_to_string(crate_dir.join("tests/corpus/sessions.hex"))?;
+    let mut streams: std::collections::BTreeMap<&str, Vec<u8>> = Default::default();
+    for line in sessions.lines() {
+        let (name, hex) = line.split_once(' ').unwrap_or((line, ""));
+        let b = unhex(hex);
+        put("message", &b)?;
+        let side = name.rsplit_once('-').map_or(name, |(s, _)| s);
+        streams.entry(side).or_insert_with(|| vec![40]).extend_from_slice(&b);
+        let Ok(m) = OfMessage::parse(&b) else { continue };
+        let mut with = |f: &dyn Fn(&mut Writer<'_>), target: &str| -> std::io::Result<()> {
+            let mut b = BytesMut::new();
+            f(&mut Writer::new(&mut b));
+            put(target, &b)
+        };
+        match m.body {
+            Message::FlowMod(f) => {
+                with(&|w| f.matching.emit(w), "match")?;
+                for i in &f.instructions {
+                    if let Instruction::ApplyActions(a) | Instruction::WriteActions(a) = i {
+                        with(&|w| Action::emit_list(a, w), "action")?;
+                    }
+                }
+                put("flow_text", f.to_string().trim_start_matches("add ").as_bytes())?;
+            }
+            Message::PacketIn(p) => put("extract", &p.data)?,
+            Message::PacketOut(p) => put("extract", &p.data)?,
+            _ => {}
+        }
+    }
+    for s in streams.values() {
+        put("stream", &s[..s.len().min(4096)])?;
     }
     for line in std::fs::read_to_string(crate_dir.join("tests/cases/flows.txt"))?.lines() {
         if line.contains('=') {
@@ -105,6 +139,17 @@ fn main() -> std::io::Result<()> {
         &[0xe2, 3, 0, 5, 0, 3, 0, 5, 0],
     ] {
         put("rconn", life)?;
+    }
+    // Connections: hello, then a bit of each; who says it is in the two top bits of an operation.
+    for life in [
+        &[0u8, 0, 6, 7, 5, 0, 22, 0, 31, 0, 12, 4, 5, 0, 22, 0, 31, 0][..],
+        &[0, 0, 64, 0, 128, 0, 192, 0, 31, 0, 7, 2, 71, 2, 16, 9, 31, 0, 7, 6, 16, 1, 31, 0],
+        &[0, 0, 8, 1, 11, 5, 11, 9, 8, 9, 5, 0, 8, 17, 22, 0, 31, 0],
+        &[128, 0, 153, 252, 147, 1, 31, 0, 19, 0, 147, 255, 154, 0, 31, 0],
+        &[0, 0, 14, 255, 15, 2, 16, 3, 17, 1, 18, 2, 21, 255, 21, 255, 31, 0, 24, 0, 31, 0],
+        &[0, 0, 13, 0, 12, 1, 13, 0, 23, 1, 31, 0, 3, 64, 1, 2, 3, 4, 5, 6, 7, 8, 31, 0],
+    ] {
+        put("connection", life)?;
     }
     for text in [
         "in_port(1),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6,frag=no),tcp(src=1024,dst=80)",

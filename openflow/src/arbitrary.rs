@@ -4,7 +4,7 @@
 
 use crate::action::*;
 use crate::error::OfpError;
-use crate::field::{Field, CLASS_EXPERIMENTER, FIELDS};
+use crate::field::{Field, Prereq, CLASS_EXPERIMENTER, FIELDS};
 use crate::group::{Bucket, GroupCapabilities, GroupType};
 use crate::header::OFP13_VERSION;
 use crate::ids::*;
@@ -854,4 +854,28 @@ pub fn all_instructions() -> Vec<Instruction> {
         Instruction::Experimenter { experimenter: 0x00ab_cdef, body: vec![0; 8] },
         Instruction::Unknown { kind: 99, body: vec![1; 4] },
     ]
+}
+
+/// The fields that must be matched before this one may be.
+pub fn prerequisites(f: Field) -> Match {
+    let ip = |v6: bool| Match::new().with(Field::EthType, if v6 { 0x86dd } else { 0x0800 });
+    let d = f.def();
+    match d.prereq {
+        Prereq::None => Match::new(),
+        Prereq::InPort => Match::new().with(Field::InPort, 1),
+        Prereq::Vlan => Match::new().with(Field::VlanVid, 0x1005),
+        Prereq::Ip | Prereq::Ipv4 => ip(false),
+        Prereq::Ipv6 => ip(true),
+        Prereq::Arp => Match::new().with(Field::EthType, 0x0806),
+        Prereq::Tcp => ip(false).with(Field::IpProto, 6),
+        Prereq::Udp => ip(false).with(Field::IpProto, 17),
+        Prereq::Sctp => ip(false).with(Field::IpProto, 132),
+        Prereq::Icmpv4 => ip(false).with(Field::IpProto, 1),
+        Prereq::Icmpv6 => ip(true).with(Field::IpProto, 58),
+        Prereq::Nd | Prereq::NdSol => ip(true).with(Field::IpProto, 58).with(Field::Icmpv6Type, 135),
+        Prereq::NdAdv => ip(true).with(Field::IpProto, 58).with(Field::Icmpv6Type, 136),
+        Prereq::Mpls => Match::new().with(Field::EthType, 0x8847),
+        Prereq::Pbb => Match::new().with(Field::EthType, 0x88e7),
+        Prereq::Nsh => Match::new().with(Field::EthType, 0x894f),
+    }
 }

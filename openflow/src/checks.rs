@@ -3,8 +3,11 @@
 
 use crate::action::Action;
 use crate::codec::OfCodec;
+use crate::header::OFP13_VERSION;
 use crate::matching::Match;
-use crate::msg::OfMessage;
+use crate::msg::multipart::Reassembler;
+use crate::msg::{Message, OfMessage};
+use crate::text::{json, print, NoNames};
 use crate::wire::{Reader, Writer};
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
@@ -26,14 +29,26 @@ pub fn message(bytes: &[u8]) {
 
 /// The same, with the header's length made right, so that a fuzzer need not find it.
 pub fn message_of_any_length(bytes: &[u8]) {
-    if bytes.len() < 8 {
-        return message(bytes);
-    }
+    message(&with_right_length(bytes));
+}
+
+/// A message of 1.3 whose header says how long it is.
+pub fn with_right_length(bytes: &[u8]) -> Vec<u8> {
     let mut b = bytes[..bytes.len().min(0xffff)].to_vec();
-    let len = b.len() as u16;
-    b[0] = 4;
-    b[2..4].copy_from_slice(&len.to_be_bytes());
-    message(&b);
+    if let [version, _, l0, l1, _, _, _, _, ..] = &mut b[..] {
+        *version = OFP13_VERSION;
+        [*l0, *l1] = (bytes.len().min(0xffff) as u16).to_be_bytes();
+    }
+    b
+}
+
+/// Whatever the bytes are, they can be told to people, and to machines.
+pub fn message_in_words(bytes: &[u8]) {
+    let words = print::bytes(bytes, 2, &NoNames);
+    assert!(bytes.is_empty() || words.ends_with('\n'), "{words:?}");
+    if let Ok(m) = OfMessage::parse(bytes) {
+        assert!(json::to_json(&m)["type"].is_string());
+    }
 }
 
 /// A match that parses is said again the same, and can be judged.
@@ -68,19 +83,32 @@ pub fn actions(bytes: &[u8]) {
     }
 }
 
-/// A stream gives the same messages however it is cut; the first byte says how.
+/// A stream gives the same messages however it is cut; the first byte says how. Multiparts come together again.
 pub fn stream(bytes: &[u8]) {
+    const MAX: usize = 1 << 20;
     let Some((cut, bytes)) = bytes.split_first() else { return };
     let run = |step: usize| {
         let (mut codec, mut src, mut got) = (OfCodec::new(), BytesMut::new(), Vec::new());
+        let (mut requests, mut replies) = (Reassembler::new(MAX), Reassembler::new(MAX));
         for piece in bytes.chunks(step) {
             src.extend_from_slice(piece);
             loop {
-                match codec.decode(&mut src) {
-                    Ok(Some(f)) => got.push((f.header, f.raw.len(), f.message.is_ok())),
+                let f = match codec.decode(&mut src) {
+                    Ok(Some(f)) => f,
                     Ok(None) => break,
                     Err(_) => return got,
-                }
+                };
+                let whole = match f.message {
+                    Ok(OfMessage { xid, body: Message::MultipartRequest(m), .. }) => {
+                        requests.request(xid, m, f.raw.len()).map(|b| b.is_some())
+                    }
+                    Ok(OfMessage { xid, body: Message::MultipartReply(m), .. }) => {
+                        replies.reply(xid, m, f.raw.len()).map(|b| b.is_some())
+                    }
+                    Ok(_) => Ok(true),
+                    Err(e) => Err(e.code),
+                };
+                got.push((f.header, f.raw.len(), whole));
             }
         }
         got

@@ -159,4 +159,49 @@ mod tests {
             Err(CodecError::Framing { length: 256, .. })
         ));
     }
+
+    #[test]
+    fn a_peer_that_does_not_read_stops_the_writer_and_a_slow_reader_holds_little() {
+        use futures_core::Stream;
+        use futures_sink::Sink;
+        use std::pin::Pin;
+        use std::task::{Context, Poll, Waker};
+        use tokio_util::codec::{FramedRead, FramedWrite};
+
+        const PIPE: usize = 4096;
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (a, b) = tokio::io::duplex(PIPE);
+        let mut tx = FramedWrite::new(a, OfCodec::new());
+        let mut rx = FramedRead::new(b, OfCodec::new());
+        let body = Message::EchoRequest(Echo { data: vec![7; 992].into() });
+        let mut send = |n: u32| {
+            let mut tx = Pin::new(&mut tx);
+            let ready = <FramedWrite<_, _> as Sink<OfMessage>>::poll_ready(tx.as_mut(), cx).is_ready();
+            if ready {
+                tx.start_send(OfMessage::new(n, body.clone())).unwrap();
+            }
+            ready
+        };
+        // Nobody reads: the pipe fills, then the writer's buffer, and then it has to wait.
+        let sent = (0u32..1000).find(|n| !send(*n)).expect("it is stopped");
+        assert!((5..30).contains(&sent), "{sent} messages of 1000 bytes before it stops");
+        // Reading lets it go on; what the reader holds is what it was given at once, however much there is to read.
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut next, mut got) = (sent, 0);
+        for _ in 0..10_000 {
+            if next < 1000 && send(next) {
+                next += 1;
+            }
+            if let Poll::Ready(Some(f)) = Pin::new(&mut rx).poll_next(cx) {
+                assert_eq!(f.unwrap().header.xid.0, got);
+                got += 1;
+            }
+            assert!(rx.read_buffer().len() <= PIPE + 1000, "{} bytes read ahead", rx.read_buffer().len());
+        }
+        assert!(got > 900, "{got} of 1000");
+        // A header that announces much reserves no more than one message.
+        let mut src = BytesMut::from(&[4u8, 2, 0xff, 0xff, 0, 0, 0, 1][..]);
+        assert!(OfCodec::new().decode(&mut src).unwrap().is_none());
+        assert!(src.capacity() <= 2 * MAX_MESSAGE_LEN, "{}", src.capacity());
+    }
 }

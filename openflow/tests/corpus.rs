@@ -1,6 +1,9 @@
-//! Messages that other encoders made (tests/corpus/make_*.py) are read, and said again in the same bytes.
+//! Messages that other encoders made (tests/corpus/make_*.py), and sessions of real controllers with our switch (scripts/capture-sessions), are
+//! read, and said again in the same bytes.
 
 use openflow::{Message, OfMessage};
+
+mod variants;
 
 fn unhex(s: &str) -> Vec<u8> {
     (0..s.len()).step_by(2).map(|i| u8::from_str_radix(&s[i..i + 2], 16).unwrap()).collect()
@@ -20,6 +23,11 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("flow_15", "NXAST_RESUBMIT says the same as NXAST_RESUBMIT_TABLE with table 255"),
     ("nx_output_reg2", "NXAST_OUTPUT_REG says the same"),
     ("nx_controller2", "os-ken counts padding into the properties' lengths"),
+    ("everything/c-21", "NXAST_OUTPUT_REG says the same as NXAST_OUTPUT_REG2"),
+    ("everything/c-50", "we write a whole ofp_match, as Open vSwitch does"),
+    ("everything/s-33", "recorded when we still counted a monitor's padding into its match_len"),
+    ("ovs-ofctl/s-28", "recorded when we still counted a monitor's padding into its match_len"),
+    ("ovs-ofctl/c-18", "an NXM id in an action is answered with the OXM id"),
 ];
 
 fn check(corpus: &str, least: usize) {
@@ -77,4 +85,65 @@ fn python_openflow_is_read_and_said_again() {
 #[test]
 fn ovs_ofctl_is_read_and_said_again() {
     check(include_str!("corpus/ovs_ofctl.hex"), 75);
+}
+
+/// What os-ken's applications, Faucet, ovs-ofctl, ofctl and the switch said to each other, recorded.
+#[test]
+fn recorded_sessions_are_read_and_said_again() {
+    let text = include_str!("corpus/sessions.hex");
+    check(text, 300);
+    for who in ["learning", "everything", "ovs-ofctl", "ofctl", "faucet-Open", "faucet-GenericTFM"] {
+        for side in ["c", "s"] {
+            let name = format!("{who}/{side}-");
+            assert!(text.lines().any(|l| l.starts_with(&name)), "nothing of {name}");
+        }
+    }
+}
+
+/// What none of these encoders makes.
+const MADE_BY_NOBODY: &[&str] = &[
+    // Spoken by switches, or to Open vSwitch on other versions.
+    "Message::FlowMonitorCancel",
+    "Message::FlowMonitorPaused",
+    "Message::FlowMonitorResumed",
+    "ReplyBody::Table",
+    "ReplyBody::Experimenter",
+    "NxMessage::RoleRequest",
+    "NxMessage::RoleReply",
+    "NxMessage::SetFlowFormat",
+    "NxMessage::FlowModTableId",
+    "NxMessage::PacketIn",
+    "NxMessage::FlowAge",
+    "NxMessage::SetAsyncConfig",
+    "NxMessage::SetControllerId",
+    "NxMessage::FlowMonitorCancel",
+    "NxMessage::FlowMonitorPaused",
+    "NxMessage::FlowMonitorResumed",
+    "NxMessage::TlvTableReply",
+    "NxMessage::Resume",
+    // What we keep without knowing it.
+    "NxMessage::Other",
+    "Action::Unknown",
+    "Instruction::Experimenter",
+    "Instruction::Unknown",
+    // Newer than 1.3 in ovs-ofctl, unknown to os-ken.
+    "Action::WriteMetadata",
+    "Action::DeleteField",
+];
+
+#[test]
+fn other_encoders_make_every_kind_but_a_few() {
+    let mut seen = variants::Seen::default();
+    for corpus in [
+        include_str!("corpus/os_ken.hex"),
+        include_str!("corpus/python_openflow.hex"),
+        include_str!("corpus/ovs_ofctl.hex"),
+        include_str!("corpus/sessions.hex"),
+    ] {
+        for line in corpus.lines() {
+            let (_, hex) = line.split_once(' ').unwrap();
+            seen.message(&OfMessage::parse(&unhex(hex)).unwrap().body);
+        }
+    }
+    seen.lacks_only(MADE_BY_NOBODY);
 }

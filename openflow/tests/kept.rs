@@ -18,6 +18,7 @@ fn finds_of_the_fuzz_targets_stay_fixed() {
     replay("message", |b| {
         checks::message(b);
         checks::message_of_any_length(b);
+        checks::message_in_words(&checks::with_right_length(b));
     });
     replay("match", checks::match_);
     replay("action", checks::actions);

@@ -226,6 +226,8 @@ fn seeds() -> Vec<String> {
         "meter=1,kbps,burst,bands=type=drop rate=1000 burst_size=200,type=dscp_remark rate=1 prec_level=2",
         "in_port=1 packet=00112233 actions=2,controller",
         "flow add ip,actions=1",
+        "\nflow a,dd ip,act,ions=1",
+        "é\nmeter \n delete é",
         "output:1,set_field:1.2.3.4->ip_src,clone(2,ct(commit,nat(src=1.2.3.4)))",
         "in_port=1,tcp,nw_src=10.0.0.1,nw_dst=10.0.0.2,tcp_flags=syn,ip_frag=first,dl_vlan=5",
         "oxm(class=0x7fff,field=3,data=0102),actions=experimenter(id=0xabcdef,data=00),instruction(type=9,data=01020304)",

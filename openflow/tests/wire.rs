@@ -10,6 +10,8 @@ use openflow::wire::{Reader, Writer};
 use openflow::{Instruction, Match, OfMessage, Oxm, TableId};
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 
+mod variants;
+
 fn emit(m: &OfMessage) -> BytesMut {
     let mut b = BytesMut::new();
     m.emit(&mut b).unwrap();
@@ -103,213 +105,14 @@ fn changed_bytes_never_panic_and_what_parses_is_stable() {
     });
 }
 
-/// Names of variants, with a match that does not compile when one is added and not named here.
-macro_rules! variants {
-    ($f:ident, $t:ident, $($v:ident),* $(,)?) => {
-        fn $f(x: &$t) -> usize {
-            #[allow(non_camel_case_types)]
-            enum Index { $($v),* }
-            match x { $($t::$v { .. } => Index::$v as usize,)* }
-        }
-        impl Named for $t { const NAMES: &'static [&'static str] = &[$(stringify!($v)),*]; }
-    };
-}
-trait Named {
-    const NAMES: &'static [&'static str];
-}
-variants!(
-    message_index,
-    Message,
-    Hello,
-    Error,
-    EchoRequest,
-    EchoReply,
-    Experimenter,
-    FeaturesRequest,
-    FeaturesReply,
-    GetConfigRequest,
-    GetConfigReply,
-    SetConfig,
-    PacketIn,
-    FlowRemoved,
-    PortStatus,
-    PacketOut,
-    FlowMod,
-    GroupMod,
-    PortMod,
-    TableMod,
-    MultipartRequest,
-    MultipartReply,
-    BarrierRequest,
-    BarrierReply,
-    QueueGetConfigRequest,
-    QueueGetConfigReply,
-    RoleRequest,
-    RoleReply,
-    GetAsyncRequest,
-    GetAsyncReply,
-    SetAsync,
-    MeterMod,
-    BundleControl,
-    BundleAdd,
-    FlowMonitorCancel,
-    FlowMonitorPaused,
-    FlowMonitorResumed,
-    Nicira,
-);
-variants!(
-    request_index,
-    RequestBody,
-    Desc,
-    Flow,
-    Aggregate,
-    Table,
-    PortStats,
-    Queue,
-    Group,
-    GroupDesc,
-    GroupFeatures,
-    Meter,
-    MeterConfig,
-    MeterFeatures,
-    TableFeatures,
-    PortDesc,
-    FlowMonitor,
-    NxFlowMonitor,
-    Experimenter,
-);
-variants!(
-    reply_index,
-    ReplyBody,
-    Desc,
-    Flow,
-    Aggregate,
-    Table,
-    PortStats,
-    Queue,
-    Group,
-    GroupDesc,
-    GroupFeatures,
-    Meter,
-    MeterConfig,
-    MeterFeatures,
-    TableFeatures,
-    PortDesc,
-    FlowMonitor,
-    NxFlowMonitor,
-    Experimenter,
-);
-variants!(
-    nx_index,
-    NxMessage,
-    RoleRequest,
-    RoleReply,
-    SetFlowFormat,
-    FlowModTableId,
-    SetPacketInFormat,
-    PacketIn,
-    FlowAge,
-    SetAsyncConfig,
-    SetControllerId,
-    FlowMonitorCancel,
-    FlowMonitorPaused,
-    FlowMonitorResumed,
-    TlvTableMod,
-    TlvTableRequest,
-    TlvTableReply,
-    PacketIn2,
-    Resume,
-    CtFlushZone,
-    Other,
-);
-variants!(
-    action_index,
-    Action,
-    Output,
-    CopyTtlOut,
-    CopyTtlIn,
-    SetMplsTtl,
-    DecMplsTtl,
-    PushVlan,
-    PopVlan,
-    PushMpls,
-    PopMpls,
-    SetQueue,
-    Group,
-    SetNwTtl,
-    DecNwTtl,
-    SetField,
-    PushPbb,
-    PopPbb,
-    Experimenter,
-    Unknown,
-    Resubmit,
-    RegMove,
-    RegLoad,
-    RegLoad2,
-    StackPush,
-    StackPop,
-    OutputReg,
-    OutputTrunc,
-    SetTunnel,
-    PopQueue,
-    Multipath,
-    Bundle,
-    Learn,
-    Conjunction,
-    Controller,
-    Note,
-    Exit,
-    FinTimeout,
-    Sample,
-    DecTtlCntIds,
-    WriteMetadata,
-    Ct,
-    Nat,
-    CtClear,
-    Clone,
-    CheckPktLarger,
-    Encap,
-    Decap,
-    DecNshTtl,
-    DeleteField,
-);
-variants!(
-    instruction_index,
-    Instruction,
-    GotoTable,
-    WriteMetadata,
-    WriteActions,
-    ApplyActions,
-    ClearActions,
-    Meter,
-    Experimenter,
-    Unknown,
-);
-
-fn all_there<'a, T: Named + 'a>(index: fn(&T) -> usize, items: impl Iterator<Item = &'a T>) {
-    let mut missing = vec![true; T::NAMES.len()];
-    items.for_each(|x| missing[index(x)] = false);
-    let missing: Vec<_> = T::NAMES.iter().zip(missing).filter(|(_, m)| *m).map(|(n, _)| n).collect();
-    assert!(missing.is_empty(), "no sample of {missing:?}");
-}
-
 #[test]
 fn the_lists_of_samples_forget_nothing() {
-    let all = all_messages();
-    let bodies = || all.iter().map(|m| &m.body);
-    all_there(message_index, bodies());
-    all_there(
-        request_index,
-        bodies().filter_map(|m| if let Message::MultipartRequest(r) = m { Some(&r.body) } else { None }),
-    );
-    all_there(
-        reply_index,
-        bodies().filter_map(|m| if let Message::MultipartReply(r) = m { Some(&r.body) } else { None }),
-    );
-    all_there(nx_index, bodies().filter_map(|m| if let Message::Nicira(n) = m { Some(n) } else { None }));
-    all_there(action_index, all_actions().iter());
-    all_there(instruction_index, all_instructions().iter());
+    let mut seen = variants::Seen::default();
+    all_messages().iter().for_each(|m| seen.message(&m.body));
+    all_actions().iter().for_each(|a| seen.action(a));
+    all_instructions().iter().for_each(|i| seen.instruction(i));
+    let missing = seen.missing();
+    assert!(missing.is_empty(), "no sample of {missing:?}");
 }
 
 #[test]
@@ -337,6 +140,113 @@ fn a_long_reply_goes_out_in_parts_that_come_together_again() {
     assert_eq!(whole, ReplyBody::Table(tables));
     assert!(rest.is_empty());
     assert_eq!(parts, 20_000usize.div_ceil((65535 - 16) / 24));
+}
+
+/// Every multipart that is a list goes out in parts of at most 65535 bytes, all but the last flagged MORE, and comes together again.
+#[test]
+fn every_long_multipart_comes_together_again() {
+    let g = &mut Gen::from_size_and_seed(8, 3);
+    let mut done = std::collections::BTreeSet::new();
+    for m in all_messages() {
+        let long = match m.body {
+            Message::MultipartRequest(r) => {
+                let body = match r.body {
+                    RequestBody::TableFeatures(_) => RequestBody::TableFeatures(many(g)),
+                    RequestBody::FlowMonitor(_) => RequestBody::FlowMonitor(many(g)),
+                    RequestBody::NxFlowMonitor(_) => RequestBody::NxFlowMonitor(many(g)),
+                    // One structure or none.
+                    RequestBody::Desc
+                    | RequestBody::Flow(_)
+                    | RequestBody::Aggregate(_)
+                    | RequestBody::Table
+                    | RequestBody::PortStats(_)
+                    | RequestBody::Queue(_)
+                    | RequestBody::Group(_)
+                    | RequestBody::GroupDesc
+                    | RequestBody::GroupFeatures
+                    | RequestBody::Meter(_)
+                    | RequestBody::MeterConfig(_)
+                    | RequestBody::MeterFeatures
+                    | RequestBody::PortDesc
+                    | RequestBody::Experimenter { .. } => continue,
+                };
+                Message::from(MultipartRequest::new(body))
+            }
+            Message::MultipartReply(r) => {
+                let body = match r.body {
+                    ReplyBody::Flow(_) => ReplyBody::Flow(many(g)),
+                    ReplyBody::Table(_) => ReplyBody::Table(many(g)),
+                    ReplyBody::PortStats(_) => ReplyBody::PortStats(many(g)),
+                    ReplyBody::Queue(_) => ReplyBody::Queue(many(g)),
+                    ReplyBody::Group(_) => ReplyBody::Group(many(g)),
+                    ReplyBody::GroupDesc(_) => ReplyBody::GroupDesc(many(g)),
+                    ReplyBody::Meter(_) => ReplyBody::Meter(many(g)),
+                    ReplyBody::MeterConfig(_) => ReplyBody::MeterConfig(many(g)),
+                    ReplyBody::TableFeatures(_) => ReplyBody::TableFeatures(many(g)),
+                    ReplyBody::PortDesc(_) => ReplyBody::PortDesc(many(g)),
+                    ReplyBody::FlowMonitor(u) => ReplyBody::FlowMonitor(copies(u)),
+                    ReplyBody::NxFlowMonitor(u) => ReplyBody::NxFlowMonitor(copies(u)),
+                    // One structure.
+                    ReplyBody::Desc(_)
+                    | ReplyBody::Aggregate(_)
+                    | ReplyBody::GroupFeatures(_)
+                    | ReplyBody::MeterFeatures(_)
+                    | ReplyBody::Experimenter { .. } => continue,
+                };
+                Message::from(MultipartReply::new(body))
+            }
+            _ => continue,
+        };
+        done.insert(kind_of(&long));
+        let out = emit(&OfMessage::new(9, long.clone()));
+        let mut requests = multipart::Reassembler::new(8 << 20);
+        let mut replies = multipart::Reassembler::new(8 << 20);
+        let (mut rest, mut parts, mut whole) = (&out[..], 0, None);
+        while !rest.is_empty() {
+            let len = u16::from_be_bytes([rest[2], rest[3]]) as usize;
+            let (part, after) = rest.split_at(len);
+            rest = after;
+            parts += 1;
+            let m = OfMessage::parse(part)
+                .unwrap_or_else(|e| panic!("{e} in part {parts} of {}", kind_of(&long)));
+            assert_eq!(m.xid.0, 9);
+            let more;
+            match m.body {
+                Message::MultipartRequest(r) => {
+                    more = r.flags.contains(MultipartFlags::MORE);
+                    whole = requests.request(m.xid, r, len).unwrap().map(|b| MultipartRequest::new(b).into());
+                }
+                Message::MultipartReply(r) => {
+                    more = r.flags.contains(MultipartFlags::MORE);
+                    whole = replies.reply(m.xid, r, len).unwrap().map(|b| MultipartReply::new(b).into());
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(more, !rest.is_empty());
+        }
+        assert!(parts > 1, "{} is in one part", kind_of(&long));
+        assert_eq!(whole, Some(long));
+    }
+    assert_eq!(done.len(), 15, "{done:?}");
+}
+
+fn kind_of(m: &Message) -> &'static str {
+    match m {
+        Message::MultipartRequest(r) => variants::request(&r.body),
+        Message::MultipartReply(r) => variants::reply(&r.body),
+        m => variants::message(m),
+    }
+}
+
+/// Structures that together fill several messages.
+fn many<T: Arbitrary>(g: &mut Gen) -> Vec<T> {
+    (0..4000).map(|_| T::arbitrary(g)).collect()
+}
+
+fn copies(mut of: Vec<multipart::FlowUpdate>) -> Vec<multipart::FlowUpdate> {
+    of.push(multipart::FlowUpdate::Abbrev { xid: 7.into() });
+    let n = of.len();
+    of.into_iter().cycle().take(n * 12_000).collect()
 }
 
 #[test]

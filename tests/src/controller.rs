@@ -145,6 +145,11 @@ impl Peer {
         peer
     }
 
+    /// The transaction id that the next message will have.
+    pub fn next_xid(&self) -> u32 {
+        self.xid + 1
+    }
+
     /// Send a message, return its transaction id.
     pub fn send(&mut self, kind: u8, body: &[u8]) -> u32 {
         self.xid += 1;

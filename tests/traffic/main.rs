@@ -10,5 +10,6 @@ mod dpdk_ports;
 mod learning;
 mod linux_ports;
 mod ovs_ofctl;
+mod refusals;
 mod restart;
 mod upkeep;

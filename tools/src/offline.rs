@@ -240,4 +240,37 @@ mod tests {
         let v: Value = serde_json::from_str(&text_of(|o| parse_flow("ip,actions=drop", true, o))).unwrap();
         assert_eq!(v["body"]["match"]["eth_type"], "0x800");
     }
+
+    #[test]
+    fn a_recorded_session_reads_like_a_log() {
+        // os-ken's learning switch and ofswitchd, recorded by scripts/capture-sessions.
+        let file = include_bytes!("../../openflow/tests/corpus/learning.pcap");
+        let log = text_of(|o| ofp_parse_pcap(file, &[6653], 1, false, o));
+        let lines: Vec<&str> = log.lines().filter(|l| l.contains(" > 127.0.0.1:")).collect();
+        let at = |word: &str| {
+            lines.iter().position(|l| l.contains(word)).unwrap_or_else(|| panic!("no {word} in\n{log}"))
+        };
+        let order = [
+            "OFPT_HELLO",
+            "OFPT_FEATURES_REQUEST",
+            "OFPT_FEATURES_REPLY",
+            "OFPST_PORT_DESC request",
+            "OFPST_PORT_DESC reply",
+        ];
+        for pair in order.windows(2) {
+            assert!(at(pair[0]) < at(pair[1]), "{pair:?} in\n{log}");
+        }
+        assert!(
+            lines
+                .iter()
+                .any(|l| l.contains(": OFPT_FLOW_MOD") && l.contains("priority=0 actions=CONTROLLER:65535")),
+            "{log}"
+        );
+        assert!(at("OFPT_PACKET_IN") < at("OFPT_PACKET_OUT"), "{log}");
+        assert!(!log.contains("decode error") && !log.contains("missing"), "{log}");
+        let json = text_of(|o| ofp_parse_pcap(file, &[6653], 1, true, o));
+        let all: Vec<Value> = json.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(all.len(), lines.len());
+        assert!(all.iter().all(|m| m["message"]["type"].is_string() && m["time"].is_number()), "{json}");
+    }
 }

@@ -794,7 +794,7 @@ impl<C: Default> Manager<C> {
             | Message::QueueGetConfigReply(_)
             | Message::RoleReply(_)
             | Message::GetAsyncReply(_) => return Err(OfpError::OFPBRC_BAD_TYPE),
-            Message::Experimenter(_) => return Err(OfpError::OFPBRC_BAD_EXPERIMENTER),
+            Message::Experimenter(e) => return Err(crate::handle::unknown_experimenter(e.experimenter)),
             Message::Nicira(_) | Message::FlowMonitorPaused | Message::FlowMonitorResumed => {
                 return Err(OfpError::OFPBRC_BAD_EXP_TYPE)
             }
@@ -1017,15 +1017,15 @@ impl<C: Default> Conn<C> {
     ) -> Result<(), OfpError> {
         // ONF's numbers for flow monitor errors, as 1.4 has them.
         let failed = |code| OfpError { kind: 16, code, experimenter: 0 };
+        if self.monitors.len() + requests.len() > MAX_MONITORS {
+            return Err(failed(0));
+        }
         let mut ids: Vec<u32> = Vec::new();
         for r in &requests {
             if self.monitors.contains_key(&r.id) || ids.contains(&r.id) {
                 return Err(failed(1));
             }
             ids.push(r.id);
-        }
-        if self.monitors.len() + requests.len() > MAX_MONITORS {
-            return Err(failed(0));
         }
         for request in requests {
             self.monitors.insert(request.id, Monitor { request, nicira });

@@ -72,11 +72,7 @@ pub fn parse_bundle_line(text: &str, names: &dyn PortNames) -> Result<Message, T
     let s = text.trim_start();
     let end = s.find(char::is_whitespace).unwrap_or(s.len());
     let (kind, rest) = s.split_at(end);
-    let before = text.chars().count() - rest.chars().count();
-    let moved = |mut e: TextError| {
-        e.column += before;
-        e
-    };
+    let moved = |e: TextError| e.behind(&text[..text.len() - rest.len()]);
     match kind {
         "flow" => parse_flow_line(rest, FlowModCommand::ADD, names).map(Message::from).map_err(moved),
         "group" => {
@@ -85,12 +81,7 @@ pub fn parse_bundle_line(text: &str, names: &dyn PortNames) -> Result<Message, T
         "meter" => {
             let (c, body) = super::flow::split_command(rest, METER_COMMANDS)
                 .map_or((MeterModCommand::ADD, rest), |(c, r)| (*c, r));
-            let skipped = rest.len() - body.len();
-            parse_meter(body, c).map(Message::from).map_err(|e| {
-                let mut e = moved(e);
-                e.column += skipped;
-                e
-            })
+            parse_meter(body, c).map(Message::from).map_err(|e| e.behind(&text[..text.len() - body.len()]))
         }
         "packet-out" => parse_packet_out(rest, names).map(Message::from).map_err(moved),
         _ => fault_near(kind, "flow, group, meter or packet-out", KINDS.iter().copied())

@@ -8,6 +8,7 @@ use super::matching::push_unknown;
 use super::value::push_value;
 use super::{print, NoNames};
 use crate::action::Action;
+use crate::field::Field;
 use crate::instruction::Instruction;
 use crate::matching::{Match, Oxm, OxmField};
 use crate::msg::{Message, OfMessage};
@@ -29,11 +30,17 @@ fn value_of(f: &OxmField) -> String {
 impl Serialize for Match {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut map = s.serialize_map(None)?;
-        for (i, o) in self.fields.iter().enumerate() {
+        let mut seen = [false; 256];
+        for o in &self.fields {
             match o {
                 // A field sent twice is wrong, and an object has each name once: the first counts.
-                Oxm::Known(f) if self.known().take(i).any(|e| e.field == f.field && !std::ptr::eq(e, f)) => {}
-                Oxm::Known(f) => map.serialize_entry(f.field.def().name, &value_of(f))?,
+                Oxm::Known(f) => {
+                    // Nicira's 16-bit in_port has the same name.
+                    let name_of = if f.field == Field::NxInPort { Field::InPort } else { f.field };
+                    if !std::mem::replace(&mut seen[name_of as usize], true) {
+                        map.serialize_entry(f.field.def().name, &value_of(f))?;
+                    }
+                }
                 Oxm::Unknown(u) => {
                     let mut words = String::new();
                     push_unknown(&mut words, u);

@@ -62,6 +62,17 @@ pub struct TextError {
     pub hint: Option<String>,
 }
 
+impl TextError {
+    /// The same error, as a place in a text that has `before` in front of the one it was found in.
+    pub(crate) fn behind(mut self, before: &str) -> Self {
+        if self.line == 1 {
+            self.column += before.rsplit('\n').next().unwrap_or("").chars().count();
+        }
+        self.line += before.matches('\n').count();
+        self
+    }
+}
+
 impl fmt::Display for TextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}: ", self.line, self.column)?;

@@ -124,8 +124,9 @@ fn emit_match(matching: &Match, w: &mut Writer<'_>, len_at: usize, nx: bool) {
         w.set_len(len_at, start);
         w.pad8(start);
     } else {
+        // The length of the `ofp_match` without its padding, as in its own header.
         matching.emit(w);
-        w.set_len(len_at, start);
+        w.buf.copy_within(start + 2..start + 4, len_at);
     }
 }
 
