@@ -114,6 +114,10 @@ bench-ports: build ## iperf3 and ping between two namespaces, beside Open vSwitc
 	@scripts/deps --check
 	@BIN_DIR="$(TARGET_DIR)/release" scripts/compare-iperf $(ARGS)
 
+.PHONY: instructions
+instructions: ## instructions per operation of the packet path by callgrind, against stored figures (ARGS=--bless stores new ones)
+	@scripts/instructions $(ARGS)
+
 .PHONY: bless
 bless: ## rewrite the expected output of the text cases; review the diff
 	BLESS=1 cargo test --workspace --exclude dpdk-sys --exclude tests

@@ -152,7 +152,7 @@ CELLS = [
     Cell("tse", "traffic of other ports beside crafted headers (10k packets/s)", flows(1000), lambda: L34 + WHITE, "90 % kept", kind="kept", second=TSE + ",rate=10000",
          check=PLAIN, tune=False, warm=8),
     Cell("mod", "a flow-mod with 200k megaflows", gen("flows=200000,dist=uniform,smacs=200000,dip=11.0.0.1"), lambda: EXACT + L34 + ["priority=100,in_port=3,udp,actions=output:2"],
-         "1 ms, stall 1 ms", kind="latency", second="dip=12.0.0.1,sip=9.0.0.1,rate=1000000", check=PLAIN, tune=False, warm=10),
+         "1 ms, stall 1 ms", kind="latency", second="dip=12.0.0.1,sip=9.0.0.1,rate=1000000", check=expect(dst=0x0B000001, dport=80, ttl=64), tune=False, warm=10),
     Cell("one-stock", "one flow, port forward, net_pcap to net_null", captured(1), lambda: ["in_port=1,actions=output:2"], "1.5x, 80 % of testpmd", least=1.5, stock=True),
     Cell("1k-stock", "1k flows, L3+L4 rule, net_pcap to net_null", captured(1000), lambda: L34, "2x, net 40", least=2.0, stock=True),
     Cell("100k-stock", "100k flows, L3+L4 rule, net_pcap to net_null", captured(100000), lambda: L34, "2.5x, net 70", least=2.5, stock=True),

@@ -94,9 +94,8 @@ class OvsDpdk(Daemon, Contestant):
         sh("ovsdb-tool", "create", f"{rd}/conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
         log = open(f"{rd}/log", "wb")
         self.procs.append(subprocess.Popen(REST + ["ovsdb-server", f"{rd}/conf.db", f"--remote=p{db}", f"--unixctl={rd}/o.ctl"], env=env, stdout=log, stderr=log))
-        wait("ovsdb-server", lambda: os.path.exists(f"{rd}/db.sock"))
         self.vsctl = ["ovs-vsctl", f"--db={db}", "--no-wait"]
-        sh(*self.vsctl, "init")
+        wait("ovsdb-server", lambda: subprocess.run([*self.vsctl, "init"], stderr=subprocess.DEVNULL).returncode == 0)
         extra = " ".join(["--no-pci --single-file-segments", *dev.plugin])
         sh(*self.vsctl, "set", "open_vswitch", ".", "other_config:dpdk-init=true", f"other_config:dpdk-extra={extra}", f"other_config:pmd-cpu-mask={1 << PMD_CORE:x}",
            f"other_config:dpdk-lcore-mask={1 << REST_CORE:x}", f"other_config:dpdk-socket-mem={dev.huge_mb}", "other_config:flow-limit=1000000",
@@ -181,24 +180,29 @@ class Ours(Ofswitch, Contestant):
                 pass
 
     def pmd(self):
-        out = json.loads(self.ofctl("--json", "pmd-stats-show"))
-        return next((w for w in workers(out) if w.get("core") == PMD_CORE), {})
+        """What its forwarding thread counted; nothing if the switch is too busy to say."""
+        for _ in range(3):
+            out = self.ofctl("--json", "pmd-stats-show", check=False)
+            try:
+                return next((w for w in workers(json.loads(out)) if w.get("core") == PMD_CORE), {})
+            except ValueError:
+                time.sleep(0.5)
+        sys.stderr.write(f"ofctl pmd-stats-show: {out.strip()}\n")
+        return {}
 
     def sink_packets(self):
         return int(re.search(r"tx pkts=(\d+)", self.ovs_ofctl("dump-ports", "2")).group(1))
 
     def rates(self):
-        w = self.pmd()
-        get = lambda k: int(w.get(k, w.get("counters", {}).get(k, 0)))  # noqa: E731
+        c = self.pmd().get("counters", {})
+        get = lambda k: int(c.get(k, 0))  # noqa: E731
         return {"EMC": get("emc_hits"), "megaflow": get("megaflow_hits"), "upcall": get("misses")}
 
     def masks(self):
-        w = self.pmd()
-        return int(w.get("subtables", w.get("counters", {}).get("subtables", 0)))
+        return int(self.pmd().get("counters", {}).get("subtables", 0))
 
     def megaflows(self):
-        w = self.pmd()
-        return int(w.get("megaflows", w.get("counters", {}).get("megaflows", 0)))
+        return int(self.pmd().get("counters", {}).get("megaflows", 0))
 
     def stop(self):
         self.freeze(False)

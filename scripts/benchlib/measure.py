@@ -1,9 +1,13 @@
 """One cell: start everybody, check that each does the right thing, warm up, then windows in turn while the others are frozen."""
 
+import os
+import re
 import statistics
 import time
 
-from .contestants import Ours, OvsDpdk, Testpmd, hugepages, shares
+from switches import sh
+
+from .contestants import PMD_CORE, Ours, OvsDpdk, Testpmd, hugepages, shares
 from .frames import Seen
 from .ofclient import Client
 
@@ -105,6 +109,29 @@ def run(cell, who, workdir, rounds, seconds, say, tune=True):
     return got
 
 
+def forwarding(pid):
+    """The thread that worked most: the one that forwards."""
+    tasks = f"/proc/{pid}/task"
+    return max(os.listdir(tasks), key=lambda t: int(open(f"{tasks}/{t}/stat").read().rsplit(") ", 1)[1].split()[11]))
+
+
+def profile(cell, workdir, say, who="ofswitch"):
+    """Where a switch's forwarding core spends its time in this cell: [(per cent, symbol)], by perf's clock samples (a VM has no counters)."""
+    d, data = classes(cell, [who])[who](cell, workdir), os.path.join(workdir, "perf")
+    try:
+        load(d, cell)
+        for page in d.dev.pages.values():
+            page.pause(False)
+        say("warm up")
+        time.sleep(cell.warm)
+        say("perf")
+        sh("perf", "record", "-q", "-e", "cpu-clock", "-F", "4000", "-t", forwarding(d.pid), "-o", data, "--", "sleep", "3")
+    finally:
+        d.stop()
+    text = sh("perf", "report", "-i", data, "--stdio", "--no-children", "--sort", "symbol", "--percent-limit", "1")
+    return [(float(p), name) for p, name in re.findall(r"^ +([\d.]+)%  \[[.k]\] (.+?)(?:  .*)?$", text, re.M)]
+
+
 def rates(cell, live, got, rounds, seconds, say):
     before = {}
     for r in range(rounds):
@@ -190,7 +217,6 @@ def latency(cell, live, got, rounds, seconds, say):
 
 def tsc_hz():
     """The time-stamp counter's rate: CLOCK_MONOTONIC is derived from it, the kernel's log or cpuinfo tell it."""
-    import re
     with open("/proc/cpuinfo") as f:
         return float(re.search(r"cpu MHz\s*:\s*([\d.]+)", f.read()).group(1)) * 1e6
 
