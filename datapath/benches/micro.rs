@@ -12,7 +12,6 @@ use datapath::meter;
 use datapath::packet::{Batch, Packet, BATCH_SIZE};
 use datapath::program::{run, Program, Shape, Sink};
 use datapath::stats::DropReason;
-use datapath::upcall::MegaflowStats;
 use datapath::{DpAction, FlowKey, FlowMask, KeyPatch, PortId};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -146,13 +145,7 @@ fn table(flows: u32, masks: u32, emc: usize) -> FlowTable {
     let mut t = FlowTable::new(100_000, emc, [1, 3, 5, 7]);
     let program = Arc::new(Program::new(vec![DpAction::Output(PortId(2))], 0));
     for i in 0..flows {
-        t.insert(
-            &key(i),
-            &mask(i % masks),
-            program.clone(),
-            Arc::new(MegaflowStats::default()),
-            u64::from(i) + 1,
-        );
+        t.insert(&key(i), &mask(i % masks), program.clone(), u64::from(i) + 1, 0);
     }
     t
 }
@@ -174,13 +167,13 @@ fn classifier() {
     }
     let mut t = table(1000, 1, 1 << 14);
     let program = Arc::new(Program::new(vec![DpAction::Output(PortId(2))], 0));
-    let stats = Arc::new(MegaflowStats::default());
     let mut i = 5000;
     cell("classifier: insert and remove", BATCH_SIZE, || {
         for _ in 0..BATCH_SIZE {
             i += 1;
-            t.insert(&key(i), &mask(0), program.clone(), stats.clone(), u64::from(i) + 1);
-            t.remove(u64::from(i) + 1);
+            let token = u64::from(i) + 1;
+            let id = t.insert(&key(i), &mask(0), program.clone(), token, 0).id;
+            t.remove(id, token);
         }
     });
 }

@@ -8,7 +8,7 @@
 use datapath::flow_key::off;
 use datapath::packet::{Batch, Head, Packet, PacketOps, BATCH_SIZE};
 use datapath::port::{Port, PortError, PortInfo, PortStats, Rxq, Txq};
-use datapath::upcall::{MegaflowStats, Reason, UpcallHandler, Verdict, WorkerId};
+use datapath::upcall::{Ended, Reason, UpcallHandler, Verdict, WorkerId};
 use datapath::{Datapath, DatapathConfig, DpAction, FlowKey, FlowMask, KeyPatch, PortId};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -161,8 +161,9 @@ impl UpcallHandler for Handler {
         v.install = true;
         v.token = self.1.fetch_add(1, Ordering::Relaxed) + 1;
     }
-    fn installed(&self, _: WorkerId, _: u64, _: Arc<MegaflowStats>) {}
-    fn evicted(&self, _: WorkerId, _: u64) {}
+    fn installed(&self, _: WorkerId, _: u64, _: u32, _: &FlowKey) {}
+    fn refused(&self, _: WorkerId, _: u64, _: u64) {}
+    fn ended(&self, _: WorkerId, _: Ended) {}
 }
 
 fn cell(name: &str, flows: u64, rules: Rules, floor: f64) {

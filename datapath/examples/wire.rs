@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datapath::datapath::{Datapath, DatapathConfig};
 use datapath::flow_key::off;
 use datapath::port::PortConfig;
-use datapath::upcall::{MegaflowStats, Reason, UpcallHandler, Verdict, WorkerId};
+use datapath::upcall::{Ended, Reason, UpcallHandler, Verdict, WorkerId};
 use datapath::{DpAction, FlowKey, PortId};
 
 struct Pairs {
@@ -31,8 +31,9 @@ impl UpcallHandler for Pairs {
         out.actions = vec![DpAction::Output(PortId(((port - 1) ^ 1) + 1))];
         out.install = true;
     }
-    fn installed(&self, _: WorkerId, _: u64, _: Arc<MegaflowStats>) {}
-    fn evicted(&self, _: WorkerId, _: u64) {}
+    fn installed(&self, _: WorkerId, _: u64, _: u32, _: &FlowKey) {}
+    fn refused(&self, _: WorkerId, _: u64, _: u64) {}
+    fn ended(&self, _: WorkerId, _: Ended) {}
 }
 
 fn spec(text: &str) -> PortConfig {

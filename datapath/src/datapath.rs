@@ -13,7 +13,7 @@ use crate::port::{self, Port, PortConfig, PortError, PortInfo, PortStats, Rxq};
 use crate::program::Program;
 use crate::rxq::{self, History, PmdSettings, PmdToPlan, QueueToPlan, WINDOW};
 use crate::stats::DropReason;
-use crate::upcall::{UpcallHandler, WorkerId};
+use crate::upcall::{StatsTable, UpcallHandler, WorkerId};
 use crossbeam_queue::SegQueue;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -64,6 +64,8 @@ impl Default for DatapathConfig {
 pub struct MegaflowDump {
     /// Where.
     pub worker: WorkerId,
+    /// Its slot there.
+    pub slot: u32,
     /// The handler's name for it.
     pub token: u64,
     /// Masked key.
@@ -684,18 +686,30 @@ impl Datapath {
     }
 
     /// Gives a megaflow other actions (its counters go on). `drop_reason` counts if `actions` is empty.
-    pub fn update_megaflow(&self, worker: WorkerId, token: u64, actions: Vec<DpAction>, drop_reason: u16) {
+    pub fn update_megaflow(
+        &self,
+        worker: WorkerId,
+        slot: u32,
+        token: u64,
+        actions: Vec<DpAction>,
+        drop_reason: u16,
+    ) {
         let program = Arc::new(Program::new(actions, drop_reason));
         if let Some(w) = self.state.lock().workers.get(worker.0 as usize) {
-            w.send(Command::Update { token, program });
+            w.send(Command::Update { slot, token, program });
         }
     }
 
-    /// Removes a megaflow. Its [`crate::upcall::MegaflowStats`] are final after the next [`Datapath::synchronize`].
-    pub fn remove_megaflow(&self, worker: WorkerId, token: u64) {
+    /// Removes a megaflow. Its last counts come by [`UpcallHandler::ended`], before the next [`Datapath::synchronize`] returns.
+    pub fn remove_megaflow(&self, worker: WorkerId, slot: u32, token: u64) {
         if let Some(w) = self.state.lock().workers.get(worker.0 as usize) {
-            w.send(Command::Remove { token });
+            w.send(Command::Remove { slot, token });
         }
+    }
+
+    /// Counters of a worker's megaflows.
+    pub fn megaflow_stats(&self, worker: WorkerId) -> Option<Arc<StatsTable>> {
+        self.state.lock().workers.get(worker.0 as usize)?.shared.stats.get().cloned()
     }
 
     /// A mark behind all commands sent so far, for [`Datapath::synced`]. Sends each worker an empty command, so that "handled" also

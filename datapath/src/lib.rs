@@ -6,6 +6,7 @@
 //! | [`flow_key`] | `FlowKey`, `FlowMask`: three 64-byte lanes |
 //! | [`extract`] | headers to a key and a layout, scalar and AVX-512 |
 //! | [`emc`], [`classifier`] | which megaflow a packet matches |
+//! | [`megaflow`] | what megaflows count |
 //! | [`action`], [`upcall`] | what ofproto and the workers agree on |
 //! | [`program`], [`edit`] | actions compiled and executed; header changes with their checksums |
 //! | [`pmd`] | a worker: the loop from receive to transmit |
@@ -33,6 +34,7 @@ pub mod emc;
 pub mod extract;
 pub mod flow_key;
 pub mod isa;
+pub mod megaflow;
 pub mod meter;
 pub mod packet;
 pub mod pmd;

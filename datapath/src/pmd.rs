@@ -11,9 +11,10 @@
 //! maximum; half a batch ends that. It sleeps as an epoll worker does, so commands wake it and a barrier need not wait. Without queues it sleeps
 //! till the next command.
 //!
-//! **Upcalls** are inline. While packets that hit compete with packets that miss, upcalls get a share of the time; a packet that
-//! finds the share used up waits in its port's waiting room, in order, and so do all later misses of that port. Rooms are
-//! served round-robin, one packet each, so that a storm on one port does not starve another's first packets.
+//! **Upcalls** are inline. While packets that hit compete with packets that miss (some do hit, and queues hold more than is taken from them), upcalls get a
+//! share of the time; a packet that finds the share used up waits in its port's waiting room, in order, and so do all later misses of
+//! that port. Rooms are served round-robin, one packet each, so that a storm on one port does not starve another's first packets. A new
+//! megaflow takes the packets it matches out of the room at once: later packets, which hit it, do not overtake them.
 
 use crate::action::{DpAction, DpMeterId};
 use crate::classifier::{FlowTable, NONE, NOT_QUICK};
@@ -27,13 +28,13 @@ use crate::port::{Rxq, Txq};
 use crate::program::{execute, run, Fate, Program, Shape, Sink};
 use crate::stats::{DropReason, WorkerCounters, POLICY_REASONS};
 use crate::sys::{self, tsc, Epoll};
-use crate::upcall::{MegaflowStats, Reason, UpcallHandler, Verdict, WorkerId};
+use crate::upcall::{Ended, Reason, StatsTable, UpcallHandler, Verdict, WorkerId};
 use crossbeam_queue::SegQueue;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Lookups of one packet in one passage.
@@ -74,10 +75,12 @@ pub(crate) enum Command {
         actions: Vec<DpAction>,
     },
     Update {
+        slot: u32,
         token: u64,
         program: Arc<Program>,
     },
     Remove {
+        slot: u32,
         token: u64,
     },
     Meter {
@@ -109,6 +112,8 @@ pub(crate) enum Dead {
 /// What control and worker share.
 pub(crate) struct Shared {
     pub counters: WorkerCounters,
+    /// Counters of this worker's megaflows.
+    pub stats: OnceLock<Arc<StatsTable>>,
     pub commands: SegQueue<Command>,
     pub sent: AtomicU64,
     pub done: AtomicU64,
@@ -121,6 +126,7 @@ impl Shared {
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             counters: WorkerCounters::default(),
+            stats: OnceLock::new(),
             commands: SegQueue::new(),
             sent: AtomicU64::new(0),
             done: AtomicU64::new(0),
@@ -149,10 +155,19 @@ struct TxSlot {
 }
 
 struct Waiting {
-    packet: Packet,
-    key: Box<FlowKey>,
+    key: FlowKey,
+    /// Taken: it left out of its turn.
+    packet: Option<Packet>,
     layout: Layout,
     depth: u32,
+}
+
+/// Packets of one port that wait for an upcall.
+struct Room {
+    port: u32,
+    queue: VecDeque<Waiting>,
+    /// Packets in it.
+    len: usize,
 }
 
 /// Where packets go, and what actions need besides the packet.
@@ -283,7 +298,9 @@ pub(crate) struct Worker {
     flushes: u32,
     keys: Option<Keys>,
     programs: Vec<Arc<Program>>,
-    rooms: Vec<(u32, VecDeque<Waiting>)>,
+    rooms: Vec<Room>,
+    /// A queue gave all that fits into a batch: there may be more.
+    backlog: bool,
     waiting: usize,
     now_ms: u64,
     budget_percent: u64,
@@ -320,6 +337,8 @@ impl Worker {
             e.add(s.shared.wake.as_raw_fd(), WAKE_TAG)?;
             Some(e)
         };
+        let flows = FlowTable::new(s.flow_limit, s.emc_entries, s.secret);
+        let _ = s.shared.stats.set(flows.stats_table().clone());
         Ok(Self {
             id: s.id,
             out: Out {
@@ -334,7 +353,7 @@ impl Worker {
                 scratch: Verdict::default(),
             },
             shared: s.shared,
-            flows: FlowTable::new(s.flow_limit, s.emc_entries, s.secret),
+            flows,
             rx: Vec::new(),
             epoll,
             next_key: 0,
@@ -347,6 +366,7 @@ impl Worker {
             keys: None,
             programs: Vec::new(),
             rooms: Vec::new(),
+            backlog: false,
             waiting: 0,
             now_ms: 0,
             budget_percent: u64::from(s.budget_percent),
@@ -376,6 +396,7 @@ impl Worker {
             }
             self.tick(t);
             self.refill(t);
+            self.shrink();
             let mut n = self.serve_rooms();
             if self.rx.is_empty() && n == 0 {
                 if self.waiting == 0 && !self.stop {
@@ -390,6 +411,7 @@ impl Worker {
                 most = most.max(got);
                 n += got;
             }
+            self.backlog = most == BATCH_SIZE;
             if n > 0 || !self.out.dirty.is_empty() {
                 self.flush();
             } else {
@@ -443,7 +465,8 @@ impl Worker {
             self.commands();
             let c = self.shared.clone();
             let mut timeout = 0;
-            if self.waiting == 0 && !self.rx.iter().any(|r| r.ready) {
+            let shrunk = self.flows.len() <= self.flows.limit;
+            if self.waiting == 0 && shrunk && !self.rx.iter().any(|r| r.ready) {
                 c.asleep.store(true, Ordering::SeqCst);
                 fence(Ordering::SeqCst);
                 if c.sent.load(Ordering::SeqCst) != self.done {
@@ -469,15 +492,19 @@ impl Worker {
             let t = tsc();
             self.tick(t);
             self.refill(t);
+            self.shrink();
             let mut n = self.serve_rooms();
+            let mut backlog = false;
             for i in 0..self.rx.len() {
                 if self.rx[i].ready {
                     let got = self.poll(i);
                     // A full batch: there may be more. Otherwise epoll tells.
                     self.rx[i].ready = got == BATCH_SIZE;
+                    backlog |= got == BATCH_SIZE;
                     n += got;
                 }
             }
+            self.backlog = backlog;
             self.flush();
             self.account(t, n);
         }
@@ -587,10 +614,10 @@ impl Worker {
                 if let Some(t) = self.out.tx.get_mut(port as usize).and_then(Option::take) {
                     dead.push(Dead::Txq(t.txq));
                 }
-                if let Some(at) = self.rooms.iter().position(|(p, _)| *p == port) {
-                    let (_, room) = self.rooms.remove(at);
-                    self.waiting -= room.len();
-                    for _ in room {
+                if let Some(at) = self.rooms.iter().position(|r| r.port == port) {
+                    let room = self.rooms.remove(at);
+                    self.waiting -= room.len;
+                    for _ in 0..room.len {
                         self.shared.counters.drop(DropReason::NoSuchPort);
                     }
                 }
@@ -603,11 +630,13 @@ impl Worker {
                 self.run_program(&Program::new(actions, POLICY_REASONS as u16 - 1), p, &key, l, 0);
                 self.recirculate();
             }
-            Command::Update { token, program } => {
-                self.flows.update(token, program);
+            Command::Update { slot, token, program } => {
+                self.flows.update(slot, token, program);
             }
-            Command::Remove { token } => {
-                self.flows.remove(token);
+            Command::Remove { slot, token } => {
+                if let Some(e) = self.flows.remove(slot, token) {
+                    self.ended(e);
+                }
             }
             Command::Meter { id, meter } => {
                 match meter {
@@ -622,9 +651,8 @@ impl Worker {
             Command::SleepMax(us) => (self.sleep_max_us, self.sleep_us) = (us, 0),
             Command::Flush => {
                 for at in 0..self.flows.slots() {
-                    if let Some(token) = self.flows.slot(at).map(|f| f.token()) {
-                        self.flows.remove(token);
-                        self.out.handler.evicted(self.id, token);
+                    if let Some(e) = self.flows.end(at, true) {
+                        self.ended(e);
                     }
                 }
             }
@@ -648,17 +676,18 @@ impl Worker {
         let end = self.flows.slots().min(from.saturating_add(max));
         while at < end {
             if let Some(f) = self.flows.slot(at) {
-                let s = f.stats();
+                let s = self.flows.stats(at).counts();
                 v.push(MegaflowDump {
                     worker: self.id,
+                    slot: at,
                     token: f.token(),
                     key: f.key(),
                     mask: self.flows.mask_of(f),
                     actions: f.program().actions.clone(),
-                    packets: s.packets.load(Ordering::Relaxed),
-                    bytes: s.bytes.load(Ordering::Relaxed),
-                    used_ms: s.used_ms.load(Ordering::Relaxed),
-                    tcp_flags: s.tcp_flags.load(Ordering::Relaxed) as u16,
+                    packets: s.packets,
+                    bytes: s.bytes,
+                    used_ms: s.used_ms,
+                    tcp_flags: s.tcp_flags,
                 });
             }
             at += 1;
@@ -706,12 +735,12 @@ impl Worker {
     /// not noted: they would have to be found.)
     #[inline]
     fn pass_blindly(&mut self, batch: &mut Box<Batch>, bytes: u64, in_port: u32) -> bool {
-        let Some(f) = self.flows.blind(in_port) else { return false };
+        let Some((id, f)) = self.flows.blind(in_port) else { return false };
         let (n, port) = (batch.len() as u64, f.quick());
         if port == NOT_QUICK {
             return false;
         }
-        credit(f.stats(), n, bytes, self.now_ms, 0);
+        self.flows.stats(id).credit(n, bytes, self.now_ms, 0);
         self.shared.counters.emc_hits.add(n);
         self.recent.0 += n;
         self.out.send_all(port, batch);
@@ -775,7 +804,7 @@ impl Worker {
         if port == NOT_QUICK {
             return false;
         }
-        credit(f.stats(), batch.len() as u64, bytes, self.now_ms, seen.tcp_flags());
+        self.flows.stats(id).credit(batch.len() as u64, bytes, self.now_ms, seen.tcp_flags());
         self.out.send_all(port, batch);
         true
     }
@@ -816,7 +845,7 @@ impl Worker {
             }
             same &= f.quick() == quick[0];
             if packets > 0 {
-                credit(f.stats(), packets, bytes, self.now_ms, flags);
+                self.flows.stats(id).credit(packets, bytes, self.now_ms, flags);
             }
         }
         if same && quick[0] != NOT_QUICK {
@@ -907,13 +936,14 @@ impl Worker {
             }
             self.hit(id, p, key, l, depth);
         }
+        self.publish_sizes();
     }
 
     #[inline]
     fn hit(&mut self, id: u32, p: Packet, key: &FlowKey, l: Layout, depth: u32) {
         let Some(f) = self.flows.slot(id) else { return };
         if !f.program().is_exception(&p, &l) {
-            credit(f.stats(), 1, p.len() as u64, self.now_ms, key.u16(off::TCP_FLAGS));
+            self.flows.stats(id).credit(1, p.len() as u64, self.now_ms, key.u16(off::TCP_FLAGS));
         }
         self.follow(id, p, key, l, depth);
     }
@@ -950,40 +980,50 @@ impl Worker {
         }
     }
 
-    /// Upcalls are free while nothing competes with them.
+    /// Puts a few megaflows out after the limit was lowered.
+    #[inline]
+    fn shrink(&mut self) {
+        if self.flows.len() > self.flows.limit {
+            for _ in 0..BATCH_SIZE {
+                let Some(e) = self.flows.shrink(self.now_ms) else { break };
+                self.ended(e);
+            }
+            self.publish_sizes();
+        }
+    }
+
+    /// Upcalls are free while nothing competes with them: queues are empty after each turn, or hardly a packet hits.
     fn may_upcall(&self) -> bool {
-        self.credit > 0 || self.recent.0 < self.recent.1 * 64
+        self.credit > 0 || !self.backlog || self.recent.0 * 64 < self.recent.1
     }
 
     #[inline(never)]
     fn miss(&mut self, p: Packet, key: &FlowKey, l: Layout, depth: u32) {
-        let in_port = key.in_port();
-        if self.waiting > 0 || !self.may_upcall() {
-            let room = self.rooms.iter().position(|(port, r)| *port == in_port && !r.is_empty());
-            if room.is_some() || !self.may_upcall() {
-                self.wait(p, key, l, depth);
-                return;
-            }
+        let may = self.may_upcall();
+        let queued =
+            self.waiting > 0 && self.rooms.iter().any(|r| r.port == key.in_port() && !r.queue.is_empty());
+        if queued || !may {
+            self.wait(p, key, l, depth);
+            return;
         }
         self.resolve(p, key, l, depth);
     }
 
     fn wait(&mut self, packet: Packet, key: &FlowKey, layout: Layout, depth: u32) {
-        let in_port = key.in_port();
-        let at = match self.rooms.iter().position(|(port, _)| *port == in_port) {
-            Some(at) => at,
-            None => {
-                self.rooms.push((in_port, VecDeque::new()));
-                self.rooms.len() - 1
-            }
-        };
-        let room = &mut self.rooms[at].1;
-        if room.len() >= ROOM {
+        let port = key.in_port();
+        let at = self.rooms.iter().position(|r| r.port == port).unwrap_or_else(|| {
+            self.rooms.push(Room { port, queue: VecDeque::new(), len: 0 });
+            self.rooms.len() - 1
+        });
+        let room = &mut self.rooms[at];
+        if room.queue.len() >= ROOM {
             self.shared.counters.drop(DropReason::UpcallBudget);
             return;
         }
-        room.push_back(Waiting { packet, key: Box::new(*key), layout, depth });
+        room.queue.push_back(Waiting { key: *key, packet: Some(packet), layout, depth });
+        room.len += 1;
         self.waiting += 1;
+        self.shared.counters.upcalls_waited.add(1);
     }
 
     /// One packet of each waiting room in turn, while upcalls may be made.
@@ -995,10 +1035,22 @@ impl Worker {
         let mut at = 0;
         while self.waiting > 0 && served < BATCH_SIZE && self.may_upcall() {
             at %= self.rooms.len().max(1);
-            if let Some(w) = self.rooms.get_mut(at).and_then(|r| r.1.pop_front()) {
+            let next = self.rooms.get_mut(at).and_then(|r| {
+                while let Some(w) = r.queue.pop_front() {
+                    if let Some(p) = w.packet {
+                        r.len -= 1;
+                        return Some((p, w.key, w.layout, w.depth));
+                    }
+                }
+                None
+            });
+            if let Some((p, key, layout, depth)) = next {
                 self.waiting -= 1;
                 served += 1;
-                self.resolve(w.packet, &w.key, w.layout, w.depth);
+                let id = self.resolve(p, &key, layout, depth);
+                if id != NONE {
+                    served += self.leave_room(at, id);
+                }
             }
             at += 1;
         }
@@ -1006,32 +1058,56 @@ impl Worker {
         if !self.rooms.is_empty() {
             self.rooms.rotate_left(1);
         }
+        self.publish_sizes();
         self.recirculate();
         served
     }
 
-    /// A packet that missed: perhaps its megaflow has come meanwhile, else ask the handler.
-    fn resolve(&mut self, mut p: Packet, key: &FlowKey, l: Layout, depth: u32) {
+    /// Lets the packets go on that a new megaflow matches, so that later ones do not overtake them.
+    fn leave_room(&mut self, at: usize, id: u32) -> usize {
+        let mut left = 0;
+        for i in 0..self.rooms[at].queue.len() {
+            let w = &mut self.rooms[at].queue[i];
+            if w.packet.is_none() || !self.flows.verify(id, &w.key) {
+                continue;
+            }
+            let Some(p) = w.packet.take() else { continue };
+            let (key, layout, depth) = (w.key, w.layout, w.depth);
+            self.rooms[at].len -= 1;
+            self.waiting -= 1;
+            left += 1;
+            self.hit(id, p, &key, layout, depth);
+        }
+        left
+    }
+
+    /// A packet that missed: perhaps its megaflow has come meanwhile, else ask the handler. The megaflow that was made, if one was.
+    fn resolve(&mut self, mut p: Packet, key: &FlowKey, l: Layout, depth: u32) -> u32 {
         let id = self.flows.lookup_one(key);
         if id != NONE {
             self.hit(id, p, key, l, depth);
-            return;
+            return NONE;
         }
+        let mut made = NONE;
         let t = tsc();
         let mut v = self.upcall(Reason::Miss, &mut p, key);
         let program = self.program(&mut v);
         if v.install {
-            let stats = Arc::<MegaflowStats>::default();
-            if !program.is_exception(&p, &l) {
-                credit(&stats, 1, p.len() as u64, self.now_ms, key.u16(off::TCP_FLAGS));
+            let ins = self.flows.insert(key, &v.mask, program.clone(), v.token, self.now_ms);
+            made = ins.id;
+            if let Some(e) = ins.ended {
+                self.ended(e);
             }
-            let ins = self.flows.insert(key, &v.mask, program.clone(), stats.clone(), v.token);
-            if let Some(token) = ins.evicted {
-                self.shared.counters.evictions.add(1);
-                self.out.handler.evicted(self.id, token);
+            if ins.id == NONE {
+                self.shared.counters.install_refused.add(1);
+                self.out.handler.refused(self.id, v.token, p.len() as u64);
+            } else {
+                if !program.is_exception(&p, &l) {
+                    let flags = key.u16(off::TCP_FLAGS);
+                    self.flows.stats(ins.id).credit(1, p.len() as u64, self.now_ms, flags);
+                }
+                self.out.handler.installed(self.id, v.token, ins.id, key);
             }
-            self.out.handler.installed(self.id, v.token, stats);
-            self.publish_sizes();
         }
         self.out.scratch = v;
         let spent = tsc().wrapping_sub(t);
@@ -1042,6 +1118,12 @@ impl Worker {
         } else {
             self.run_program(&program, p, key, l, depth);
         }
+        made
+    }
+
+    fn ended(&self, e: Ended) {
+        self.shared.counters.evictions.add(u64::from(e.evicted));
+        self.out.handler.ended(self.id, e);
     }
 
     /// The verdict's actions compiled; megaflows made one after the other mostly do the same and share it.
@@ -1099,17 +1181,6 @@ impl Worker {
             let bytes = batch.take_bytes();
             self.process(&mut batch, bytes, in_port, id, depth, false);
         }
-    }
-}
-
-#[inline]
-fn credit(s: &MegaflowStats, packets: u64, bytes: u64, now_ms: u64, flags: u16) {
-    let add = |c: &AtomicU64, n: u64| c.store(c.load(Ordering::Relaxed) + n, Ordering::Relaxed);
-    add(&s.packets, packets);
-    add(&s.bytes, bytes);
-    s.used_ms.store(now_ms, Ordering::Relaxed);
-    if flags != 0 {
-        s.tcp_flags.store(s.tcp_flags.load(Ordering::Relaxed) | u64::from(flags), Ordering::Relaxed);
     }
 }
 

@@ -134,6 +134,8 @@ pub struct HugeSlice<T> {
 
 // SAFETY: it owns its elements, like a boxed slice.
 unsafe impl<T: Send> Send for HugeSlice<T> {}
+// SAFETY: shared access gives only shared access to its elements.
+unsafe impl<T: Sync> Sync for HugeSlice<T> {}
 
 const HUGE: usize = 2 << 20;
 
@@ -187,7 +189,7 @@ impl<T> HugeSlice<T> {
 ///
 /// # Safety
 /// - All-zero bytes are a valid value of the type.
-pub unsafe trait Zeroed: Copy {}
+pub unsafe trait Zeroed {}
 
 impl<T: Zeroed> HugeSlice<T> {
     /// `len` zeros.
@@ -199,7 +201,7 @@ impl<T: Zeroed> HugeSlice<T> {
             }
         }
         // SAFETY: zero bytes are a value of T by the trait's contract.
-        Self::on_heap(vec![unsafe { std::mem::zeroed::<T>() }; len])
+        Self::on_heap((0..len).map(|_| unsafe { std::mem::zeroed::<T>() }).collect())
     }
 }
 

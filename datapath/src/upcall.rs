@@ -6,6 +6,7 @@
 
 use crate::action::DpAction;
 use crate::flow_key::{FlowKey, FlowMask};
+pub use crate::megaflow::{Counts, Ended, StatsTable};
 
 /// Which worker (0, 1, ...) speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,7 +34,7 @@ pub struct Verdict {
     pub drop_reason: u16,
     /// Whether a megaflow may be installed.
     pub install: bool,
-    /// The handler's own name for the megaflow, given back with its statistics and at its end.
+    /// The handler's own name for the megaflow (48 bits, not 0), given back at its end.
     pub token: u64,
     /// Version of the tables that the answer was made with.
     pub version: u64,
@@ -43,22 +44,12 @@ pub struct Verdict {
 pub trait UpcallHandler: Send + Sync {
     /// A packet needs a decision (or is delivered, for [`Reason::Action`]). `frame` is the packet as it now is.
     fn upcall(&self, worker: WorkerId, reason: Reason, key: &FlowKey, frame: &[u8], out: &mut Verdict);
-    /// The megaflow that `out` of the last upcall on this worker described is now installed; `stats` stays readable for ever.
-    fn installed(&self, worker: WorkerId, token: u64, stats: std::sync::Arc<MegaflowStats>);
-    /// The worker removed a megaflow by itself (flow limit, tuple-space defence); its `stats` are final.
-    fn evicted(&self, worker: WorkerId, token: u64);
-}
-
-/// Counters of one megaflow: written by its worker with relaxed stores, read by anyone.
-#[derive(Debug, Default)]
-#[repr(align(32))]
-pub struct MegaflowStats {
-    /// Packets.
-    pub packets: std::sync::atomic::AtomicU64,
-    /// Bytes (frame lengths without FCS).
-    pub bytes: std::sync::atomic::AtomicU64,
-    /// Coarse time of last use, milliseconds of the datapath's clock.
-    pub used_ms: std::sync::atomic::AtomicU64,
-    /// OR of the TCP flags seen.
-    pub tcp_flags: std::sync::atomic::AtomicU64,
+    /// The megaflow that `out` of the last upcall on this worker described, for this key, is now installed in this slot; the packet that asked is
+    /// in its counters.
+    fn installed(&self, worker: WorkerId, token: u64, slot: u32, key: &FlowKey);
+    /// It was not installed, since the table is full and the packet's port has its share of it: whatever the packet is to be credited to is the
+    /// handler's to credit.
+    fn refused(&self, worker: WorkerId, token: u64, bytes: u64);
+    /// An installed megaflow is no more: removed as asked for, replaced, or put out. Told once of each.
+    fn ended(&self, worker: WorkerId, ended: Ended);
 }

@@ -5,7 +5,7 @@ use datapath::meter::{BandConfig, BandKind, MeterConfig};
 use datapath::packet::Packet;
 use datapath::port::dummy::{DummyPort, Wire};
 use datapath::rxq::{Assign, PmdSettings};
-use datapath::upcall::{MegaflowStats, Reason, UpcallHandler, Verdict, WorkerId};
+use datapath::upcall::{Ended, Reason, UpcallHandler, Verdict, WorkerId};
 use datapath::{Datapath, DatapathConfig, DpAction, DpMeterId, FlowKey, FlowMask, KeyPatch, PortId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,8 @@ type Decide = Box<dyn Fn(Reason, &FlowKey, &mut Verdict) + Send + Sync>;
 struct Handler {
     decide: Mutex<Arc<Decide>>,
     tokens: AtomicU64,
-    installed: Mutex<HashMap<u64, (WorkerId, Arc<MegaflowStats>)>>,
-    evicted: Mutex<Vec<u64>>,
+    installed: Mutex<HashMap<u64, (WorkerId, u32)>>,
+    ended: Mutex<Vec<Ended>>,
     actions: Mutex<Vec<(u64, Vec<u8>)>>,
     upcalls: AtomicU64,
 }
@@ -34,11 +34,12 @@ impl UpcallHandler for Handler {
         let decide = self.decide.lock().unwrap().clone();
         decide(reason, key, out);
     }
-    fn installed(&self, worker: WorkerId, token: u64, stats: Arc<MegaflowStats>) {
-        self.installed.lock().unwrap().insert(token, (worker, stats));
+    fn installed(&self, worker: WorkerId, token: u64, slot: u32, _: &FlowKey) {
+        self.installed.lock().unwrap().insert(token, (worker, slot));
     }
-    fn evicted(&self, _: WorkerId, token: u64) {
-        self.evicted.lock().unwrap().push(token);
+    fn refused(&self, _: WorkerId, _: u64, _: u64) {}
+    fn ended(&self, _: WorkerId, ended: Ended) {
+        self.ended.lock().unwrap().push(ended);
     }
 }
 
@@ -54,7 +55,7 @@ fn rig(config: DatapathConfig, ports: usize, polled: bool, decide: Decide) -> Ri
         decide: Mutex::new(Arc::new(decide)),
         tokens: AtomicU64::new(0),
         installed: Mutex::default(),
-        evicted: Mutex::default(),
+        ended: Mutex::default(),
         actions: Mutex::default(),
         upcalls: AtomicU64::new(0),
     });
@@ -94,6 +95,15 @@ impl Rig {
     fn counter(&self, name: &str) -> u64 {
         let all = self.dp.worker_stats();
         all.iter().flat_map(|w| &w.counters).filter(|(n, _)| *n == name).map(|(_, v)| v).sum()
+    }
+    /// Packets that megaflows counted, those that ended included.
+    fn credited(&self) -> u64 {
+        let ended: u64 = self.handler.ended.lock().unwrap().iter().map(|e| e.counts.packets).sum();
+        let live = self.handler.installed.lock().unwrap().clone();
+        let live = live.into_iter().filter_map(|(token, (worker, slot))| {
+            Some(self.dp.megaflow_stats(worker)?.read(slot, token)?.packets)
+        });
+        ended + live.sum::<u64>()
     }
     fn dropped(&self, word: &str) -> u64 {
         self.dp.drops().iter().find(|(r, _)| r.word() == word).unwrap().1
@@ -172,10 +182,10 @@ fn nothing_older_decides_after_synchronize() {
         r.inject(0, &udp(0x0a00_0002, 64, 1));
         r.expect(1);
         for round in 0..300u32 {
-            let (worker, token) = {
+            let (worker, slot, token) = {
                 let all = r.handler.installed.lock().unwrap();
-                let (token, (worker, _)) = all.iter().max_by_key(|(t, _)| **t).unwrap();
-                (*worker, *token)
+                let (token, (worker, slot)) = all.iter().max_by_key(|(t, _)| **t).unwrap();
+                (*worker, *slot, *token)
             };
             let to = 1 + round % 2;
             if round % 3 == 2 {
@@ -186,9 +196,9 @@ fn nothing_older_decides_after_synchronize() {
                         v.install = true;
                         v.actions.push(DpAction::Output(PortId(to + 1)));
                     }) as Decide);
-                r.dp.remove_megaflow(worker, token);
+                r.dp.remove_megaflow(worker, slot, token);
             } else {
-                r.dp.update_megaflow(worker, token, vec![DpAction::Output(PortId(to + 1))], 0);
+                r.dp.update_megaflow(worker, slot, token, vec![DpAction::Output(PortId(to + 1))], 0);
             }
             r.dp.synchronize();
             r.inject(0, &udp(0x0a00_0002, 64, round as u16));
@@ -230,9 +240,7 @@ fn recirculation_exceptions_and_the_handler_see_the_packet() {
         (77, udp(0x0a00_0002, 1, 2)),
         "unchanged by the program that it could not follow"
     );
-    let credited: u64 =
-        r.handler.installed.lock().unwrap().values().map(|(_, s)| s.packets.load(Ordering::Relaxed)).sum();
-    assert_eq!(credited, 2, "the exception is the handler's to count");
+    assert_eq!(r.credited(), 2, "the exception is the handler's to count");
     // A loop ends.
     r.dp.execute(&udp(1, 64, 1), r.ids[0], vec![DpAction::Recirc(100)]);
     r.wait("the loop was cut", |r| r.dropped("recirc_limit") == 1);
@@ -313,10 +321,8 @@ fn the_flow_limit_evicts_a_few_and_never_all() {
     }
     r.wait("counted", |r| r.counter("evictions") == 900);
     assert_eq!(r.dp.dump_megaflows().len(), 100);
-    let evicted = r.handler.evicted.lock().unwrap().clone();
-    let all: u64 =
-        r.handler.installed.lock().unwrap().values().map(|(_, s)| s.packets.load(Ordering::Relaxed)).sum();
-    assert_eq!((evicted.len(), all), (900, 1000), "counters survive eviction");
+    let evicted = r.handler.ended.lock().unwrap().iter().filter(|e| e.evicted).count();
+    assert_eq!((evicted, r.credited()), (900, 1000), "counters survive eviction");
 }
 
 #[test]
@@ -417,13 +423,13 @@ fn pmds_come_and_go_and_queues_follow() {
     r.dp.set_rxq_affinity(r.ids[0], &[]).unwrap();
     assert!(r.dp.worker_stats().iter().all(|w| !w.isolated));
     // A PMD that goes takes its megaflows with it, and tells.
-    let before = r.handler.evicted.lock().unwrap().len();
+    let before = r.handler.ended.lock().unwrap().len();
     r.dp.set_pmd_settings(&pmd(&[1])).unwrap();
     assert_eq!(r.cores(), [1, 1]);
     r.dp.synchronize();
     let gone = r.dp.worker_stats().into_iter().find(|w| w.core == Some(0)).unwrap();
     assert!(!gone.active && gone.counters.contains(&("megaflows", 0)), "{gone:?}");
-    r.wait("evictions are told", |r| r.handler.evicted.lock().unwrap().len() > before);
+    r.wait("evictions are told", |r| r.handler.ended.lock().unwrap().len() > before);
     r.passes();
     // It comes back as the same worker.
     r.dp.set_pmd_settings(&PmdSettings { assign: Assign::RoundRobin, ..pmd(&[0, 1]) }).unwrap();

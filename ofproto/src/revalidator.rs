@@ -9,22 +9,25 @@
 //! the mark, none can still translate with the old version; when the reports that were under way then hold nothing affected, the version is
 //! *synced*: nothing older decides anything ([`Cache::poll`]).
 //!
-//! **Counters.** A megaflow's counters are folded into what it credits when asked for ([`Cache::fold_all`]) and, after its removal has been
-//! synchronised, one last time: no packet is lost or counted twice.
+//! **Families.** Megaflows that came out of equal translations share a [`Template`] and form a family; what is looked for is found by families first.
+//! A megaflow itself is its key and its counters' state, in a list by the worker's slots: its coming and going costs no hashing.
+//!
+//! **Counters.** A megaflow's counters are folded into what it credits when asked for ([`Cache::fold_all`]) and one last time when the worker reports its
+//! end with its last counts: no packet is lost or counted twice.
 
 use crate::api::BridgeId;
 
 use crate::flow::{pipe, Flow};
 use crate::rule::RuleCore;
 use crate::snapshot::Snapshot;
-use crate::upcall::{credit, start_of, Megaflow, MegaflowCredit, Report, Slow, TableCredit, VisitRecord};
+use crate::upcall::{credit, MegaflowCredit, Report, ShortKey, Slow, TableCredit, Template, VisitRecord};
 use crate::xlate::Dep;
 use datapath::datapath::SyncMark;
-use datapath::upcall::WorkerId;
-use datapath::Datapath;
+use datapath::upcall::{Counts, Ended, StatsTable, WorkerId};
+use datapath::{Datapath, FlowKey};
 use openflow::{GroupId, MeterId, PortNo};
+use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 
 /// Something that is different in a new version.
@@ -46,12 +49,48 @@ pub enum Change {
     Bridge(BridgeId),
 }
 
-type Id = (WorkerId, u64);
+/// A worker and a slot of it.
+type Id = (u32, u32);
 
+const NONE: u32 = u32::MAX;
+
+/// A megaflow, in the place of its slot.
 struct Held {
-    flow: Box<Megaflow>,
+    /// 0: none.
+    token: u64,
+    /// Packets and bytes credited so far.
     folded: (u64, u64),
     used_ms: u64,
+    template: u32,
+    /// Where it stands among the members of its template; [`NONE`]: its removal is under way.
+    place: u32,
+    key: ShortKey,
+}
+
+/// A template and the megaflows that have it.
+struct Family {
+    template: Arc<Template>,
+    worker: u32,
+    /// Slots.
+    members: Vec<u32>,
+    /// Members whose removal is under way.
+    leaving: u32,
+    /// The worker may still name it.
+    known: bool,
+    /// Of what no megaflow counted, credited so far.
+    once: (u64, u64),
+    /// To be credited: packets, bytes, last use.
+    due: (u64, u64, u64),
+}
+
+/// What is known of a worker.
+#[derive(Default)]
+struct WorkerCache {
+    stats: Option<Arc<StatsTable>>,
+    /// By slot.
+    held: Vec<Held>,
+    /// By the worker's number of a template: ours.
+    families: Vec<u32>,
 }
 
 /// Workers' counters of tables and patch ports, kept by control.
@@ -75,17 +114,23 @@ pub struct PatchCounts {
 /// See the module.
 #[derive(Default)]
 pub struct Cache {
-    held: HashMap<Id, Held>,
-    by_rule: HashMap<usize, Vec<Id>>,
-    by_table: HashMap<(BridgeId, u8), HashSet<Id>>,
-    /// Removed, final counters to be folded after the mark.
-    dying: VecDeque<(SyncMark, Vec<Held>)>,
+    workers: Vec<WorkerCache>,
+    families: Vec<Option<Family>>,
+    free: Vec<u32>,
+    /// Families by the entries they found.
+    by_rule: HashMap<usize, HashSet<u32>>,
+    /// Families by the tables they visited.
+    by_table: HashMap<(BridgeId, u8), HashSet<u32>>,
+    /// Families with traffic to be credited.
+    due: Vec<u32>,
+    len: usize,
+    /// Megaflows that are being removed; their last counts are yet to come.
+    leaving: usize,
     /// Versions on their way, and changes since.
     pending: VecDeque<(u64, SyncMark)>,
     log: VecDeque<(u64, Vec<Change>)>,
     version: u64,
     synced: u64,
-    early_evictions: HashSet<Id>,
     /// Lookups of tables.
     pub tables: HashMap<(BridgeId, u8), TableCounts>,
     /// Traffic of patch ports.
@@ -108,19 +153,12 @@ fn is_of_conjunction(r: &RuleCore) -> bool {
 }
 
 /// Whether some packet of a megaflow may match a rule in a table it visited.
-fn overlaps(m: &Megaflow, v: &VisitRecord, r: &RuleCore) -> bool {
-    let start;
-    let (flow, known) = match &v.state {
-        Some(s) => (&s.0, Some(&s.1)),
-        None => {
-            start = start_of(&m.key, m.in_port);
-            (&start, None)
-        }
-    };
+fn overlaps(t: &Template, key: &FlowKey, v: &VisitRecord, r: &RuleCore) -> bool {
+    let (flow, known) = v.flow(t, key);
     r.mask.words.iter().zip(&r.values).all(|(w, value)| {
         let i = *w as usize;
         // The pipeline's own words are constant; a packet's are where actions or the mask say so.
-        let fixed = m.mask.0.get(i).map_or(u64::MAX, |bits| bits | known.map_or(0, |k| k.0[i]));
+        let fixed = t.mask.0.get(i).map_or(u64::MAX, |bits| bits | known.map_or(0, |k| k.0[i]));
         // A conjunction may find any conj_id.
         let fixed = fixed & !CONJ_ID.0[i];
         (flow.0[i] ^ value) & r.mask.mask.0[i] & fixed == 0
@@ -131,20 +169,13 @@ fn overlaps(m: &Megaflow, v: &VisitRecord, r: &RuleCore) -> bool {
 const FEW: usize = 16;
 
 /// Whether a lookup in the tables as they are now finds the same, by no more bits than the megaflow has.
-fn still_true(m: &Megaflow, v: &VisitRecord, snap: &Snapshot) -> bool {
+fn still_true(t: &Template, key: &FlowKey, v: &VisitRecord, snap: &Snapshot) -> bool {
     let Some(table) = snap.bridges.get(&v.bridge).and_then(|b| b.tables.get(v.table as usize)) else {
         return false;
     };
-    let start;
-    let (flow, known) = match &v.state {
-        Some(s) => (&s.0, Some(&s.1)),
-        None => {
-            start = start_of(&m.key, m.in_port);
-            (&start, None)
-        }
-    };
+    let (flow, known) = v.flow(t, key);
     let mut wc = Flow::ZERO;
-    let same = match (table.lookup(flow, &mut wc), &v.entry) {
+    let same = match (table.lookup(&flow, &mut wc), &v.entry) {
         (None, None) => true,
         (Some(a), Some(b)) => Arc::ptr_eq(&a.rule, &b.rule),
         _ => false,
@@ -152,34 +183,48 @@ fn still_true(m: &Megaflow, v: &VisitRecord, snap: &Snapshot) -> bool {
     same && wc
         .0
         .iter()
-        .zip(&m.mask.0)
+        .zip(&t.mask.0)
         .enumerate()
         .all(|(i, (w, bits))| w & !(bits | known.map_or(0, |k| k.0[i])) == 0)
 }
 
-/// Whether a change may touch what a megaflow does.
-pub fn affected(m: &Megaflow, change: &Change) -> bool {
+/// The visits of a template in which a new entry would win if it matched.
+fn would_win<'a>(
+    t: &'a Template,
+    bridge: BridgeId,
+    r: &'a RuleCore,
+) -> impl Iterator<Item = &'a VisitRecord> {
+    t.visits.iter().filter(move |v| {
+        v.bridge == bridge
+            && v.table == r.table
+            && v.entry.as_ref().is_none_or(|e| e.rule.priority <= r.priority || is_of_conjunction(&e.rule))
+    })
+}
+
+/// Whether a change may touch what the megaflow of a key does.
+pub fn affected(t: &Template, key: &FlowKey, change: &Change) -> bool {
     match change {
-        Change::RuleAdded(bridge, r) => m.visits.iter().any(|v| {
-            v.bridge == *bridge
-                && v.table == r.table
-                && v.entry
-                    .as_ref()
-                    .is_none_or(|e| e.rule.priority <= r.priority || is_of_conjunction(&e.rule))
-                && overlaps(m, v, r)
-        }),
-        Change::RuleGone(bridge, r) => m
+        Change::RuleAdded(bridge, r) => would_win(t, *bridge, r).any(|v| overlaps(t, key, v, r)),
+        c => all_affected(t, c),
+    }
+}
+
+/// Whether a change, other than a new entry, may touch what the megaflows of a template do.
+fn all_affected(t: &Template, change: &Change) -> bool {
+    match change {
+        Change::RuleAdded(bridge, r) => would_win(t, *bridge, r).next().is_some(),
+        Change::RuleGone(bridge, r) => t
             .visits
             .iter()
             .any(|v| v.bridge == *bridge && v.entry.as_ref().is_some_and(|e| Arc::ptr_eq(&e.rule, r))),
-        Change::Group(b, id) => m.deps.contains(&Dep::Group(*b, *id)),
-        Change::Meter(b, id) => m.deps.contains(&Dep::Meter(*b, *id)),
-        Change::Port(b, p) => m.deps.iter().any(|d| *d == Dep::Port(*b, *p) || *d == Dep::Ports(*b)),
-        Change::Mac(b, vlan, mac) => m.deps.contains(&Dep::Mac(*b, *vlan, *mac)),
+        Change::Group(b, id) => t.deps.contains(&Dep::Group(*b, *id)),
+        Change::Meter(b, id) => t.deps.contains(&Dep::Meter(*b, *id)),
+        Change::Port(b, p) => t.deps.iter().any(|d| *d == Dep::Port(*b, *p) || *d == Dep::Ports(*b)),
+        Change::Mac(b, vlan, mac) => t.deps.contains(&Dep::Mac(*b, *vlan, *mac)),
         Change::Bridge(b) => {
-            m.visits.iter().any(|v| v.bridge == *b)
-                || m.deps.iter().any(|d| matches!(d, Dep::Ports(x) | Dep::Port(x, _) if x == b))
-                || m.visits.is_empty()
+            t.visits.iter().any(|v| v.bridge == *b)
+                || t.deps.iter().any(|d| matches!(d, Dep::Ports(x) | Dep::Port(x, _) if x == b))
+                || t.visits.is_empty()
         }
     }
 }
@@ -187,29 +232,37 @@ pub fn affected(m: &Megaflow, change: &Change) -> bool {
 impl Cache {
     /// Number of megaflows.
     pub fn len(&self) -> usize {
-        self.held.len()
+        self.len
     }
     /// None.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.len == 0
+    }
+    /// Sets of megaflows that differ in nothing but their keys.
+    pub fn families(&self) -> usize {
+        self.families.len() - self.free.len()
     }
     /// Nothing removed is waiting for its last counters.
     pub fn is_settled(&self) -> bool {
-        self.dying.is_empty()
+        self.leaving == 0
     }
     /// Newest version that everything obeys.
     pub fn synced(&self) -> u64 {
         self.synced
     }
-    /// A megaflow.
-    pub fn get(&self, worker: WorkerId, token: u64) -> Option<&Megaflow> {
-        self.held.get(&(worker, token)).map(|h| &*h.flow)
+
+    fn members(&self, family: u32) -> impl Iterator<Item = (Id, &Held)> {
+        let f = self.families.get(family as usize).and_then(Option::as_ref);
+        f.into_iter().flat_map(|f| {
+            let held = self.workers.get(f.worker as usize).map_or(&[][..], |w| &w.held);
+            f.members.iter().filter_map(move |slot| Some(((f.worker, *slot), held.get(*slot as usize)?)))
+        })
     }
 
     /// A new version is in the snapshot, with these changes. To be called right after the swap.
     pub fn published(&mut self, dp: &Datapath, slow: &Slow, version: u64, changes: Vec<Change>) {
         self.version = version;
-        let mut hit: HashSet<Id> = HashSet::new();
+        let mut hit: Vec<Id> = Vec::new();
         // Many new entries in one table: one lookup a megaflow tells of all of them at once.
         let mut added: HashMap<(BridgeId, u8), Vec<&Change>> = HashMap::new();
         for c in &changes {
@@ -224,12 +277,17 @@ impl Cache {
                 list.into_iter().for_each(|c| self.find(c, &mut hit));
                 continue;
             }
-            for id in self.by_table.get(&(bridge, table)).into_iter().flatten() {
-                let Some(h) = self.held.get(id) else { continue };
-                let mut visits = h.flow.visits.iter().filter(|v| v.bridge == bridge && v.table == table);
-                if !visits.all(|v| still_true(&h.flow, v, &snap)) && list.iter().any(|c| affected(&h.flow, c))
-                {
-                    hit.insert(*id);
+            for family in self.by_table.get(&(bridge, table)).into_iter().flatten() {
+                let Some(f) = &self.families[*family as usize] else { continue };
+                let t = &*f.template;
+                for (id, h) in self.members(*family) {
+                    let key = h.key.key();
+                    let mut visits = t.visits.iter().filter(|v| v.bridge == bridge && v.table == table);
+                    if !visits.all(|v| still_true(t, &key, v, &snap))
+                        && list.iter().any(|c| affected(t, &key, c))
+                    {
+                        hit.push(id);
+                    }
                 }
             }
         }
@@ -263,122 +321,246 @@ impl Cache {
             let synced = self.synced;
             self.log.retain(|(v, _)| *v > synced);
         }
-        self.reap(dp, slow);
         before != self.synced
     }
 
-    /// Takes in what workers report; gives the number of megaflows that had to be removed for being made with an older version.
+    /// Takes in what workers have reported by now; gives the number of megaflows that had to be removed for being made with an older version.
     fn drain(&mut self, dp: &Datapath, slow: &Slow) -> usize {
-        let mut stale = HashSet::new();
-        while let Some(r) = slow.reports.pop() {
-            match r {
-                Report::Installed(_, 0, m) => {
-                    let mut h = Held { flow: m, folded: (0, 0), used_ms: 0 };
-                    self.fold(dp, slow, &mut h);
-                }
-                Report::Installed(worker, token, m) => {
-                    let id = (worker, token);
-                    if m.version < self.version {
-                        let since = self.log.iter().filter(|(v, _)| *v > m.version);
-                        if since.flat_map(|(_, c)| c).any(|c| affected(&m, c)) {
-                            stale.insert(id);
+        let mut stale = Vec::new();
+        for (worker, side) in slow.sides() {
+            let w = worker.0;
+            while self.workers.len() <= w as usize {
+                self.workers.push(WorkerCache::default());
+            }
+            if self.workers[w as usize].stats.is_none() {
+                self.workers[w as usize].stats = dp.megaflow_stats(worker);
+            }
+            let now_ms = slow.now_ms();
+            // What comes meanwhile is for the next time: a storm does not keep control here.
+            for _ in 0..side.ring.len() {
+                let Some(r) = side.ring.pop() else { break };
+                match r {
+                    Report::Template(number, t) => self.new_family(slow, w, number, t),
+                    Report::Installed { slot, template, token, version, key } => {
+                        let Some(family) = self.workers[w as usize].families.get(template as usize).copied()
+                        else {
+                            continue;
+                        };
+                        if version < self.version {
+                            let t = self.families[family as usize].as_ref().map(|f| f.template.clone());
+                            let key = key.key();
+                            let since = self.log.iter().filter(|(v, _)| *v > version);
+                            if t.is_some_and(|t| since.flat_map(|(_, c)| c).any(|c| affected(&t, &key, c))) {
+                                stale.push((w, slot));
+                            }
                         }
+                        self.install(w, slot, family, token, key, now_ms);
                     }
-                    self.index(id, &m);
-                    self.held.insert(id, Held { flow: m, folded: (0, 0), used_ms: 0 });
-                    if self.early_evictions.remove(&id) {
-                        stale.insert(id);
-                    }
-                }
-                Report::Evicted(worker, token) => {
-                    let id = (worker, token);
-                    match self.take(id) {
-                        Some(mut h) => self.fold(dp, slow, &mut h),
-                        None => drop(self.early_evictions.insert(id)),
-                    }
+                    Report::Ended(e) => self.ended(dp, slow, w, e),
                 }
             }
+            for e in side.take_late() {
+                self.ended(dp, slow, w, e);
+            }
         }
+        self.settle(slow);
         let n = stale.len();
         self.remove(dp, stale);
         n
     }
 
-    fn index(&mut self, id: Id, m: &Megaflow) {
-        for v in &m.visits {
+    fn new_family(&mut self, slow: &Slow, worker: u32, number: u32, template: Arc<Template>) {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.families.push(None);
+            self.families.len() as u32 - 1
+        });
+        for v in &template.visits {
             if let Some(e) = &v.entry {
-                self.by_rule.entry(rule_key(&e.rule)).or_default().push(id);
+                self.by_rule.entry(rule_key(&e.rule)).or_default().insert(at);
             }
-            self.by_table.entry((v.bridge, v.table)).or_default().insert(id);
+            self.by_table.entry((v.bridge, v.table)).or_default().insert(at);
+        }
+        self.families[at as usize] = Some(Family {
+            template,
+            worker,
+            members: Vec::new(),
+            leaving: 0,
+            known: true,
+            once: (0, 0),
+            due: (0, 0, 0),
+        });
+        let known = &mut self.workers[worker as usize].families;
+        if known.len() <= number as usize {
+            known.resize(number as usize + 1, NONE);
+        }
+        let before = std::mem::replace(&mut known[number as usize], at);
+        if let Some(Some(f)) = self.families.get_mut(before as usize) {
+            f.known = false;
+            self.fold_once(before);
+            self.end_family(slow, before);
         }
     }
 
-    fn take(&mut self, id: Id) -> Option<Held> {
-        let h = self.held.remove(&id)?;
-        for v in &h.flow.visits {
+    /// Forgets a family that has no members and will have none.
+    fn end_family(&mut self, slow: &Slow, family: u32) {
+        let Some(Some(f)) = self.families.get(family as usize) else { return };
+        if f.known || !f.members.is_empty() || f.leaving > 0 {
+            return;
+        }
+        self.settle(slow);
+        let Some(f) = self.families[family as usize].take() else { return };
+        self.free.push(family);
+        for v in &f.template.visits {
             if let Some(e) = &v.entry {
-                if let Some(l) = self.by_rule.get_mut(&rule_key(&e.rule)) {
-                    if let Some(i) = l.iter().position(|x| *x == id) {
-                        l.swap_remove(i);
-                    }
-                    if l.is_empty() {
-                        self.by_rule.remove(&rule_key(&e.rule));
+                let key = rule_key(&e.rule);
+                if let Some(s) = self.by_rule.get_mut(&key) {
+                    s.remove(&family);
+                    if s.is_empty() {
+                        self.by_rule.remove(&key);
                     }
                 }
             }
             if let Some(s) = self.by_table.get_mut(&(v.bridge, v.table)) {
-                s.remove(&id);
+                s.remove(&family);
             }
         }
-        Some(h)
     }
 
-    fn find(&self, c: &Change, out: &mut HashSet<Id>) {
+    fn install(&mut self, worker: u32, slot: u32, family: u32, token: u64, key: ShortKey, now_ms: u64) {
+        let Some(Some(f)) = self.families.get_mut(family as usize) else { return };
+        let held = &mut self.workers[worker as usize].held;
+        while held.len() <= slot as usize {
+            let key = ShortKey::default();
+            held.push(Held { token: 0, folded: (0, 0), used_ms: 0, template: NONE, place: NONE, key });
+        }
+        let place = f.members.len() as u32;
+        f.members.push(slot);
+        held[slot as usize] = Held { token, folded: (0, 0), used_ms: now_ms, template: family, place, key };
+        self.len += 1;
+    }
+
+    /// A megaflow is no more: its last counts.
+    fn ended(&mut self, dp: &Datapath, slow: &Slow, worker: u32, e: Ended) {
+        let held = self.workers[worker as usize].held.get_mut(e.slot as usize);
+        let Some(h) = held.filter(|h| h.token == e.token) else { return };
+        let (family, was_leaving) = (h.template, h.place == NONE);
+        self.count(dp, slow, (worker, e.slot), e.counts);
+        self.unlink((worker, e.slot));
+        if let Some(h) = self.workers[worker as usize].held.get_mut(e.slot as usize) {
+            h.token = 0;
+            h.key = ShortKey::default();
+        }
+        if was_leaving {
+            self.leaving -= 1;
+        }
+        if let Some(Some(f)) = self.families.get_mut(family as usize) {
+            f.leaving -= u32::from(was_leaving);
+            self.end_family(slow, family);
+        }
+    }
+
+    /// Takes a megaflow out of its family's members. `false`: it was.
+    fn unlink(&mut self, (worker, slot): Id) -> bool {
+        let held = &mut self.workers[worker as usize].held;
+        let Some(h) = held.get_mut(slot as usize) else { return false };
+        let place = std::mem::replace(&mut h.place, NONE);
+        let Some(Some(f)) = self.families.get_mut(h.template as usize).filter(|_| place != NONE) else {
+            return false;
+        };
+        f.members.swap_remove(place as usize);
+        if let Some(moved) = f.members.get(place as usize) {
+            held[*moved as usize].place = place;
+        }
+        self.len -= 1;
+        true
+    }
+
+    fn find(&self, c: &Change, out: &mut Vec<Id>) {
         match c {
             Change::RuleAdded(bridge, r) => {
-                for id in self.by_table.get(&(*bridge, r.table)).into_iter().flatten() {
-                    if self.held.get(id).is_some_and(|h| affected(&h.flow, c)) {
-                        out.insert(*id);
+                for family in self.by_table.get(&(*bridge, r.table)).into_iter().flatten() {
+                    let Some(f) = &self.families[*family as usize] else { continue };
+                    let visits: SmallVec<[&VisitRecord; 4]> = would_win(&f.template, *bridge, r).collect();
+                    if visits.is_empty() {
+                        continue;
+                    }
+                    out.extend(self.members(*family).filter_map(|(id, h)| {
+                        let key = h.key.key();
+                        visits.iter().any(|v| overlaps(&f.template, &key, v, r)).then_some(id)
+                    }));
+                }
+            }
+            Change::RuleGone(_, r) => {
+                for family in self.by_rule.get(&rule_key(r)).into_iter().flatten() {
+                    out.extend(self.members(*family).map(|(id, _)| id));
+                }
+            }
+            c => {
+                for (i, f) in self.families.iter().enumerate() {
+                    if f.as_ref().is_some_and(|f| all_affected(&f.template, c)) {
+                        out.extend(self.members(i as u32).map(|(id, _)| id));
                     }
                 }
             }
-            Change::RuleGone(_, r) => out.extend(self.by_rule.get(&rule_key(r)).into_iter().flatten()),
-            c => out.extend(self.held.iter().filter(|(_, h)| affected(&h.flow, c)).map(|(id, _)| *id)),
         }
     }
 
-    /// Removes megaflows; their counters are folded in when the workers have let go of them.
-    fn remove(&mut self, dp: &Datapath, ids: HashSet<Id>) {
-        if ids.is_empty() {
-            return;
-        }
-        let mut gone = Vec::with_capacity(ids.len());
-        for id in ids {
-            dp.remove_megaflow(id.0, id.1);
-            gone.extend(self.take(id));
-        }
-        self.dying.push_back((dp.mark(), gone));
-    }
-
-    fn reap(&mut self, dp: &Datapath, slow: &Slow) {
-        while self.dying.front().is_some_and(|(mark, _)| dp.synced(mark)) {
-            for mut h in self.dying.pop_front().into_iter().flat_map(|d| d.1) {
-                self.fold(dp, slow, &mut h);
+    /// Has megaflows removed; their last counts come with their end.
+    fn remove(&mut self, dp: &Datapath, ids: Vec<Id>) {
+        for (worker, slot) in ids {
+            let Some(h) = self.workers[worker as usize].held.get(slot as usize) else { continue };
+            let (token, family) = (h.token, h.template);
+            if token == 0 || !self.unlink((worker, slot)) {
+                continue;
             }
+            self.leaving += 1;
+            if let Some(Some(f)) = self.families.get_mut(family as usize) {
+                f.leaving += 1;
+            }
+            dp.remove_megaflow(WorkerId(worker), slot, token);
         }
     }
 
-    fn fold(&mut self, dp: &Datapath, slow: &Slow, h: &mut Held) {
-        let now = (h.flow.stats.packets.load(Ordering::Relaxed), h.flow.stats.bytes.load(Ordering::Relaxed));
-        let (packets, bytes) = (now.0.wrapping_sub(h.folded.0), now.1.wrapping_sub(h.folded.1));
+    /// What a megaflow has counted since the last time becomes due to its family.
+    fn count(&mut self, dp: &Datapath, slow: &Slow, (worker, slot): Id, now: Counts) {
+        let Some(h) = self.workers[worker as usize].held.get_mut(slot as usize) else { return };
+        let (packets, bytes) = (now.packets.wrapping_sub(h.folded.0), now.bytes.wrapping_sub(h.folded.1));
         if packets == 0 && bytes == 0 {
             return;
         }
-        h.folded = now;
-        let age = dp.now_ms().saturating_sub(h.flow.stats.used_ms.load(Ordering::Relaxed));
-        h.used_ms = slow.now_ms().saturating_sub(age);
-        let used_ms = h.used_ms;
-        self.credit(slow, &h.flow.credits, packets, bytes, used_ms);
+        h.folded = (now.packets, now.bytes);
+        h.used_ms = slow.now_ms().saturating_sub(dp.now_ms().saturating_sub(now.used_ms));
+        let (family, used_ms) = (h.template, h.used_ms);
+        self.owe(family, packets, bytes, used_ms);
+    }
+
+    fn owe(&mut self, family: u32, packets: u64, bytes: u64, used_ms: u64) {
+        let Some(Some(f)) = self.families.get_mut(family as usize) else { return };
+        if f.due.0 == 0 && f.due.1 == 0 {
+            self.due.push(family);
+        }
+        f.due = (f.due.0 + packets, f.due.1 + bytes, f.due.2.max(used_ms));
+    }
+
+    /// What packets without a megaflow are to be credited to.
+    fn fold_once(&mut self, family: u32) {
+        let Some(Some(f)) = self.families.get_mut(family as usize) else { return };
+        let (packets, bytes, used_ms) = f.template.counted_once();
+        let (dp, db) = (packets.wrapping_sub(f.once.0), bytes.wrapping_sub(f.once.1));
+        f.once = (packets, bytes);
+        if dp > 0 || db > 0 {
+            self.owe(family, dp, db, used_ms);
+        }
+    }
+
+    /// Credits all that is due.
+    fn settle(&mut self, slow: &Slow) {
+        for family in std::mem::take(&mut self.due) {
+            let Some(Some(f)) = self.families.get_mut(family as usize) else { continue };
+            let (packets, bytes, used_ms) = std::mem::take(&mut f.due);
+            let template = f.template.clone();
+            self.credit(slow, &template.credits, packets, bytes, used_ms);
+        }
     }
 
     /// Adds traffic to everything on a list.
@@ -402,30 +584,36 @@ impl Cache {
     /// Brings all counters up to date.
     pub fn fold_all(&mut self, dp: &Datapath, slow: &Slow) {
         self.drain(dp, slow);
-        self.reap(dp, slow);
-        let mut held = std::mem::take(&mut self.held);
-        for h in held.values_mut() {
-            self.fold(dp, slow, h);
+        for worker in 0..self.workers.len() {
+            let Some(stats) = self.workers[worker].stats.clone() else { continue };
+            for slot in 0..self.workers[worker].held.len() {
+                let token = self.workers[worker].held[slot].token;
+                // One that has ended meanwhile is not the slot's any more: its end says what it counted.
+                if let Some(c) = (token != 0).then(|| stats.read(slot as u32, token)).flatten() {
+                    self.count(dp, slow, (worker as u32, slot as u32), c);
+                }
+            }
         }
-        self.held = held;
-        let mut dying = std::mem::take(&mut self.dying);
-        for h in dying.iter_mut().flat_map(|(_, v)| v) {
-            self.fold(dp, slow, h);
-        }
-        self.dying = dying;
+        (0..self.families.len() as u32).for_each(|f| self.fold_once(f));
+        self.settle(slow);
     }
 
     /// Removes megaflows that were not used for `idle_ms`. Counters must have been folded just before.
     pub fn expire(&mut self, dp: &Datapath, slow: &Slow, idle_ms: u64) {
         let now = slow.now_ms();
-        let old = |h: &Held| h.used_ms.saturating_add(idle_ms) < now;
-        let ids = self.held.iter().filter(|(_, h)| old(h)).map(|(id, _)| *id).collect();
-        self.remove(dp, ids);
+        let mut old = Vec::new();
+        for (w, worker) in self.workers.iter().enumerate() {
+            for (slot, h) in worker.held.iter().enumerate() {
+                if h.token != 0 && h.place != NONE && h.used_ms.saturating_add(idle_ms) < now {
+                    old.push((w as u32, slot as u32));
+                }
+            }
+        }
+        self.remove(dp, old);
     }
 
     /// Punt tokens and recirculation ids (top bit set) that megaflows use.
     pub fn tokens(&self) -> HashSet<u32> {
-        let dying = self.dying.iter().flat_map(|(_, v)| v);
-        self.held.values().chain(dying).flat_map(|h| h.flow.tokens.iter().copied()).collect()
+        self.families.iter().flatten().flat_map(|f| f.template.tokens.iter().copied()).collect()
     }
 }

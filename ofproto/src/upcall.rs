@@ -15,13 +15,14 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use datapath::flow_key::{off, KEY_BYTES};
-use datapath::upcall::{MegaflowStats, Reason as UpcallReason, UpcallHandler, Verdict, WorkerId};
+use datapath::upcall::{Ended, Reason as UpcallReason, UpcallHandler, Verdict, WorkerId};
 use datapath::{FlowKey, FlowMask};
 use openflow::msg::FlowMod;
 use openflow::PortNo;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// Packet-ins that wait for control at most.
@@ -38,16 +39,13 @@ const MAX_WORKERS: usize = 256;
 /// What a megaflow credits.
 pub type MegaflowCredit = Credit<Entry, LiveGroup>;
 
-/// A cached decision as control knows it.
-pub struct Megaflow {
-    /// The packet it was made of.
-    pub key: FlowKey,
-    /// Its OpenFlow in_port.
-    pub in_port: u32,
+/// What all megaflows have in common that come out of equal translations: everything but the key. Interned by each worker, so that a new flow costs a
+/// comparison where it would cost a dozen allocations; and control finds what a change touches by templates first.
+pub struct Template {
     /// Bits that count.
     pub mask: FlowMask,
-    /// Version of the tables.
-    pub version: u64,
+    /// OpenFlow in_port that the packets come in by.
+    pub in_port: u32,
     /// Whom to credit.
     pub credits: Vec<MegaflowCredit>,
     /// Tables it went through.
@@ -56,8 +54,9 @@ pub struct Megaflow {
     pub deps: Vec<Dep>,
     /// Tokens and recirculation ids that it uses.
     pub tokens: Vec<u32>,
-    /// Counters, written by the worker.
-    pub stats: Arc<MegaflowStats>,
+    hash: u64,
+    /// Packets translated without a megaflow, counted by the worker.
+    once: [AtomicU64; 3],
 }
 
 /// A table visit, kept small.
@@ -68,16 +67,249 @@ pub struct VisitRecord {
     pub table: u8,
     /// What was found.
     pub entry: Option<Entry>,
-    /// The flow as it was and which bits were constant; `None`: as the packet came in.
-    pub state: Option<Box<(Flow, Flow)>>,
+    /// How the flow differed from the packet as it came in; `None`: not at all.
+    state: Option<Box<VisitState>>,
 }
 
-/// What workers tell control.
+struct VisitState {
+    /// Bits that actions had made constant.
+    known: Flow,
+    /// Bits that were not (or need not have been) the packet's, and their values.
+    set: Flow,
+    value: Flow,
+}
+
+impl VisitRecord {
+    /// The flow with which a packet of this key came to the table, and the bits of it that do not come from the packet.
+    pub fn flow<'a>(&'a self, t: &Template, key: &FlowKey) -> (Flow, Option<&'a Flow>) {
+        let mut flow = start_of(key, t.in_port);
+        let Some(s) = &self.state else { return (flow, None) };
+        for i in 0..flow.0.len() {
+            flow.0[i] = flow.0[i] & !s.set.0[i] | s.value.0[i];
+        }
+        (flow, Some(&s.known))
+    }
+    fn is_of(&self, v: &Visit<Entry>, start: &Flow) -> bool {
+        let same_entry = match (&self.entry, &v.entry) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(&a.rule, &b.rule),
+            _ => false,
+        };
+        same_entry
+            && self.table == v.table
+            && self.bridge == v.bridge
+            && match &self.state {
+                None => v.known == PIPELINE_BITS && v.flow == *start,
+                Some(s) => {
+                    let mut differ = 0;
+                    for i in 0..s.set.0.len() {
+                        let set = v.known.0[i] | v.flow.0[i] ^ start.0[i];
+                        differ |=
+                            set ^ s.set.0[i] | v.flow.0[i] & set ^ s.value.0[i] | v.known.0[i] ^ s.known.0[i];
+                    }
+                    differ == 0
+                }
+            }
+    }
+}
+
+fn same_credit(a: &MegaflowCredit, b: &MegaflowCredit) -> bool {
+    match (a, b) {
+        (Credit::Entry(b1, t1, e1), Credit::Entry(b2, t2, e2)) => {
+            b1 == b2 && t1 == t2 && Arc::ptr_eq(&e1.rule, &e2.rule)
+        }
+        (Credit::Miss(b1, t1), Credit::Miss(b2, t2)) => b1 == b2 && t1 == t2,
+        (Credit::Group(b1, i1, g1), Credit::Group(b2, i2, g2)) => {
+            b1 == b2 && i1 == i2 && Arc::ptr_eq(&g1.group, &g2.group)
+        }
+        (Credit::Bucket(b1, i1, g1, n1), Credit::Bucket(b2, i2, g2, n2)) => {
+            b1 == b2 && i1 == i2 && n1 == n2 && Arc::ptr_eq(&g1.group, &g2.group)
+        }
+        (Credit::Patch(b1, p1, r1), Credit::Patch(b2, p2, r2)) => b1 == b2 && p1 == p2 && r1 == r2,
+        (Credit::Mac(b1, v1, m1, p1), Credit::Mac(b2, v2, m2, p2)) => {
+            b1 == b2 && v1 == v2 && m1 == m2 && p1 == p2
+        }
+        (Credit::Learn(b1, f1), Credit::Learn(b2, f2)) => b1 == b2 && f1 == f2,
+        _ => false,
+    }
+}
+
+impl Template {
+    fn is_of(&self, key: &FlowKey, out: &Outcome<View<'_>>) -> bool {
+        if self.mask != out.mask || self.visits.len() != out.visits.len() || self.deps != out.deps {
+            return false;
+        }
+        let start = start_of(key, self.in_port);
+        let mut tokens = self.tokens.iter();
+        let mut same_tokens = true;
+        each_token(&out.actions, &mut |t| same_tokens &= tokens.next() == Some(&t));
+        same_tokens
+            && tokens.next().is_none()
+            && out.visits.first().map_or(0, |v| v.flow.in_port()) == self.in_port
+            && self.visits.iter().zip(&out.visits).all(|(a, b)| a.is_of(b, &start))
+            && self.credits.len() == out.credits.len()
+            && self.credits.iter().zip(&out.credits).all(|(a, b)| same_credit(a, b))
+    }
+    /// Counts a packet that no megaflow counts.
+    fn once(&self, bytes: u64, now_ms: u64) {
+        let [packets, b, used] = &self.once;
+        packets.store(packets.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        b.store(b.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+        used.store(now_ms, Ordering::Relaxed);
+    }
+    /// Packets and bytes that no megaflow counted, and when the last came.
+    pub fn counted_once(&self) -> (u64, u64, u64) {
+        let get = |i: usize| self.once[i].load(Ordering::Relaxed);
+        (get(0), get(1), get(2))
+    }
+}
+
+fn hash_of(out: &Outcome<View<'_>>) -> u64 {
+    let mask = out.mask.0.iter().filter(|w| **w != 0).fold(0, |h, w| mix(h, *w));
+    out.visits.iter().fold(mask, |h, v| {
+        mix(h, v.entry.as_ref().map_or(u64::from(v.table), |e| Arc::as_ptr(&e.rule) as u64))
+    })
+}
+
+/// What workers tell control; from one worker in order.
 pub enum Report {
+    /// From now on this number stands for this template on this worker.
+    Template(u32, Arc<Template>),
     /// A megaflow is installed.
-    Installed(WorkerId, u64, Box<Megaflow>),
-    /// A worker removed one by itself.
-    Evicted(WorkerId, u64),
+    Installed {
+        /// Where.
+        slot: u32,
+        /// Number of its template.
+        template: u32,
+        /// Its name.
+        token: u64,
+        /// Version of the tables it was made with.
+        version: u64,
+        /// Its key under its mask.
+        key: ShortKey,
+    },
+    /// One is no more. Each that was installed ends once.
+    Ended(Ended),
+}
+
+/// A masked key without the lanes that are zero.
+#[derive(Default)]
+pub struct ShortKey {
+    lane0: [u64; 8],
+    extra: Option<Box<[u64; 16]>>,
+}
+
+impl ShortKey {
+    /// Of a key, under a mask.
+    pub fn new(key: &FlowKey, mask: &FlowMask) -> Self {
+        let mut lane0 = [0; 8];
+        for (i, w) in lane0.iter_mut().enumerate() {
+            *w = key.0[i] & mask.0[i];
+        }
+        let more = mask.0[8..].iter().any(|w| *w != 0);
+        let extra = more.then(|| Box::new(std::array::from_fn(|i| key.0[i + 8] & mask.0[i + 8])));
+        Self { lane0, extra }
+    }
+    /// The whole key.
+    pub fn key(&self) -> FlowKey {
+        let mut k = FlowKey::ZERO;
+        k.0[..8].copy_from_slice(&self.lane0);
+        if let Some(x) = &self.extra {
+            k.0[8..].copy_from_slice(&**x);
+        }
+        k
+    }
+}
+
+/// Reports of one worker that may wait for control. When there is no room, megaflows are not installed: packets are translated one by one
+/// until control has caught up.
+pub const REPORTS: usize = 8192;
+/// Room kept for what one upcall has to tell.
+const RESERVE: usize = 8;
+/// Templates that a worker knows at a time, in pairs.
+const TEMPLATES: usize = 4096;
+/// Installed megaflows wake control at most so often.
+const WAKE_MS: u64 = 10;
+
+/// What one worker and control share.
+pub struct Side {
+    /// To control.
+    pub ring: ArrayQueue<Report>,
+    own: Mutex<Own>,
+    /// Ends that found the ring full: at most as many as there are megaflows.
+    late: AtomicU64,
+    /// Megaflows not installed because control was behind.
+    pub not_installed: AtomicU64,
+}
+
+/// What the worker alone uses (control takes its late ends out).
+struct Own {
+    templates: Vec<Option<Arc<Template>>>,
+    /// Token, template and version of the megaflow about to be installed.
+    pending: Option<(u64, u32, u64)>,
+    late: VecDeque<Ended>,
+    turn: u32,
+    next_wake_ms: u64,
+}
+
+impl Side {
+    fn new() -> Self {
+        let templates = (0..TEMPLATES).map(|_| None).collect();
+        let own = Own { templates, pending: None, late: VecDeque::new(), turn: 0, next_wake_ms: 0 };
+        let ring = ArrayQueue::new(REPORTS);
+        Self { ring, own: Mutex::new(own), late: AtomicU64::new(0), not_installed: AtomicU64::new(0) }
+    }
+    fn has_room(&self) -> bool {
+        self.ring.len() + RESERVE <= REPORTS
+    }
+    /// The ends that found the ring full, if all that was said before them has been taken out.
+    pub fn take_late(&self) -> VecDeque<Ended> {
+        if self.late.load(Ordering::Acquire) == 0 {
+            return VecDeque::new();
+        }
+        let mut own = self.own.lock();
+        if !self.ring.is_empty() {
+            return VecDeque::new();
+        }
+        self.late.store(0, Ordering::Release);
+        std::mem::take(&mut own.late)
+    }
+}
+
+impl Own {
+    /// Whether control was not woken for a while.
+    fn turn_to_wake(&mut self, now_ms: u64) -> bool {
+        let due = now_ms >= self.next_wake_ms;
+        if due {
+            self.next_wake_ms = now_ms + WAKE_MS;
+        }
+        due
+    }
+    /// The number of an outcome's template; `None`: it is new, and control has no ear for it now.
+    fn intern(&mut self, side: &Side, key: &FlowKey, out: &mut Outcome<View<'_>>) -> Option<u32> {
+        let hash = hash_of(out);
+        let pair = hash as usize % (TEMPLATES / 2) * 2;
+        for at in [pair, pair + 1] {
+            if self.templates[at].as_ref().is_some_and(|t| t.hash == hash && t.is_of(key, out)) {
+                return Some(at as u32);
+            }
+        }
+        if !side.has_room() {
+            return None;
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let at = match (&self.templates[pair], &self.templates[pair + 1]) {
+            (None, _) => pair,
+            (_, None) => pair + 1,
+            _ => pair + (self.turn & 1) as usize,
+        };
+        let mut t = record(key, out);
+        t.hash = hash;
+        let t = Arc::new(t);
+        let _ = side.ring.push(Report::Template(at as u32, t.clone()));
+        self.templates[at] = Some(t);
+        Some(at as u32)
+    }
 }
 
 /// What workers and control share.
@@ -90,8 +322,6 @@ pub struct Slow {
     pub punts: Interner<Punt>,
     /// What is left to do after recirculation.
     pub frozen: Interner<Frozen<Entry>>,
-    /// Installed and evicted megaflows.
-    pub reports: SegQueue<Report>,
     /// Packets for controllers.
     pub packet_ins: ArrayQueue<(BridgeId, PacketInEvent)>,
     /// Flows that learn actions add.
@@ -105,7 +335,7 @@ pub struct Slow {
     /// Translations.
     pub translations: AtomicU64,
     next_token: AtomicU64,
-    pending: Vec<Mutex<Option<(u64, Box<Megaflow>)>>>,
+    sides: Vec<OnceLock<Box<Side>>>,
     waker: Waker,
     awake: AtomicBool,
     start: Instant,
@@ -122,7 +352,6 @@ impl Slow {
             macs: MacTable::default(),
             punts: Interner::new(PUNTS),
             frozen: Interner::new(FROZEN),
-            reports: SegQueue::new(),
             packet_ins: ArrayQueue::new(PACKET_INS),
             learn_queue: ArrayQueue::new(LEARNED),
             moved_macs: SegQueue::new(),
@@ -130,7 +359,7 @@ impl Slow {
             learned_lost: AtomicU64::new(0),
             translations: AtomicU64::new(0),
             next_token: AtomicU64::new(1),
-            pending: (0..MAX_WORKERS).map(|_| Mutex::new(None)).collect(),
+            sides: (0..MAX_WORKERS).map(|_| OnceLock::new()).collect(),
             waker,
             awake: AtomicBool::new(false),
             start,
@@ -159,6 +388,18 @@ impl Slow {
     }
     pub(crate) fn skipped_ms(&self) -> u64 {
         self.skipped_ms.load(Ordering::Relaxed)
+    }
+    /// What a worker shares with control.
+    fn side(&self, worker: WorkerId) -> Option<&Side> {
+        Some(&**self.sides.get(worker.0 as usize)?.get_or_init(|| Box::new(Side::new())))
+    }
+    /// What workers say that have said something.
+    pub fn sides(&self) -> impl Iterator<Item = (WorkerId, &Side)> {
+        self.sides.iter().enumerate().filter_map(|(i, s)| Some((WorkerId(i as u32), &**s.get()?)))
+    }
+    /// Megaflows not installed because control was behind.
+    pub fn not_installed(&self) -> u64 {
+        self.sides().map(|(_, s)| s.not_installed.load(Ordering::Relaxed)).sum()
     }
     /// Wakes control, once until it calls [`Slow::rearm`].
     fn wake(&self) {
@@ -334,44 +575,50 @@ pub fn start_of(key: &FlowKey, in_port: u32) -> Flow {
     f
 }
 
-/// The registry's form of an outcome.
-pub fn record(key: &FlowKey, version: u64, out: &mut Outcome<View<'_>>) -> Megaflow {
+/// The lasting form of an outcome.
+pub fn record(key: &FlowKey, out: &mut Outcome<View<'_>>) -> Template {
     let in_port = out.visits.first().map_or(0, |v| v.flow.in_port());
     let start = start_of(key, in_port);
     let visits = std::mem::take(&mut out.visits)
         .into_iter()
         .map(|Visit { bridge, table, flow, known, entry }| {
             let same = flow == start && known == PIPELINE_BITS;
-            let state = (!same).then(|| Box::new((flow, known)));
+            let state = (!same).then(|| {
+                let (mut set, mut value) = (Flow::ZERO, Flow::ZERO);
+                for i in 0..set.0.len() {
+                    set.0[i] = known.0[i] | flow.0[i] ^ start.0[i];
+                    value.0[i] = flow.0[i] & set.0[i];
+                }
+                Box::new(VisitState { known, set, value })
+            });
             VisitRecord { bridge, table, entry, state }
         })
         .collect();
-    Megaflow {
-        key: *key,
-        in_port,
+    let mut tokens = Vec::new();
+    each_token(&out.actions, &mut |t| tokens.push(t));
+    Template {
         mask: out.mask,
-        version,
+        in_port,
         credits: std::mem::take(&mut out.credits),
         visits,
         deps: std::mem::take(&mut out.deps),
-        tokens: tokens(&out.actions),
-        stats: Arc::default(),
+        tokens,
+        hash: 0,
+        once: Default::default(),
     }
 }
 
 /// Interned numbers that actions use: punts as they are, recirculation ids with the top bit set.
-fn tokens(actions: &[datapath::DpAction]) -> Vec<u32> {
+fn each_token(actions: &[datapath::DpAction], f: &mut dyn FnMut(u32)) {
     use datapath::DpAction as A;
-    let mut v = Vec::new();
     for a in actions {
         match a {
-            A::Userspace(t) => v.push(*t as u32),
-            A::Recirc(id) => v.push(*id | 1 << 31),
-            A::Clone(inner) => v.extend(tokens(inner)),
+            A::Userspace(t) => f(*t as u32),
+            A::Recirc(id) => f(*id | 1 << 31),
+            A::Clone(inner) => each_token(inner, f),
             _ => {}
         }
     }
-    v
 }
 
 impl UpcallHandler for Slow {
@@ -379,6 +626,8 @@ impl UpcallHandler for Slow {
         if let UpcallReason::Action(token) = reason {
             return self.deliver(token, frame);
         }
+        let Some(side) = self.side(worker) else { return };
+        let mut own = side.own.lock();
         let snap = self.snapshot.load();
         let view = View { snap: &snap, slow: self };
         out.version = snap.version;
@@ -389,41 +638,63 @@ impl UpcallHandler for Slow {
                 return;
             }
         };
+        let Some(template) = own.intern(side, key, &mut result) else {
+            out.drop_reason = Reason::ControlBehind as u16;
+            self.wake();
+            return;
+        };
         out.mask = result.mask;
         out.drop_reason = result.reason as u16;
         out.actions = std::mem::take(&mut result.actions);
-        out.install = reason == UpcallReason::Miss && result.cacheable;
-        if out.install {
-            out.token = self.next_token.fetch_add(1, Ordering::Relaxed);
-            let mut m = record(key, snap.version, &mut result);
-            m.tokens = tokens(&out.actions);
-            if let Some(slot) = self.pending.get(worker.0 as usize) {
-                *slot.lock() = Some((out.token, Box::new(m)));
-            }
-        } else {
-            // Counted by control like a megaflow that is already gone.
-            let mut m = record(key, snap.version, &mut result);
-            m.tokens.clear();
-            m.stats.packets.store(1, Ordering::Relaxed);
-            m.stats.bytes.store(frame.len() as u64, Ordering::Relaxed);
-            m.stats.used_ms.store(u64::MAX, Ordering::Relaxed);
-            self.reports.push(Report::Installed(worker, 0, Box::new(m)));
-            self.wake();
+        let wanted = reason == UpcallReason::Miss && result.cacheable;
+        if wanted && side.has_room() && own.late.is_empty() {
+            out.install = true;
+            out.token = self.next_token.fetch_add(1, Ordering::Relaxed) & (u64::MAX >> 16);
+            own.pending = Some((out.token, template, snap.version));
+            return;
         }
-    }
-
-    fn installed(&self, worker: WorkerId, token: u64, stats: Arc<MegaflowStats>) {
-        let Some(slot) = self.pending.get(worker.0 as usize) else { return };
-        let taken = slot.lock().take();
-        if let Some((t, mut m)) = taken.filter(|(t, _)| *t == token) {
-            m.stats = stats;
-            self.reports.push(Report::Installed(worker, t, m));
-            self.wake();
+        side.not_installed.fetch_add(u64::from(wanted), Ordering::Relaxed);
+        if let Some(t) = &own.templates[template as usize] {
+            t.once(frame.len() as u64, self.now_ms());
         }
-    }
-
-    fn evicted(&self, worker: WorkerId, token: u64) {
-        self.reports.push(Report::Evicted(worker, token));
         self.wake();
+    }
+
+    fn installed(&self, worker: WorkerId, token: u64, slot: u32, key: &FlowKey) {
+        let Some(side) = self.side(worker) else { return };
+        let mut own = side.own.lock();
+        let Some((_, template, version)) = own.pending.take_if(|p| p.0 == token) else { return };
+        let Some(t) = &own.templates[template as usize] else { return };
+        let key = ShortKey::new(key, &t.mask);
+        // There is room: `upcall` saw to that, and nobody else writes here.
+        let _ = side.ring.push(Report::Installed { slot, template, token, version, key });
+        // Control need not hear of each at once.
+        if side.ring.len() > REPORTS / 4 {
+            self.wake();
+        } else if own.turn_to_wake(self.now_ms()) {
+            self.wake();
+        }
+    }
+
+    fn refused(&self, worker: WorkerId, token: u64, bytes: u64) {
+        let Some(side) = self.side(worker) else { return };
+        let mut own = side.own.lock();
+        let Some((_, template, _)) = own.pending.take_if(|p| p.0 == token) else { return };
+        if let Some(t) = &own.templates[template as usize] {
+            t.once(bytes, self.now_ms());
+        }
+    }
+
+    fn ended(&self, worker: WorkerId, ended: Ended) {
+        let Some(side) = self.side(worker) else { return };
+        let mut own = side.own.lock();
+        let first = own.late.is_empty();
+        if !first || side.ring.push(Report::Ended(ended)).is_err() {
+            own.late.push_back(ended);
+            side.late.fetch_add(1, Ordering::Release);
+        }
+        if !ended.evicted {
+            self.wake();
+        }
     }
 }

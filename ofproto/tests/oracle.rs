@@ -12,7 +12,7 @@ use ofproto::group::GroupTable;
 use ofproto::revalidator::{affected, Change};
 use ofproto::snapshot::{BridgeSnap, Snapshot, View};
 use ofproto::table::{Checks, FlowTables};
-use ofproto::upcall::{record, Megaflow, Slow};
+use ofproto::upcall::{record, Slow, Template};
 use ofproto::xlate::{PortTarget, PortView};
 use openflow::msg::{FlowMod, FlowModCommand};
 use openflow::text::{parse_flow, NoNames};
@@ -266,11 +266,11 @@ impl World {
         };
         changes
     }
-    fn translate(&self, key: &FlowKey) -> (FlowMask, Vec<DpAction>, Megaflow) {
+    fn translate(&self, key: &FlowKey) -> (FlowMask, Vec<DpAction>, (FlowKey, Template)) {
         let view = View { snap: &self.snap, slow: &self.slow };
         let Ok(mut out) = self.slow.translate(&view, key, false, None) else { panic!("the port is known") };
-        let (mask, actions) = (out.mask, std::mem::take(&mut out.actions));
-        (mask, actions, record(key, self.snap.version, &mut out))
+        let (mask, actions) = (out.mask, out.actions.clone());
+        (mask, actions, (key.masked(&mask), record(key, &mut out)))
     }
 }
 
@@ -297,7 +297,7 @@ fn run(seed: u64, flows: usize, packets: usize, churn: bool, clauses: bool) {
         w.flow_mod(&parse_flow(&t, FlowModCommand::ADD, &NoNames).unwrap_or_else(|e| panic!("{t}: {e}")));
         texts.push(t);
     }
-    let mut cache: Vec<(FlowMask, Vec<DpAction>, Megaflow)> = Vec::new();
+    let mut cache: Vec<(FlowMask, Vec<DpAction>, (FlowKey, Template))> = Vec::new();
     for n in 0..packets {
         if churn && n % 10 == 9 {
             let command = if r.below(3) == 0 { FlowModCommand::DELETE } else { FlowModCommand::ADD };
@@ -314,17 +314,17 @@ fn run(seed: u64, flows: usize, packets: usize, churn: bool, clauses: bool) {
                 t
             };
             let changes = w.flow_mod(&parse_flow(&t, command, &NoNames).unwrap());
-            cache.retain(|(_, _, m)| !changes.iter().any(|c| affected(m, c)));
+            cache.retain(|(_, _, m)| !changes.iter().any(|c| affected(&m.1, &m.0, c)));
         }
         let key = packet(&mut r);
         let (mask, fresh, m) = w.translate(&key);
-        let hits: Vec<_> = cache.iter().filter(|(mask, _, m)| key.matches(&m.key, mask)).collect();
+        let hits: Vec<_> = cache.iter().filter(|(mask, _, m)| key.matches(&m.0, mask)).collect();
         for (cm, cached, cmega) in &hits {
             assert!(
                 *cached == fresh,
                 "seed {seed} packet {n}\nkey    {}\ncached {}\nmask   {}\n{}\n{}\nflows:\n{}",
                 hex(&key),
-                hex(&cmega.key),
+                hex(&cmega.0),
                 hex(cm),
                 ofproto_actions(cached),
                 ofproto_actions(&fresh),

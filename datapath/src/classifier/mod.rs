@@ -16,10 +16,14 @@
 //! 5. *Mask rounding*: a port with more than [`ROUND_ABOVE`] masks gets new ones rounded up to whole fields or coarse prefixes (a mask bit too many
 //!    is slow, a bit too few is wrong), which bounds their number whatever headers somebody crafts.
 //!
-//! **Invariants.** An entry's key is masked; `tokens` holds exactly the live ones; a subtable exists only while it has entries; a port's union is
+//! **Invariants.** An entry's key is masked; `len` counts the live ones; a subtable exists only while it has entries; a port's union is
 //! at least the OR of its subtables' masks.
 //!
-//! **Threads.** All of it belongs to one worker. Others read only the [`MegaflowStats`] they got when the megaflow was installed.
+//! **At the limit** a new megaflow takes the place of an old one, found by a clock hand over the slots: the first that was not used for a while and
+//! belongs to a port with more than its share of the table. A port that has its share already never puts out another port's: it gets
+//! no new megaflow then ([`Inserted::id`] is [`NONE`]), and its packets go on being translated one by one.
+//!
+//! **Threads.** All of it belongs to one worker. Others read only the [`StatsTable`].
 //!
 //! **Cost.** Hit through the cache: one line of hints, two of the entry. Through n subtables: n tag lines and the entry.
 
@@ -33,14 +37,13 @@ use crate::emc::Emc;
 use crate::extract::Seen;
 use crate::flow_key::{off, FlowKey, FlowMask, KEY_BYTES};
 use crate::isa::Isa;
+use crate::megaflow::{Ended, MegaflowStats, StatsTable, MAX_SLOTS};
 use crate::packet::BATCH_SIZE;
 use crate::program::{Program, Shape};
 use crate::sys::HugeSlice;
-use crate::upcall::MegaflowStats;
 use kernel::{line_of, prefetch, tag_of, Bucket, Kernel, Scalar, Secret};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 /// Index of a megaflow in its worker's table.
@@ -61,12 +64,11 @@ const _: () = assert!(std::mem::size_of::<Option<Megaflow>>() == 128);
 pub struct Megaflow {
     /// The first six words of the masked key's lane 0.
     words: [u64; 6],
-    stats: Arc<MegaflowStats>,
+    program: Arc<Program>,
     mask: u32,
     /// Port, if all it does is one output, else [`NOT_QUICK`].
     quick: u16,
     extent: Extent,
-    program: Arc<Program>,
     /// The rest of the masked key, if the mask has bits there.
     extra: Option<Box<[u64; REST]>>,
     token: u64,
@@ -93,7 +95,7 @@ fn quick_of(p: &Program) -> u16 {
     }
 }
 
-/// In_ports and tokens are our own small numbers: no need to defend the map.
+/// In_ports are our own small numbers, masks are few (rounding sees to that): no need to defend the map.
 #[derive(Default)]
 struct OwnNumber(u64);
 impl Hasher for OwnNumber {
@@ -101,9 +103,9 @@ impl Hasher for OwnNumber {
         self.0
     }
     fn write(&mut self, bytes: &[u8]) {
-        for b in bytes {
-            self.write_u64(u64::from(*b));
-        }
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|w| self.write_u64(u64::from_ne_bytes(*w)));
+        rest.iter().for_each(|b| self.write_u64(u64::from(*b)));
     }
     fn write_u32(&mut self, n: u32) {
         self.write_u64(u64::from(n));
@@ -118,10 +120,10 @@ type OwnMap<K, V> = HashMap<K, V, BuildHasherDefault<OwnNumber>>;
 impl Megaflow {
     /// Starts fetching what a hit will touch besides the entry.
     #[inline(always)]
-    fn prefetch_rest(&self) {
-        prefetch(Arc::as_ptr(&self.stats));
+    fn prefetch_rest(&self, stats: &MegaflowStats) {
+        prefetch(stats);
         if self.quick == u16::MAX {
-            prefetch(&self.program);
+            prefetch(Arc::as_ptr(&self.program));
         }
     }
 
@@ -134,11 +136,6 @@ impl Megaflow {
     #[inline]
     pub fn program(&self) -> &Arc<Program> {
         &self.program
-    }
-    /// Counters.
-    #[inline]
-    pub fn stats(&self) -> &Arc<MegaflowStats> {
-        &self.stats
     }
     /// The handler's name.
     #[inline]
@@ -268,6 +265,7 @@ struct PortTable {
     blind: bool,
     union_lanes: u8,
     walks: u32,
+    flows: u32,
     subtables: Vec<Subtable>,
     union: FlowMask,
 }
@@ -279,9 +277,15 @@ impl PortTable {
             blind: false,
             union_lanes: 0,
             walks: 0,
+            flows: 0,
             subtables: Vec::new(),
             union: FlowMask::ZERO,
         }
+    }
+    /// Where the subtable of a mask is.
+    #[inline]
+    fn subtable(&self, mask: u32) -> Option<usize> {
+        self.subtables.iter().position(|s| s.mask == mask)
     }
     fn unite(&mut self, masks: &[MaskSlot]) {
         let mut u = FlowMask::ZERO;
@@ -338,26 +342,34 @@ pub struct LookupCounts {
     pub one: bool,
 }
 
-/// Why an insertion put another megaflow out, or none.
+/// What came of an insertion.
 pub struct Inserted {
-    /// The new megaflow.
+    /// The new megaflow; [`NONE`]: it was refused.
     pub id: FlowId,
-    /// Tokens of megaflows that had to go.
-    pub evicted: Option<u64>,
+    /// The megaflow that had to go.
+    pub ended: Option<Ended>,
 }
+
+/// A megaflow unused for so long is put out at once when room is needed.
+const STALE_MS: u64 = 500;
+/// Megaflows looked at for one that may be put out.
+const CANDIDATES: u32 = 32;
 
 /// A worker's megaflows and their cache.
 pub struct FlowTable {
     chunks: Vec<HugeSlice<Option<Megaflow>>>,
     free: Vec<u32>,
     masks: Vec<MaskSlot>,
-    mask_ids: HashMap<FlowMask, u32>,
+    mask_ids: OwnMap<FlowMask, u32>,
     ports: OwnMap<u32, Box<PortTable>>,
-    tokens: OwnMap<u64, FlowId>,
+    len: usize,
+    stats: Arc<StatsTable>,
     emc: Emc,
     secret: Secret,
     isa: Isa,
     hand: u32,
+    /// Above the highest slot ever used.
+    top: u32,
     /// Grows with every removal: ids looked up before may then be stale.
     pub generation: u64,
     /// Most megaflows.
@@ -371,13 +383,15 @@ impl FlowTable {
             chunks: Vec::new(),
             free: Vec::new(),
             masks: Vec::new(),
-            mask_ids: HashMap::new(),
+            mask_ids: OwnMap::default(),
             ports: OwnMap::default(),
-            tokens: OwnMap::default(),
+            len: 0,
+            stats: Arc::default(),
             emc: Emc::new(emc_entries),
             secret: Secret::new(secret),
             isa: crate::isa::current(),
             hand: 0,
+            top: 0,
             generation: 0,
             limit,
         }
@@ -385,12 +399,28 @@ impl FlowTable {
 
     /// Megaflows in it.
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.len
     }
 
     /// No megaflow in it.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.len == 0
+    }
+
+    /// Counters of all slots.
+    pub fn stats_table(&self) -> &Arc<StatsTable> {
+        &self.stats
+    }
+
+    /// Counters of a megaflow.
+    #[inline(always)]
+    pub(crate) fn stats(&self, id: FlowId) -> &MegaflowStats {
+        self.stats.slot(id)
+    }
+
+    /// Megaflows by in_port, for people.
+    pub fn by_port(&self) -> Vec<(u32, u32, u32)> {
+        self.ports.iter().map(|(p, t)| (*p, t.flows, t.subtables.len() as u32)).collect()
     }
 
     /// Subtables of all ports.
@@ -447,11 +477,12 @@ impl FlowTable {
 
     /// The megaflow that every packet of `in_port` matches unseen, if nothing of a packet matters there.
     #[inline]
-    pub fn blind(&self, in_port: u32) -> Option<&Megaflow> {
+    pub fn blind(&self, in_port: u32) -> Option<(FlowId, &Megaflow)> {
         let port = self.ports.get(&in_port).filter(|p| p.blind)?;
         let mut key = FlowKey::ZERO;
         key.set(off::IN_PORT, in_port.to_be_bytes());
-        self.slot(port.last).filter(|f| f.extent == Extent::Six && f.words == key.0[..6])
+        let f = self.slot(port.last).filter(|f| f.extent == Extent::Six && f.words == key.0[..6])?;
+        Some((port.last, f))
     }
 
     fn hash(&self, key: &FlowKey, mask: &FlowMask, lanes: u8) -> u64 {
@@ -556,7 +587,9 @@ impl FlowTable {
         let mut pending = 0u32;
         for i in 0..n {
             match found[i] {
-                Some(Some(f)) if equal::<K>(&self.masks, f, &keys[i]) => f.prefetch_rest(),
+                Some(Some(f)) if equal::<K>(&self.masks, f, &keys[i]) => {
+                    f.prefetch_rest(self.stats.slot(out[i]))
+                }
                 _ => {
                     out[i] = NONE;
                     pending |= 1 << i;
@@ -612,7 +645,7 @@ impl FlowTable {
                 if let Some(id) = s.table.find::<K>(hashes[i], &self.chunks, &self.masks, &keys[i]) {
                     out[i] = id;
                     if let Some(f) = self.slot(id) {
-                        f.prefetch_rest();
+                        f.prefetch_rest(self.stats.slot(id));
                     }
                     pending &= !(1 << i);
                     s.hits = s.hits.saturating_add(1);
@@ -640,62 +673,61 @@ impl FlowTable {
         out[0]
     }
 
-    /// Installs a megaflow for `key` under `mask`. One with the same mask and masked key is replaced, and if the table is full one of the longest unused goes.
+    /// Installs a megaflow for `key` under `mask`. One with the same mask and masked key is replaced; if the table is full see the module.
     pub fn insert(
         &mut self,
         key: &FlowKey,
         mask: &FlowMask,
         program: Arc<Program>,
-        stats: Arc<MegaflowStats>,
         token: u64,
+        now_ms: u64,
     ) -> Inserted {
         let in_port = key.in_port();
         let mut mask = *mask;
         mask.bytes_mut()[off::IN_PORT..off::RECIRC_ID + 4].fill(0xff);
-        let known = self.mask_ids.get(&mask).is_some_and(|id| {
-            self.ports.get(&in_port).is_some_and(|p| p.subtables.iter().any(|s| s.mask == *id))
-        });
-        if !known && self.ports.get(&in_port).is_some_and(|p| p.subtables.len() >= ROUND_ABOVE) {
-            round_up(&mut mask);
-        }
-        let mut evicted = None;
-        if let Some(old) = self.tokens.get(&token).copied() {
-            self.remove_id(old);
+        let mut mask_id = self.mask_ids.get(&mask).copied();
+        if let Some(p) = self.ports.get(&in_port).filter(|p| p.subtables.len() >= ROUND_ABOVE) {
+            if mask_id.is_none_or(|id| p.subtable(id).is_none()) {
+                round_up(&mut mask);
+                mask_id = self.mask_ids.get(&mask).copied();
+            }
         }
         let masked = key.masked(&mask);
-        let mask_id = self.mask_id(&mask);
-        let lanes = self.masks[mask_id as usize].lanes;
+        let lanes = mask.lanes_used();
         let h = self.hash(&masked, &mask, lanes);
-        let twin = self.ports.get(&in_port).and_then(|p| {
-            let s = p.subtables.iter().find(|s| s.mask == mask_id)?;
+        let twin = mask_id.and_then(|mask_id| {
+            let p = self.ports.get(&in_port)?;
+            let s = &p.subtables[p.subtable(mask_id)?];
             s.table.find::<Scalar>(h, &self.chunks, &self.masks, &masked)
         });
+        let mut ended = None;
         if let Some(id) = twin {
-            evicted = self.slot(id).map(Megaflow::token);
-            self.remove_id(id);
-        } else if self.tokens.len() >= self.limit {
-            evicted = self.evict_one();
+            ended = self.end(id, false);
+        } else if self.len >= self.limit {
+            match self.victim(in_port, now_ms) {
+                Some(id) => ended = self.end(id, true),
+                None => return Inserted { id: NONE, ended },
+            }
         }
         // Removals may have freed the mask.
         let mask_id = self.mask_id(&mask);
-        let id = self.free.pop().unwrap_or_else(|| {
-            let base = self.slots();
-            self.chunks.push(HugeSlice::new_with(CHUNK, || None));
-            self.free.extend((base + 1..base + CHUNK as u32).rev());
-            base
-        });
+        let Some(id) = self.free.pop().or_else(|| self.more_slots()) else {
+            return Inserted { id: NONE, ended };
+        };
         let words = std::array::from_fn(|i| masked.0[i]);
         let extent = self.masks[mask_id as usize].extent;
         let extra = (extent == Extent::More).then(|| Box::new(std::array::from_fn(|i| masked.0[6 + i])));
         let quick = quick_of(&program);
-        let flow = Megaflow { words, stats, mask: mask_id, quick, extent, program, extra, token, hash: h };
+        let flow = Megaflow { words, program, mask: mask_id, quick, extent, extra, token, hash: h };
         if let Some(s) = self.slot_mut(id) {
             *s = Some(flow);
         }
+        self.top = self.top.max(id + 1);
+        self.stats.slot(id).begin(token);
         self.masks[mask_id as usize].users += 1;
-        self.tokens.insert(token, id);
+        self.len += 1;
         let port = self.ports.entry(in_port).or_insert_with(|| Box::new(PortTable::new()));
-        let at = match port.subtables.iter().position(|s| s.mask == mask_id) {
+        let at = match port.subtable(mask_id) {
             Some(at) => at,
             None => {
                 port.subtables.push(Subtable { mask: mask_id, flows: 0, hits: 0, table: TagTable::new() });
@@ -705,10 +737,21 @@ impl FlowTable {
                 port.subtables.len() - 1
             }
         };
+        port.flows += 1;
         let s = &mut port.subtables[at];
         s.flows += 1;
         s.table.insert(h, id);
-        Inserted { id, evicted }
+        Inserted { id, ended }
+    }
+
+    fn more_slots(&mut self) -> Option<FlowId> {
+        let base = self.slots();
+        if base as usize + CHUNK > MAX_SLOTS {
+            return None;
+        }
+        self.chunks.push(HugeSlice::new_with(CHUNK, || None));
+        self.free.extend((base + 1..base + CHUNK as u32).rev());
+        Some(base)
     }
 
     fn mask_id(&mut self, mask: &FlowMask) -> u32 {
@@ -732,35 +775,48 @@ impl FlowTable {
         id
     }
 
-    /// One of the longest unused among the next few.
-    fn evict_one(&mut self) -> Option<u64> {
-        let slots = self.slots();
-        let mut oldest: Option<(u64, FlowId)> = None;
-        let mut seen = 0;
-        for _ in 0..slots {
-            self.hand = (self.hand + 1) % slots.max(1);
-            if let Some(f) = self.slot(self.hand) {
-                let used = f.stats.used_ms.load(Relaxed);
-                if oldest.is_none_or(|(u, _)| used < u) {
-                    oldest = Some((used, self.hand));
-                }
-                seen += 1;
-                if seen == 32 {
-                    break;
-                }
+    /// Puts one out if there are more than the (lowered) limit.
+    pub fn shrink(&mut self, now_ms: u64) -> Option<Ended> {
+        if self.len <= self.limit {
+            return None;
+        }
+        // Port 0 is nobody's: it has no share to defend.
+        let id = self.victim(0, now_ms)?;
+        self.end(id, true)
+    }
+
+    /// The megaflow that makes room for a new one of this port; `None` if none may be put out for it.
+    fn victim(&mut self, in_port: u32, now_ms: u64) -> Option<FlowId> {
+        let slots = self.top;
+        let share = (self.limit / self.ports.len().max(1)) as u32;
+        let has_share = self.ports.get(&in_port).is_some_and(|p| p.flows >= share);
+        let mut best: Option<(bool, u64, FlowId)> = None;
+        let (mut seen, mut walked) = (0, 0);
+        while seen < CANDIDATES && walked < slots.min(4096) {
+            walked += 1;
+            self.hand = if self.hand + 1 < slots { self.hand + 1 } else { 0 };
+            let Some(f) = self.slot(self.hand) else { continue };
+            seen += 1;
+            let port = (u64::from_be(f.words[0]) >> 32) as u32;
+            let others = self.ports.get(&port).is_none_or(|p| p.flows <= share) && port != in_port;
+            if others && has_share {
+                continue;
+            }
+            let used = self.stats.slot(self.hand).used_ms();
+            if best.is_none_or(|(o, u, _)| (others, used) < (o, u)) {
+                best = Some((others, used, self.hand));
+            }
+            if !others && used.saturating_add(STALE_MS) < now_ms {
+                break;
             }
         }
-        let (_, id) = oldest?;
-        let token = self.slot(id)?.token;
-        self.remove_id(id);
-        Some(token)
+        best.map(|b| b.2)
     }
 
     /// Changes what a megaflow does.
-    pub fn update(&mut self, token: u64, program: Arc<Program>) -> bool {
-        let Some(id) = self.tokens.get(&token).copied() else { return false };
+    pub fn update(&mut self, id: FlowId, token: u64, program: Arc<Program>) -> bool {
         match self.slot_mut(id) {
-            Some(Some(f)) => {
+            Some(Some(f)) if f.token == token => {
                 f.quick = quick_of(&program);
                 f.program = program;
                 true
@@ -769,27 +825,24 @@ impl FlowTable {
         }
     }
 
-    /// Removes a megaflow by its token.
-    pub fn remove(&mut self, token: u64) -> bool {
-        match self.tokens.get(&token).copied() {
-            Some(id) => {
-                self.remove_id(id);
-                true
-            }
-            None => false,
-        }
+    /// Removes a megaflow, if the slot still has the one of this token.
+    pub fn remove(&mut self, id: FlowId, token: u64) -> Option<Ended> {
+        self.slot(id).filter(|f| f.token == token)?;
+        self.end(id, false)
     }
 
-    fn remove_id(&mut self, id: FlowId) {
-        let Some(f) = self.slot_mut(id).and_then(Option::take) else { return };
+    /// Ends the megaflow of a slot.
+    pub fn end(&mut self, id: FlowId, evicted: bool) -> Option<Ended> {
+        let f = self.slot_mut(id).and_then(Option::take)?;
         self.generation += 1;
-        self.tokens.remove(&f.token);
+        self.len -= 1;
         self.free.push(id);
-        let in_port = f.key().in_port();
+        let in_port = (u64::from_be(f.words[0]) >> 32) as u32;
         let m = &mut self.masks[f.mask as usize];
         m.users -= 1;
         if let Some(p) = self.ports.get_mut(&in_port) {
-            if let Some(at) = p.subtables.iter().position(|s| s.mask == f.mask) {
+            p.flows -= 1;
+            if let Some(at) = p.subtable(f.mask) {
                 let s = &mut p.subtables[at];
                 s.table.remove(f.hash, id);
                 s.flows -= 1;
@@ -802,6 +855,7 @@ impl FlowTable {
                 self.ports.remove(&in_port);
             }
         }
+        Some(Ended { slot: id, token: f.token, counts: self.stats.slot(id).finish(), evicted })
     }
 }
 
@@ -951,19 +1005,27 @@ mod tests {
             let mut t = FlowTable::new(limit, 64, [1, 2, 3, round]);
             t.isa = [Isa::Scalar, Isa::Avx2, Isa::Avx512][round as usize % 3].min(crate::isa::best());
             let mut r = reference::Linear::default();
+            let mut at: HashMap<u64, FlowId> = HashMap::new();
             for step in 0..400u64 {
                 match u8::arbitrary(&mut g) % 8 {
                     0..=3 => {
                         let (k, m) = (small_key(&mut g), some_mask(&mut g));
-                        let ins = t.insert(&k, &m, program(), Arc::default(), step);
-                        if let Some(e) = ins.evicted {
-                            r.remove(e);
+                        let ins = t.insert(&k, &m, program(), step, step);
+                        if let Some(e) = ins.ended {
+                            assert!(r.remove(e.token));
+                            at.remove(&e.token);
                         }
-                        r.insert(&k, &t.mask_of(t.slot(ins.id).unwrap()), step);
+                        let Some(f) = t.slot(ins.id) else {
+                            assert!(t.len() == limit, "refused only when full");
+                            continue;
+                        };
+                        r.insert(&k, &t.mask_of(f), step);
+                        at.insert(step, ins.id);
                     }
                     4 => {
                         let token = u64::arbitrary(&mut g) % (step + 1);
-                        assert_eq!(t.remove(token), r.remove(token));
+                        let gone = at.remove(&token).and_then(|id| t.remove(id, token));
+                        assert_eq!(gone.is_some(), r.remove(token));
                     }
                     _ => {
                         let port = u32::arbitrary(&mut g) % 3 + 1;
@@ -991,9 +1053,8 @@ mod tests {
                 assert_eq!(t.len(), r.len());
                 assert!(t.len() <= limit);
             }
-            let tokens: Vec<u64> = t.tokens.keys().copied().collect();
-            for x in tokens {
-                t.remove(x);
+            for (token, id) in at {
+                assert!(t.remove(id, token).is_some() && t.remove(id, token).is_none());
             }
             assert_eq!((t.subtables(), t.is_empty()), (0, true));
         }
@@ -1011,7 +1072,7 @@ mod tests {
             k
         };
         for i in 0..20_000 {
-            t.insert(&key(i), &m, program(), Arc::default(), u64::from(i));
+            assert_eq!(t.insert(&key(i), &m, program(), u64::from(i) + 1, 0).id, i);
         }
         for i in 0..20_000 {
             assert_eq!(
@@ -1020,12 +1081,12 @@ mod tests {
                     t.slot(id)
                 }
                 .map(Megaflow::token),
-                Some(u64::from(i))
+                Some(u64::from(i) + 1)
             );
         }
         assert_eq!(t.lookup_one(&key(20_001)), NONE);
         for i in (0..20_000u32).step_by(2) {
-            assert!(t.remove(u64::from(i)));
+            assert!(t.remove(i, u64::from(i) + 1).is_some());
         }
         for i in 0..20_000 {
             assert_eq!(t.lookup_one(&key(i)) != NONE, i % 2 == 1);
@@ -1044,7 +1105,7 @@ mod tests {
                 let plen = u16::arbitrary(&mut g) % 17;
                 m.set(at, (if plen == 0 { 0 } else { 0xffffu16 << (16 - plen) }).to_be_bytes());
             }
-            t.insert(&k, &m, program(), Arc::default(), i);
+            t.insert(&k, &m, program(), i, 0);
             assert_ne!(t.lookup_one(&k), NONE);
         }
         assert!(t.subtables() <= ROUND_ABOVE + 40, "{}", t.subtables());

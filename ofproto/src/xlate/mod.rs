@@ -68,6 +68,7 @@ reasons! {
     ReservedMulticast "reserved_multicast" "A bridge does not forward this address (IEEE 802.1D, 01:80:c2:00:00:0x).",
     UnknownInPort "unknown_in_port" "The port it came in by belongs to no bridge.",
     Unsupported "unsupported" "An action that this switch does not execute.",
+    ControlBehind "control_behind" "A kind of packet not seen before, while the control thread is too far behind with those before it.",
     NoPacketIn "no_packet_in" "Only a controller would have got it, and the port is configured NO_PACKET_IN.",
 }
 
