@@ -55,7 +55,10 @@ fn slow_of(flows: &[String]) -> Slow {
     let (mut ports, mut dp_ports) = (BTreeMap::new(), HashMap::new());
     for i in 1..=3 {
         let (target, number) = (PortTarget::Datapath(PortId(i)), PortNo(i));
-        ports.insert(number, PortView { number, target, no_recv: false, no_fwd: false, no_packet_in: false });
+        ports.insert(
+            number,
+            PortView { number, target, no_recv: false, no_fwd: false, no_packet_in: false, live: true },
+        );
         dp_ports.insert(PortId(i), (BRIDGE, number));
     }
     let bridge =
