@@ -282,7 +282,8 @@ fn storm(name: &str, rules: &[String], new_per_s: u64) {
     let core = std::env::var("CORE").ok().and_then(|c| c.parse().ok()).unwrap_or(1);
     let secs = std::env::var("SECS").ok().and_then(|c| c.parse().ok()).unwrap_or(3);
     let slow = Arc::new(slow_of(rules));
-    let config = DatapathConfig { pmd_cores: vec![core], ..DatapathConfig::default() };
+    let pmd = datapath::rxq::PmdSettings { cores: vec![core], ..Default::default() };
+    let config = DatapathConfig { pmd, ..DatapathConfig::default() };
     let dp = Arc::new(Datapath::new(config, slow.clone()).expect("a datapath"));
     let hz = dp.worker_stats()[1].tsc_hz as f64;
     let stop = Arc::new(AtomicBool::new(false));
