@@ -84,6 +84,21 @@ pub struct MegaflowDump {
     pub tcp_flags: u16,
 }
 
+/// What a port has of a worker's megaflows.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct MegaflowShare {
+    /// Worker.
+    pub worker: u32,
+    /// Port.
+    pub port: PortId,
+    /// Megaflows.
+    pub megaflows: u32,
+    /// Masks among them.
+    pub masks: u32,
+    /// Packets that wait for an upcall.
+    pub waiting: u32,
+}
+
 /// A worker's figures.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct WorkerStats {
@@ -770,6 +785,26 @@ impl Datapath {
             }
         }
         all
+    }
+
+    /// Each port's share of each worker's megaflows.
+    pub fn megaflow_shares(&self) -> Vec<MegaflowShare> {
+        let st = self.state.lock();
+        let mut all = Vec::new();
+        for (i, w) in st.workers.iter().enumerate() {
+            let (reply, answer) = sync_channel(1);
+            w.send(Command::Shares { reply });
+            for (port, megaflows, masks, waiting) in answer.recv_timeout(PATIENCE).unwrap_or_default() {
+                all.push(MegaflowShare { worker: i as u32, port: PortId(port), megaflows, masks, waiting });
+            }
+        }
+        all.sort_by_key(|s| (s.worker, s.port.0));
+        all
+    }
+
+    /// Most megaflows per worker.
+    pub fn flow_limit(&self) -> usize {
+        self.state.lock().flow_limit
     }
 
     /// Most megaflows per worker from now on.

@@ -93,6 +93,10 @@ pub(crate) enum Command {
         reply: SyncSender<(Vec<MegaflowDump>, Option<u32>)>,
     },
     FlowLimit(usize),
+    /// Who has how many megaflows.
+    Shares {
+        reply: SyncSender<Vec<(u32, u32, u32, u32)>>,
+    },
     /// Longest sleep of an idle PMD, microseconds.
     SleepMax(u32),
     /// Ends all megaflows (a PMD that gets no more packets).
@@ -646,6 +650,12 @@ impl Worker {
             }
             Command::Dump { from, max, reply } => {
                 let _ = reply.send(self.dump(from, max));
+            }
+            Command::Shares { reply } => {
+                let waiting = |port| self.rooms.iter().find(|r| r.port == port).map_or(0, |r| r.len as u32);
+                let all = self.flows.by_port().into_iter();
+                let _ =
+                    reply.send(all.map(|(port, flows, masks)| (port, flows, masks, waiting(port))).collect());
             }
             Command::FlowLimit(n) => self.flows.limit = n.max(1),
             Command::SleepMax(us) => (self.sleep_max_us, self.sleep_us) = (us, 0),

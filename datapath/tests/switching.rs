@@ -510,3 +510,70 @@ fn batches_are_counted_by_their_size() {
     r.dp.clear_worker_stats();
     assert_eq!(r.dp.worker_stats()[1].batch_sizes.iter().sum::<u64>(), 0);
 }
+
+/// First packets that have to wait keep their order, whatever overtakes them; the room has a limit, and what it costs has a name.
+#[test]
+fn packets_that_wait_for_an_upcall_keep_their_order_within_a_flow() {
+    let decide: Decide = Box::new(|_, key, v| {
+        // A slow handler: the share of time is soon used up.
+        let end = Instant::now() + Duration::from_micros(200);
+        while Instant::now() < end {}
+        v.mask = mask(&[(off::IPV4_DST, 4)]);
+        v.install = true;
+        v.actions = vec![DpAction::Output(PortId(if key.in_port() == 1 { 2 } else { 4 }))];
+    });
+    let r = rig(DatapathConfig::default(), 4, false, decide);
+    // Established traffic in between, so that upcalls are rationed.
+    let (flows, rounds) = (40u32, 25u16);
+    let mut sent = 0;
+    for n in 0..rounds {
+        for f in 0..flows {
+            r.inject(0, &udp(f, 64, n));
+            sent += 1;
+        }
+        for _ in 0..400 {
+            r.inject(2, &udp(7, 64, 7));
+        }
+    }
+    r.wait("every packet has an end", |r| {
+        r.dp.port_stats(r.ids[1]).unwrap().tx_packets + r.dropped("upcall_budget") == sent
+    });
+    let mut last: HashMap<u32, u16> = HashMap::new();
+    while let Some(f) = r.wires[1].take() {
+        let dst = u32::from_be_bytes(f[30..34].try_into().unwrap());
+        let n = u16::from_be_bytes(f[36..38].try_into().unwrap());
+        if let Some(before) = last.insert(dst, n) {
+            assert!(before < n, "flow {dst}: {n} after {before}");
+        }
+    }
+    assert_eq!(last.len(), flows as usize);
+    assert!(r.counter("upcalls_waited") > 0, "some had to wait");
+    assert!(r.counter("misses") > r.counter("upcalls"), "those in the room left it with their flow's first");
+}
+
+/// A port with its share of a full table gets no more megaflows at the cost of others, and its packets still go out.
+#[test]
+fn one_port_cannot_put_out_the_megaflows_of_others() {
+    let decide: Decide = Box::new(|_, key, v| {
+        v.mask = mask(&[(off::IPV4_DST, 4)]);
+        v.install = true;
+        v.actions = vec![DpAction::Output(PortId(if key.in_port() == 1 { 2 } else { 4 }))];
+    });
+    let r = rig(DatapathConfig { flow_limit: 200, ..DatapathConfig::default() }, 4, false, decide);
+    for i in 0..100 {
+        r.inject(2, &udp(i, 64, 1));
+        r.expect(3);
+    }
+    for i in 0..2000 {
+        r.inject(0, &udp(i, 64, 1));
+        r.expect(1);
+    }
+    let shares = r.dp.megaflow_shares();
+    let of = |port: PortId| shares.iter().find(|s| s.port == port).map_or(0, |s| s.megaflows);
+    assert_eq!((of(r.ids[0]), of(r.ids[2])), (100, 100), "{shares:?}");
+    // A lower limit is reached at once, by few from everybody.
+    r.dp.set_flow_limit(50);
+    r.wait("shrunk", |r| r.dp.dump_megaflows().len() == 50);
+    let asked = r.counter("upcalls");
+    assert!(asked >= 2100);
+}

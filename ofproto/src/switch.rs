@@ -56,6 +56,7 @@ pub struct Switch {
     pub(crate) old_meters: VecDeque<(u64, crate::meter::MeterChange)>,
     /// Packets for controllers that the meter CONTROLLER dropped.
     metered: u64,
+    most_megaflows: usize,
     /// Entries to be reported as removed once their version is synced.
     leaving: VecDeque<(u64, BridgeId, Arc<RuleCore>, FlowRemovedReason, u64)>,
 }
@@ -97,6 +98,7 @@ impl Switch {
             old_meters: VecDeque::new(),
             leaving: VecDeque::new(),
             metered: 0,
+            most_megaflows: 0,
         })
     }
     /// The datapath below, for pmd-stats-show and the like.
@@ -541,6 +543,7 @@ impl Switch {
                 b.note(vec![Effect::Removed(e)], None, Xid(0), why, now_ns);
             }
         }
+        self.most_megaflows = self.most_megaflows.max(self.cache.len());
         self.cache.expire(&self.dp, &self.slow, MEGAFLOW_IDLE_MS);
         let now_ms = self.slow.now_ms();
         let aging: BTreeMap<BridgeId, u64> =
@@ -692,18 +695,99 @@ impl Switch {
         let more = [("packet_in_queue_full", lost), ("controller_meter", self.metered)];
         ours.chain(its).chain(more.map(|(r, n)| (r.to_string(), n))).collect()
     }
-    /// State of the slow path in words.
-    pub fn upcall_show(&mut self) -> String {
+    /// State of the slow path: figures, and each port's share of the megaflows by (worker, port name).
+    pub fn upcall_state(&mut self) -> serde_json::Value {
         self.cache.fold_all(&self.dp, &self.slow);
-        format!(
-            "megaflows: {}\ntranslations: {}\nversion: {} (in force: {})\npackets for controllers lost: {}\nlearned flows lost: {}\n",
-            self.cache.len(),
-            self.slow.translations.load(Ordering::Relaxed),
-            self.version,
-            self.cache.synced(),
-            self.slow.packet_ins_lost.load(Ordering::Relaxed),
-            self.slow.learned_lost.load(Ordering::Relaxed),
-        )
+        self.most_megaflows = self.most_megaflows.max(self.cache.len());
+        let workers = self.dp.worker_stats();
+        let sum = |name: &str| -> u64 {
+            workers.iter().flat_map(|w| &w.counters).filter(|(n, _)| *n == name).map(|(_, v)| v).sum()
+        };
+        let name = |id: PortId| {
+            let of = self.bridges.values().flat_map(|b| b.ports.values());
+            of.filter(|p| p.dp == Some(id)).map(|p| p.spec.name.clone()).next().unwrap_or_default()
+        };
+        let ports: Vec<_> = self.dp.megaflow_shares().into_iter().map(|s| {
+            serde_json::json!({
+                "worker": s.worker, "port": name(s.port), "megaflows": s.megaflows, "masks": s.masks, "waiting": s.waiting,
+            })
+        }).collect();
+        let dropped = self.dp.drops().iter().find(|(r, _)| r.word() == "upcall_budget").map_or(0, |d| d.1);
+        serde_json::json!({
+            "megaflows": self.cache.len(),
+            "megaflows_max": self.most_megaflows,
+            "flow_limit": self.dp.flow_limit(),
+            "families": self.cache.families(),
+            "upcalls": sum("upcalls"),
+            "upcall_cycles": sum("upcall_cycles"),
+            "translations": self.slow.translations.load(Ordering::Relaxed),
+            "waited": sum("upcalls_waited"),
+            "dropped_upcall_budget": dropped,
+            "evicted": sum("evictions"),
+            "refused_port_has_its_share": sum("install_refused"),
+            "refused_control_behind": self.slow.not_installed(),
+            "version": self.version,
+            "version_in_force": self.cache.synced(),
+            "packet_ins_lost": self.slow.packet_ins_lost.load(Ordering::Relaxed),
+            "learned_flows_lost": self.slow.learned_lost.load(Ordering::Relaxed),
+            "ports": ports,
+        })
+    }
+    /// [`Switch::upcall_state`] in words, in the manner of `ovs-appctl upcall/show`.
+    pub fn upcall_show(&mut self) -> String {
+        let v = self.upcall_state();
+        let n = |k: &str| v[k].as_u64().unwrap_or(0);
+        let per_upcall = n("upcall_cycles") / n("upcalls").max(1);
+        let mut s = format!(
+            "datapath@ofswitch:\n  \
+             flows         : (current {}) (max {}) (limit {} a thread)\n  \
+             families      : {} (megaflows that differ in their keys only)\n  \
+             upcalls       : {} ({per_upcall} cycles each), waited {}, dropped {} (upcall_budget)\n  \
+             translations  : {}\n  \
+             evicted       : {}\n  \
+             not installed : {} (the port has its share of a full table), {} (control is behind)\n  \
+             version       : {} (in force: {})\n  \
+             lost          : {} packets for controllers, {} learned flows\n",
+            n("megaflows"),
+            n("megaflows_max"),
+            n("flow_limit"),
+            n("families"),
+            n("upcalls"),
+            n("waited"),
+            n("dropped_upcall_budget"),
+            n("translations"),
+            n("evicted"),
+            n("refused_port_has_its_share"),
+            n("refused_control_behind"),
+            n("version"),
+            n("version_in_force"),
+            n("packet_ins_lost"),
+            n("learned_flows_lost"),
+        );
+        for p in v["ports"].as_array().into_iter().flatten() {
+            let _ = writeln!(
+                s,
+                "  port {:<9}: (thread {}) (megaflows {}) (masks {}) (waiting {})",
+                p["port"].as_str().unwrap_or(""),
+                p["worker"],
+                p["megaflows"],
+                p["masks"],
+                p["waiting"]
+            );
+        }
+        s
+    }
+    /// Most megaflows a forwarding thread may have, from now on.
+    ///
+    /// # Errors
+    /// A limit that is none.
+    pub fn set_flow_limit(&mut self, n: usize) -> Result<(), ConfigError> {
+        if !(1..=datapath::megaflow::MAX_SLOTS / 2).contains(&n) {
+            let most = datapath::megaflow::MAX_SLOTS / 2;
+            return Err(err(format!("flow limit {n}: it is 1 to {most}")));
+        }
+        self.dp.set_flow_limit(n);
+        Ok(())
     }
     /// Sizes of what is kept, by name.
     pub fn memory(&mut self) -> Vec<(String, u64)> {

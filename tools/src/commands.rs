@@ -36,6 +36,7 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("pool-show", &["netdev-dpdk/get-mempool-info"], ""),
     ("pmd-perf-show", &["dpif-netdev/pmd-perf-show"], ""),
     ("upcall-show", &["upcall/show"], ""),
+    ("set-flow-limit", &["upcall/set-flow-limit"], "N"),
     ("memory-show", &["memory/show"], ""),
     ("log-level", &["vlog/set"], "[LEVEL]"),
     ("log-level-show", &["vlog/list"], ""),
@@ -160,7 +161,13 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         }
         "port-xstats" => port_xstats(d, &params)?,
         "pool-show" => pools(),
-        "upcall-show" => Answer::text(d.switch.upcall_show()),
+        "upcall-show" => Answer { text: d.switch.upcall_show(), json: d.switch.upcall_state() },
+        "set-flow-limit" => {
+            let [n] = params[..] else { return Err(usage(name)) };
+            let n = n.parse().map_err(|_| format!("{n:?} is not a number of megaflows"))?;
+            d.switch.set_flow_limit(n).map_err(|e| e.to_string())?;
+            Answer::none()
+        }
         "memory-show" => {
             let m = d.switch.memory();
             let text = lines(m.iter().map(|(n, v)| format!("{n}: {v}")));

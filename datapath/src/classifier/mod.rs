@@ -810,7 +810,25 @@ impl FlowTable {
                 break;
             }
         }
+        self.prefetch_victims();
         best.map(|b| b.2)
+    }
+
+    /// Starts fetching what the next evictions will touch: each costs four lines that no cache has.
+    fn prefetch_victims(&self) {
+        let ahead = |n: u32| if self.hand + n < self.top { self.hand + n } else { self.hand + n - self.top };
+        if self.top < 64 {
+            return;
+        }
+        self.prefetch(ahead(6));
+        prefetch(self.stats.slot(ahead(6)));
+        let Some(f) = self.slot(ahead(2)) else { return };
+        if let Some(p) = self.ports.get(&((u64::from_be(f.words[0]) >> 32) as u32)) {
+            if let Some(at) = p.subtable(f.mask) {
+                let t = &p.subtables[at].table;
+                prefetch(&t.lines[t.line(f.hash)]);
+            }
+        }
     }
 
     /// Changes what a megaflow does.
