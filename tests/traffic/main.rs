@@ -2,6 +2,7 @@
 //!
 //! One file per subject; `cargo test -p tests` runs all, `cargo test -p tests barrier` one subject.
 
+mod afxdp_ports;
 mod barrier;
 mod bridges;
 mod cli;

@@ -4,7 +4,7 @@
 //! to its socket. With `filter=` only matching frames come to the switch and the rest goes to the kernel's stack as if we were not
 //! there (bifurcation in software). The program goes when the port goes, also if we are killed.
 //! Modes: attached in the driver if it can, else in the generic layer; zero-copy if the driver can, else one copy by the kernel
-//! (`mode=auto|zero-copy|copy|generic`). Batches: 32 frames a call; reception makes no system call, sending one for 32 frames. Served by
+//! (`mode=auto|zero-copy|copy|generic`). Batches: 32 frames a call; reception makes no system call, sending one a round (kernel 6.17; before, one for 32 frames). Served by
 //! the epoll worker, or with `busy_poll=true` by a PMD thread.
 //! Offloads: XDP frames have neither checksum state nor super-frames; what Linux ports left over is completed on sending. A veth's peer on the same machine hands over
 //! frames whose checksum is unfinished without saying so: on veth such frames are recognised (the field holds just the pseudo-header's sum) and
@@ -554,7 +554,12 @@ impl Txq for XdpTxq {
         if long > 0 {
             add(&self.counters.too_long, long);
         }
-        if rings.kick().is_err() {
+    }
+
+    /// One system call for all batches of a round.
+    fn flush(&mut self) {
+        let mut tx = self.shared.queues[self.queue].tx.lock();
+        if tx.as_mut().is_some_and(|rings| rings.kick().is_err()) {
             // Down: what lies in the ring goes when it comes up, or is lost with the socket.
             add(&self.counters.down, 1);
         }

@@ -34,6 +34,9 @@ const XDP_UMEM_FILL_RING: i32 = 5;
 const XDP_UMEM_COMPLETION_RING: i32 = 6;
 const XDP_STATISTICS: i32 = 7;
 const XDP_OPTIONS: i32 = 8;
+/// Frames that one call sends in copy mode (kernel 6.17; 32 otherwise).
+const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
+const TX_BUDGET: u32 = 256;
 const XDP_COPY: u16 = 1 << 1;
 const XDP_ZEROCOPY: u16 = 1 << 2;
 const XDP_USE_NEED_WAKEUP: u16 = 1 << 3;
@@ -324,6 +327,8 @@ pub fn open_socket(c: &SocketConfig) -> io::Result<(Arc<OwnedFd>, RxRings, TxRin
             unsafe { libc::setsockopt(raw, libc::SOL_SOCKET, opt, std::ptr::from_ref(&v).cast(), 4) };
         }
     }
+    // An older kernel sends fewer frames a call.
+    let _ = set(XDP_MAX_TX_SKB_BUDGET, &[TX_BUDGET]);
     // struct sockaddr_xdp: family:2 flags:2 ifindex:4 queue_id:4 shared_umem_fd:4
     let flags = XDP_USE_NEED_WAKEUP | if c.zero_copy { XDP_ZEROCOPY } else { XDP_COPY };
     let sa = [u32::from(flags) << 16 | AF_XDP as u32, c.ifindex, c.queue, 0];
@@ -440,7 +445,7 @@ impl TxRings {
         }
     }
 
-    /// Lets the kernel send what was put. In copy mode one call sends 32 frames.
+    /// Lets the kernel send what was put. In copy mode one call sends `TX_BUDGET` frames (32 before kernel 6.17).
     ///
     /// # Errors
     /// The interface is down or gone.
