@@ -3,7 +3,8 @@
 //!
 //! `portio [--core N] [--seconds S] [--wait] [--both] [--dpdk "EAL ARGS"] RX [TX]`, ports as in `ofswitchd --port`: `NAME,type=T,KEY=VALUE,...`;
 //! `--both` forwards in both directions, `--wait` sleeps in poll(2) while nothing comes, as an epoll worker does. `--pair` tells the cost of each step on one
-//! thread, whatever else the machine does: bursts of 32 UDP frames of 64 bytes go out by TX, whose wire ends in RX, and are received there.
+//! thread, whatever else the machine does: bursts of 32 UDP frames of 64 bytes go out by TX, whose wire ends in RX, and are received there,
+//! and with a third port sent on by that.
 //! `--generate` sends such bursts by the one port named, as fast as it goes.
 
 use std::time::{Duration, Instant};
@@ -34,8 +35,8 @@ struct Way {
     tx: Option<Box<dyn Txq>>,
 }
 
-/// CPU time of sending (which on a veth includes the way to the other end's queue) and of receiving.
-fn pair(rx: &mut dyn Rxq, tx: &mut dyn Txq, seconds: f64) {
+/// CPU time of sending (which on a veth includes the way to the other end's queue) and of receiving; with `on`, of receiving and sending on by it.
+fn pair(rx: &mut dyn Rxq, tx: &mut dyn Txq, mut on: Option<&mut dyn Txq>, seconds: f64) {
     let frame = frame();
     let (start, mut batch, mut sent, mut got, mut send_ns, mut recv_ns) =
         (Instant::now(), Batch::new(), 0u64, 0u64, 0, 0);
@@ -50,7 +51,13 @@ fn pair(rx: &mut dyn Rxq, tx: &mut dyn Txq, seconds: f64) {
         let mut k = 0;
         for _ in 0..4 {
             k += rx.recv(&mut batch);
-            batch.clear();
+            match &mut on {
+                Some(t) => {
+                    t.send(&mut batch);
+                    t.flush();
+                }
+                None => batch.clear(),
+            }
             if k >= 32 {
                 break;
             }
@@ -59,8 +66,9 @@ fn pair(rx: &mut dyn Rxq, tx: &mut dyn Txq, seconds: f64) {
         (sent, got, send_ns) = (sent + 32, got + k as u64, send_ns + b - a);
     }
     println!(
-        "{sent} sent at {:.0} ns, {got} received at {:.0} ns a packet",
+        "{sent} sent at {:.0} ns, {got} {} at {:.0} ns a packet",
         send_ns as f64 / sent as f64,
+        if on.is_some() { "forwarded" } else { "received" },
         recv_ns as f64 / got.max(1) as f64
     );
 }
@@ -136,7 +144,9 @@ fn main() {
     }
     if alone {
         let w = &mut ways[0];
-        return pair(w.rx[0].as_mut(), w.tx.as_mut().expect("two ports").as_mut(), seconds);
+        let mut on = (n > 2).then(|| ports[2].new_txq().expect("a queue"));
+        let on = on.as_mut().map(|t| t.as_mut() as &mut dyn Txq);
+        return pair(w.rx[0].as_mut(), w.tx.as_mut().expect("two ports").as_mut(), on, seconds);
     }
     let fds: Vec<i32> = ways.iter().flat_map(|w| &w.rx).filter_map(|q| q.fd()).collect();
     let (start, cycles, cpu) = (Instant::now(), tsc(), datapath::port::sys::thread_cpu_ns());

@@ -194,6 +194,9 @@ fn two_processes(a_port: &dyn Fn(&Scratch) -> String, b_port: &dyn Fn(&Scratch) 
     let got: Vec<Vec<u8>> = (100..200).map_while(|_| h2.recv(Duration::from_secs(2))).collect();
     assert_eq!(got, (100..200).map(frame).collect::<Vec<_>>());
     b.kill();
+    // The link follows the other side.
+    let link_down = || a.ovs_ofctl(&["show", "br1"]).contains("LINK_DOWN");
+    wait_for("the link going down", PATIENCE, || link_down().then_some(()));
     // What a server made by DPDK itself leaves, its operator removes.
     if pb.contains("server=1") {
         std::fs::remove_file(dir.path("v.sock")).expect("removed");
@@ -201,6 +204,7 @@ fn two_processes(a_port: &dyn Fn(&Scratch) -> String, b_port: &dyn Fn(&Scratch) 
     let b = switch(&ns, &other, 2, &["--port", &pb]);
     crosses("a frame from A to B, started again", &h1, &h2, 3);
     crosses("a frame from B, started again, to A", &h2, &h1, 4);
+    assert!(!link_down(), "the link is up again");
     b.stop();
     a.kill();
     // The sockets of a switch that was killed do not stop the next.

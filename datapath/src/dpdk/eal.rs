@@ -52,6 +52,8 @@ pub(super) fn last_errno() -> i32 {
 pub struct Eal {
     /// Hugepages are in use.
     pub hugepages: bool,
+    /// Other processes may attach (`--proc-type` was given). DPDK then forbids threads of its users to register.
+    pub multiprocess: bool,
 }
 
 static EAL: OnceLock<Eal> = OnceLock::new();
@@ -173,7 +175,9 @@ pub fn init(user_args: &str) -> Result<Eal, DpdkError> {
     }
     let affinity = Affinity::now();
     let (huge_free, huge_total) = hugepage_bytes();
-    let (args, hugepages) = complete(split(user_args)?, affinity.first(), huge_free, available_bytes());
+    let user = split(user_args)?;
+    let multiprocess = has(&user, &["--proc-type"]);
+    let (args, hugepages) = complete(user, affinity.first(), huge_free, available_bytes());
     tracing::info!("DPDK: {}", args[1..].join(" "));
     let strings: Vec<CString> = args
         .iter()
@@ -204,7 +208,7 @@ pub fn init(user_args: &str) -> Result<Eal, DpdkError> {
         };
         return Err(DpdkError::from_errno("DPDK did not start", errno, advice));
     }
-    let eal = Eal { hugepages };
+    let eal = Eal { hugepages, multiprocess };
     let _ = EAL.set(eal);
     Ok(eal)
 }
@@ -238,9 +242,11 @@ pub fn memory_bytes() -> (u64, u64) {
 #[derive(Debug)]
 pub struct ThreadGuard(std::marker::PhantomData<*const ()>);
 
-/// See [`ThreadGuard`]. None if the EAL does not run or has no slot left: all works, but slower.
+/// See [`ThreadGuard`]. None if the EAL does not run, has no slot left or serves other processes, too: all works, but slower.
 pub fn register_thread() -> Option<ThreadGuard> {
-    running()?;
+    if running()?.multiprocess {
+        return None;
+    }
     // SAFETY: the EAL runs; registering twice is an error it reports.
     (unsafe { sys::rte_thread_register() } == 0).then_some(ThreadGuard(std::marker::PhantomData))
 }
