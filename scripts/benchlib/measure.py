@@ -195,7 +195,10 @@ def latency(cell, live, got, rounds, seconds, say):
                 base.watch()
                 if command == 0:
                     new.arm()
-                t0, t1 = c.barrier(c.flow_mod(command, 500, PROBE, out))
+                try:
+                    t0, t1 = c.barrier(c.flow_mod(command, 500, PROBE, out))
+                except TimeoutError:
+                    raise Wrong(f"{w}: no answer to a barrier for 20 s, with {got['extra']['megaflows'][w]} megaflows") from None
                 if command == 0:
                     end = time.monotonic() + 5
                     while not sink.first_ns() and time.monotonic() < end:
