@@ -120,7 +120,7 @@ class OvsDpdk(Daemon, Contestant):
         extra = " ".join(["--no-pci --single-file-segments", *dev.plugin])
         sh(*self.vsctl, "set", "open_vswitch", ".", "other_config:dpdk-init=true", f"other_config:dpdk-extra={extra}", f"other_config:pmd-cpu-mask={1 << PMD_CORE:x}",
            f"other_config:dpdk-lcore-mask={1 << REST_CORE:x}", f"other_config:dpdk-socket-mem={dev.huge_mb}", "other_config:flow-limit=1000000",
-           "other_config:n-revalidator-threads=1", "other_config:max-idle=100000", "other_config:pmd-auto-lb=false")
+           "other_config:n-revalidator-threads=1", "other_config:max-idle=100000", "other_config:min-revalidate-pps=0", "other_config:pmd-auto-lb=false")
         ports = []
         for n, args in dev.args.items():
             ports += ["--", "add-port", "br0", f"p{n}", "--", "set", "interface", f"p{n}", "type=dpdk", f"options:dpdk-devargs={args}", f"ofport_request={n}"]

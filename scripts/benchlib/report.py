@@ -139,7 +139,7 @@ def checks(data):
 
 
 def short(c):
-    return c.name.replace("_", " ").replace(", L3+L4 rule", "").replace("TTL and MAC rewrite, ", "").split(", VLAN")[0].split(" (")[0]
+    return c.name.replace(", net_pcap to net_null", "").replace(", L3+L4 rule", "").replace(", port forward", "").replace("TTL and MAC rewrite, ", "").split(", VLAN")[0].split(" (")[0]
 
 
 PLOT = """
@@ -173,7 +173,7 @@ def plots(data, where, term="svg"):
               "plot $d using 2:xtic(1) title 'testpmd io (the floor)' lc rgb '#bbbbbb', '' using 3 title 'OVS-DPDK' lc rgb '#d08040', '' using 4 title 'ofswitch' lc rgb '#3070b0'\n"
               f"set output '{where}/packet-path-net.{term}'\nset ylabel 'cycles a packet above testpmd io'\nset title 'What switching costs'\n"
               "plot $n using 2:xtic(1) title 'OVS-DPDK' lc rgb '#d08040', '' using 3 title 'ofswitch' lc rgb '#3070b0'\n"
-              f"set output '{where}/packet-path-ratio.{term}'\nset ylabel 'packets a second, OVS-DPDK = 1'\nset title 'Beside OVS-DPDK'\nset yrange [0:*]\n"
+              f"set output '{where}/packet-path-ratio.{term}'\nset ylabel 'packets a second, OVS-DPDK = 1'\nset title 'Beside OVS-DPDK (logarithmic)'\nset logscale y 2\nset yrange [0.5:*]\nset key top left\n"
               "plot $d using 5:xtic(1) title 'ofswitch' lc rgb '#3070b0', '' using 6 title 'goal' lc rgb '#88bb88', 1 with lines lc rgb '#d08040' title 'OVS-DPDK'\n")
     subprocess.run(["gnuplot"], input=script, text=True, check=True)
     return True
