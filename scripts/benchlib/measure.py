@@ -11,7 +11,7 @@ from .contestants import Ours, OvsDpdk, Testpmd, hugepages, shares
 from .frames import Seen
 from .ofclient import Client
 
-SETTLE = 0.5
+SETTLE = 0.3
 
 
 class Wrong(Exception):
