@@ -1078,6 +1078,11 @@ fn move_rxq(st: &mut State, (port, index): (u32, usize), to: usize, fresh: Optio
 
 fn mark(st: &State) -> SyncMark {
     let marks = st.workers.iter().map(|w| {
+        fence(Ordering::SeqCst);
+        if w.shared.asleep.load(Ordering::SeqCst) {
+            // It handles what was sent before any packet, and loads snapshots after that: no need to wake it.
+            return 0;
+        }
         w.send(Command::Nothing);
         w.shared.sent.load(Ordering::SeqCst)
     });

@@ -185,21 +185,28 @@ impl Bridge {
             removed: Vec::new(),
         }
     }
-    /// Acts on a flow-mod.
+    /// Acts on a flow-mod, and appends what it did.
     ///
     /// # Errors
     /// The error to answer with; nothing has changed then.
-    pub fn own_flow_mod(&mut self, m: &FlowMod, now_ns: u64) -> Result<Vec<Effect>, OfpError> {
-        self.tables.flow_mod(m, now_ns, &BridgeChecks::new(&self.groups, &self.meters))
+    pub fn own_flow_mod(
+        &mut self,
+        m: &FlowMod,
+        now_ns: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), OfpError> {
+        let checks = BridgeChecks::new(&self.groups, &self.meters);
+        self.tables.flow_mod_into(m, now_ns, &checks, effects)
     }
-    /// This version, for readers.
-    pub fn snapshot(&self) -> BridgeSnap {
+    /// This version, for readers. `ports`: those of the version before, if they are still right.
+    pub fn snapshot(&self, ports: Option<Arc<BTreeMap<PortNo, PortView>>>) -> BridgeSnap {
+        let views = || Arc::new(self.ports.iter().map(|(n, p)| (*n, p.view(*n))).collect());
         BridgeSnap {
             name: self.config.name.clone(),
             tables: self.tables.tables.clone(),
             groups: self.groups.clone(),
             meters: self.meters.published(),
-            ports: Arc::new(self.ports.iter().map(|(n, p)| (*n, p.view(*n))).collect()),
+            ports: ports.unwrap_or_else(views),
             drop_fragments: self.settings.flags.0 & openflow::msg::ConfigFlags::FRAG_MASK.0
                 == openflow::msg::ConfigFlags::FRAG_DROP.0,
         }
@@ -216,7 +223,7 @@ impl Bridge {
     /// Takes note of what happened to flow entries: for repair, reports and monitors. `why`: of what was removed.
     pub fn note(
         &mut self,
-        effects: Vec<Effect>,
+        effects: impl IntoIterator<Item = Effect>,
         from: Option<ConnId>,
         xid: Xid,
         why: FlowRemovedReason,

@@ -37,8 +37,12 @@ pub struct Entry {
 impl Entry {
     /// An entry to be.
     pub fn new(rule: Arc<RuleCore>, instrs: Arc<Instrs>) -> Self {
-        let hash = rule.mask.hash(&rule.mask.unpack(&rule.values)) as u32;
+        let hash = rule.mask().hash(&rule.mask().unpack(&rule.values)) as u32;
         Self { hash, rule, instrs }
+    }
+    /// The same with other instructions.
+    pub fn with_instrs(&self, instrs: Arc<Instrs>) -> Self {
+        Self { hash: self.hash, rule: self.rule.clone(), instrs }
     }
 }
 
@@ -110,7 +114,12 @@ struct WriterSub {
 /// The writer's books. Kept apart, so that publication does not copy them.
 #[derive(Default)]
 pub struct Writer {
-    subs: hashbrown::HashMap<Flow, WriterSub>,
+    /// By the address of the mask, which is shared by all entries that have it ([`crate::rule::Interner`]).
+    subs: hashbrown::HashMap<usize, WriterSub>,
+}
+
+fn mask_key(mask: &Arc<MaskInfo>) -> usize {
+    Arc::as_ptr(mask) as usize
 }
 
 impl Classifier {
@@ -132,11 +141,12 @@ impl Classifier {
     }
 
     /// Adds an entry; the caller has made sure that there is no equal one.
-    pub fn insert(&mut self, w: &mut Writer, rule: Arc<RuleCore>, instrs: Arc<Instrs>) {
-        let mask = rule.mask.clone();
+    pub fn insert(&mut self, w: &mut Writer, entry: Entry) {
+        let rule = &entry.rule;
+        let mask = rule.mask();
         let value = mask.unpack(&rule.values);
         let slots = Arc::make_mut(&mut self.slots);
-        let book = w.subs.entry(mask.mask).or_insert_with(|| {
+        let book = w.subs.entry(mask_key(mask)).or_insert_with(|| {
             let slot = slots.iter().position(Option::is_none).unwrap_or_else(|| {
                 slots.push(None);
                 slots.len() - 1
@@ -175,7 +185,7 @@ impl Classifier {
                 tries.change(i, &value, p, true);
             }
         }
-        sub.entries.insert(Entry { hash: h as u32, rule, instrs });
+        sub.entries.insert(entry);
         self.len += 1;
         if reorder {
             self.reorder();
@@ -193,8 +203,8 @@ impl Classifier {
 
     /// Removes an entry.
     pub fn remove(&mut self, w: &mut Writer, rule: &Arc<RuleCore>) -> Option<Entry> {
-        let mask = rule.mask.clone();
-        let book = w.subs.get_mut(&mask.mask)?;
+        let mask = rule.mask();
+        let book = w.subs.get_mut(&mask_key(mask))?;
         let value = mask.unpack(&rule.values);
         let slots = Arc::make_mut(&mut self.slots);
         let sub = Arc::make_mut(slots[book.slot as usize].as_mut()?);
@@ -223,7 +233,7 @@ impl Classifier {
         match book.priorities.keys().next_back() {
             None => {
                 slots[book.slot as usize] = None;
-                w.subs.remove(&mask.mask);
+                w.subs.remove(&mask_key(mask));
                 self.reorder();
             }
             Some(&max) if max != sub.max_priority => {
@@ -237,16 +247,23 @@ impl Classifier {
 
     /// Gives an entry other instructions.
     pub fn set_instrs(&mut self, w: &Writer, rule: &Arc<RuleCore>, instrs: Arc<Instrs>) {
-        let Some(book) = w.subs.get(&rule.mask.mask) else { return };
-        let hash = rule.mask.hash(&rule.mask.unpack(&rule.values)) as u32;
+        let mask = rule.mask();
+        let Some(book) = w.subs.get(&mask_key(mask)) else { return };
+        let hash = mask.hash(&mask.unpack(&rule.values)) as u32;
         if let Some(sub) = Arc::make_mut(&mut self.slots)[book.slot as usize].as_mut() {
             Arc::make_mut(sub).entries.update(hash, |e| Arc::ptr_eq(&e.rule, rule), |e| e.instrs = instrs);
         }
     }
 
     /// The entry of exactly this match and priority.
-    pub fn find_strict(&self, w: &Writer, value: &Flow, mask: &Flow, priority: u16) -> Option<&Entry> {
-        let book = w.subs.get(mask)?;
+    pub fn find_strict(
+        &self,
+        w: &Writer,
+        mask: &Arc<MaskInfo>,
+        value: &Flow,
+        priority: u16,
+    ) -> Option<&Entry> {
+        let book = w.subs.get(&mask_key(mask))?;
         let sub = self.slots[book.slot as usize].as_deref()?;
         let hash = sub.mask.hash(value) as u32;
         sub.entries
@@ -481,7 +498,7 @@ mod tests {
 
     /// Forty obvious lines would do; these are fewer: the highest priority of all that match.
     fn reference(rules: &[(Arc<RuleCore>, Arc<Instrs>)], f: &Flow) -> Option<u16> {
-        rules.iter().filter(|(r, _)| r.mask.equals(f, &r.values)).map(|(r, _)| r.priority).max()
+        rules.iter().filter(|(r, _)| r.mask().equals(f, &r.values)).map(|(r, _)| r.priority).max()
     }
 
     #[test]
@@ -499,15 +516,15 @@ mod tests {
                 } else {
                     let m = random_match(&mut r);
                     let p = step as u16 * 8 + r.below(8) as u16;
-                    let rule = int.rule(0, &m, p, 0, (0, 0), FlowModFlags::empty(), 0).unwrap();
-                    let (v, mask) = crate::fields::match_to_flow(&m).unwrap();
-                    assert!(c.find_strict(&w, &v, &mask, p).is_none());
+                    let (rule, v) = int.rule(0, &m, p, 0, (0, 0), FlowModFlags::empty(), 0).unwrap();
+                    assert_eq!(crate::fields::match_to_flow(&m), Some((v, rule.mask().mask)));
+                    assert!(c.find_strict(&w, rule.mask(), &v, p).is_none());
                     let i = int.instrs(&[Instruction::GotoTable(TableId(1))].into_iter().collect());
                     let rule = Arc::new(rule);
                     assert_eq!(rule.matching(), m);
-                    c.insert(&mut w, rule.clone(), i.clone());
+                    c.insert(&mut w, Entry::new(rule.clone(), i.clone()));
+                    assert!(c.find_strict(&w, rule.mask(), &v, p).is_some());
                     rules.push((rule, i));
-                    assert!(c.find_strict(&w, &v, &mask, p).is_some());
                 }
                 assert_eq!(c.len(), rules.len());
                 assert_eq!(c.iter().count(), rules.len());
@@ -539,8 +556,8 @@ mod tests {
         let (mut c, mut w, mut int) = (Classifier::default(), Writer::default(), Interner::default());
         let m = Match::new().with(Field::EthType, 0x0800).with(Field::Ipv4Dst, 0x0a00_0001);
         let i = int.instrs(&Default::default());
-        let rule = int.rule(0, &m, 5, 0, (0, 0), FlowModFlags::empty(), 0).unwrap();
-        c.insert(&mut w, Arc::new(rule), i);
+        let (rule, _) = int.rule(0, &m, 5, 0, (0, 0), FlowModFlags::empty(), 0).unwrap();
+        c.insert(&mut w, Entry::new(Arc::new(rule), i));
         let mut f = Flow::ZERO;
         f.put(off::ETH_TYPE, 2, 0x0800);
         f.put(off::IPV4_DST, 4, 0xc0a8_0001);

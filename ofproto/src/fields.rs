@@ -124,17 +124,23 @@ pub fn sub_loc(s: &Subfield) -> Option<Loc> {
     loc(s.field).map(|l| l.sub(s.offset, s.n_bits))
 }
 
+/// The bits of a field that a match looks at.
+#[inline]
+pub fn match_bits(f: &OxmField) -> u128 {
+    if f.field == Field::VlanVid && f.mask.is_none() && f.value == 0 {
+        // OFPVID_NONE: no tag. The whole TCI is zero without one; the present bit decides.
+        return 0x1000;
+    }
+    f.full_mask()
+}
+
 /// Value and mask of a match; `None` if it has a field the switch does not know.
 pub fn match_to_flow(m: &Match) -> Option<(Flow, Flow)> {
     let (mut value, mut mask) = (Flow::ZERO, Flow::ZERO);
     for o in &m.fields {
         let Oxm::Known(f) = o else { return None };
         let l = loc(f.field)?;
-        let mut bits = f.full_mask();
-        if f.field == Field::VlanVid && f.mask.is_none() && f.value == 0 {
-            bits = 0x1000; // OFPVID_NONE: no tag
-                           // The whole TCI is zero without a tag; the present bit decides.
-        }
+        let bits = match_bits(f);
         l.set_masked(&mut value, f.value, bits);
         l.set_masked(&mut mask, bits, bits);
     }

@@ -67,13 +67,26 @@ impl Flow {
     /// `n` bytes (at most 16) as an integer.
     #[inline]
     pub fn get(&self, at: usize, n: usize) -> u128 {
-        (at..at + n).fold(0, |v, i| v << 8 | u128::from(self.byte(i)))
+        let (mut v, mut i, end) = (0u128, at, at + n);
+        while i < end {
+            let (o, k) = (i % 8, (8 - i % 8).min(end - i));
+            let part = u64::from_be(self.0[i / 8]) >> (8 * (8 - o - k)) & low_bytes(k);
+            v = v << (8 * k) | u128::from(part);
+            i += k;
+        }
+        v
     }
     /// Stores the low `n` bytes of an integer.
     #[inline]
     pub fn put(&mut self, at: usize, n: usize, v: u128) {
-        for i in 0..n {
-            self.set_byte(at + i, (v >> (8 * (n - 1 - i))) as u8);
+        let (mut i, end) = (at, at + n);
+        while i < end {
+            let (o, k) = (i % 8, (8 - i % 8).min(end - i));
+            let shift = 8 * (8 - o - k);
+            let part = (v >> (8 * (end - i - k))) as u64 & low_bytes(k);
+            let w = u64::from_be(self.0[i / 8]) & !(low_bytes(k) << shift) | part << shift;
+            self.0[i / 8] = w.to_be();
+            i += k;
         }
     }
     /// A 16-bit field.
@@ -103,6 +116,12 @@ impl Flow {
     pub fn is_subset_of(&self, other: &Flow) -> bool {
         self.0.iter().zip(&other.0).all(|(a, b)| a & !b == 0)
     }
+}
+
+/// Ones in the lowest `k` (1 to 8) bytes.
+#[inline]
+fn low_bytes(k: usize) -> u64 {
+    u64::MAX >> (64 - 8 * k)
 }
 
 /// Stages of a lookup: pipeline and port, L2, L3, L4.
@@ -227,6 +246,10 @@ pub struct MaskInterner {
 }
 
 impl MaskInterner {
+    /// The shared form of a mask, if it has one.
+    pub fn find(&self, mask: &Flow) -> Option<&Arc<MaskInfo>> {
+        self.map.get(mask)
+    }
     /// The shared form of a mask.
     pub fn intern(&mut self, mask: &Flow) -> Arc<MaskInfo> {
         if let Some(m) = self.map.get(mask) {
@@ -239,5 +262,28 @@ impl MaskInterner {
         let m = Arc::new(MaskInfo::new(*mask));
         self.map.insert(*mask, m.clone());
         m
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_go_in_and_out_as_their_bytes_do() {
+        let v = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10u128;
+        for at in 0..24 {
+            for n in 1..=16 {
+                let mut f = Flow([u64::MAX; WORDS]);
+                f.put(at, n, v);
+                let bytes = &v.to_be_bytes()[16 - n..];
+                for i in 0..48 {
+                    let want = if (at..at + n).contains(&i) { bytes[i - at] } else { 0xff };
+                    assert_eq!(f.byte(i), want, "{n} bytes at {at}: byte {i}");
+                }
+                let low = if n == 16 { v } else { v & ((1 << (8 * n)) - 1) };
+                assert_eq!(f.get(at, n), low);
+            }
+        }
     }
 }

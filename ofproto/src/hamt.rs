@@ -42,6 +42,26 @@ fn push<T>(v: &mut Vec<T>, t: T) {
     v.push(t);
 }
 
+fn add<T: Hashed>(slot: &mut Option<Arc<Node<T>>>, item: T, depth: u32) {
+    let Some(arc) = slot else {
+        *slot = Some(Arc::new(Node::Leaf(vec![item])));
+        return;
+    };
+    let node = Arc::make_mut(arc);
+    match node {
+        Node::Inner(k) => add(&mut k[nibble(item.hash32(), depth)], item, depth + 1),
+        Node::Leaf(v) if v.len() < LEAF || depth >= MAX_DEPTH => push(v, item),
+        Node::Leaf(v) => {
+            let mut k: Box<[Option<Arc<Node<T>>>; 16]> = Box::new(std::array::from_fn(|_| None));
+            for t in std::mem::take(v).into_iter().chain([item]) {
+                let slot = &mut k[nibble(t.hash32(), depth)];
+                add(slot, t, depth + 1);
+            }
+            *node = Node::Inner(k);
+        }
+    }
+}
+
 impl<T: Hashed> Hamt<T> {
     /// Number of items.
     pub fn len(&self) -> usize {
@@ -66,27 +86,39 @@ impl<T: Hashed> Hamt<T> {
     }
     /// Adds an item; equal ones are not looked for.
     pub fn insert(&mut self, item: T) {
-        fn go<T: Hashed>(slot: &mut Option<Arc<Node<T>>>, item: T, depth: u32) {
-            let Some(arc) = slot else {
-                *slot = Some(Arc::new(Node::Leaf(vec![item])));
-                return;
-            };
-            let node = Arc::make_mut(arc);
-            match node {
-                Node::Inner(k) => go(&mut k[nibble(item.hash32(), depth)], item, depth + 1),
-                Node::Leaf(v) if v.len() < LEAF || depth >= MAX_DEPTH => push(v, item),
-                Node::Leaf(v) => {
-                    let mut k: Box<[Option<Arc<Node<T>>>; 16]> = Box::new(std::array::from_fn(|_| None));
-                    for t in std::mem::take(v).into_iter().chain([item]) {
-                        let slot = &mut k[nibble(t.hash32(), depth)];
-                        go(slot, t, depth + 1);
+        add(&mut self.root, item, 0);
+        self.len += 1;
+    }
+    /// Changes the item that `pred` is true of among those that may have the hash of `item`, or adds `item`: one walk.
+    pub fn upsert(&mut self, item: T, pred: impl Fn(&T) -> bool, change: impl FnOnce(&mut T)) {
+        fn go<T: Hashed>(
+            slot: &mut Option<Arc<Node<T>>>,
+            item: T,
+            depth: u32,
+            pred: &dyn Fn(&T) -> bool,
+            change: &mut Option<impl FnOnce(&mut T)>,
+        ) -> bool {
+            if let Some(arc) = slot {
+                match Arc::make_mut(arc) {
+                    Node::Inner(k) => {
+                        return go(&mut k[nibble(item.hash32(), depth)], item, depth + 1, pred, change)
                     }
-                    *node = Node::Inner(k);
+                    Node::Leaf(v) => {
+                        if let Some(t) = v.iter_mut().find(|t| pred(t)) {
+                            if let Some(c) = change.take() {
+                                c(t);
+                            }
+                            return false;
+                        }
+                    }
                 }
             }
+            add(slot, item, depth);
+            true
         }
-        go(&mut self.root, item, 0);
-        self.len += 1;
+        if go(&mut self.root, item, 0, &pred, &mut Some(change)) {
+            self.len += 1;
+        }
     }
     /// The leaf an item of this hash is in, to be changed in place. `f` must not change hashes.
     fn leaf_mut<R>(&mut self, hash: u32, f: impl FnOnce(&mut Vec<T>) -> R) -> Option<R> {
@@ -191,9 +223,7 @@ impl HashSet32 {
     }
     /// Adds one.
     pub fn insert(&mut self, hash: u32) {
-        if self.0.update(hash, |_| true, |c| c.count += 1).is_none() {
-            self.0.insert(Counted { hash, count: 1 });
-        }
+        self.0.upsert(Counted { hash, count: 1 }, |c| c.hash == hash, |c| c.count += 1);
     }
     /// Takes one out.
     pub fn remove(&mut self, hash: u32) {

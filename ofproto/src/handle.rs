@@ -5,7 +5,8 @@
 use crate::api::BridgeId;
 use crate::bridge::BridgeChecks;
 use crate::bridge::{Bridge, N_TABLES};
-use crate::classifier::Classifier;
+use crate::classifier::{Classifier, Entry};
+use crate::conn::bundled::Bundled;
 use crate::conn::manager::{Backend, ConnId};
 use crate::flow::Flow;
 use crate::group;
@@ -29,7 +30,8 @@ use std::time::Instant;
 
 /// What undoes the steps of a bundle, last first.
 enum Undo {
-    Flows(Vec<Effect>),
+    /// So many of the last effects.
+    Flows(usize),
     Groups(group::Before),
     Meters(meter::Before),
     Port(PortNo, PortConfig),
@@ -39,11 +41,26 @@ enum Undo {
 #[derive(Default)]
 struct Done {
     undo: Vec<Undo>,
-    effects: Vec<(Vec<Effect>, Xid, FlowRemovedReason)>,
+    /// What happened to flow entries, and up to which of it by which request.
+    effects: Vec<Effect>,
+    spans: Vec<(usize, Xid, FlowRemovedReason)>,
     changes: Vec<Change>,
     meters: Vec<meter::MeterChange>,
     packet_outs: Vec<PacketOut>,
     ports: Vec<PortNo>,
+}
+
+impl Done {
+    /// The effects since `from` are those of this request.
+    fn span(&mut self, from: usize, xid: Xid, why: FlowRemovedReason) {
+        self.undo.push(Undo::Flows(self.effects.len() - from));
+        self.spans.push((self.effects.len(), xid, why));
+    }
+    fn removed(&mut self, gone: Vec<Entry>, xid: Xid, why: FlowRemovedReason) {
+        let from = self.effects.len();
+        self.effects.extend(gone.into_iter().map(Effect::Removed));
+        self.span(from, xid, why);
+    }
 }
 
 impl Bridge {
@@ -55,9 +72,9 @@ impl Bridge {
         if !delete && m.table_id != TableId::ALL {
             self.shapes.check(m.table_id, m)?;
         }
-        let effects = self.own_flow_mod(m, now_ns)?;
-        done.undo.push(Undo::Flows(effects.clone()));
-        done.effects.push((effects, xid, FlowRemovedReason::DELETE));
+        let from = done.effects.len();
+        self.own_flow_mod(m, now_ns, &mut done.effects)?;
+        done.span(from, xid, FlowRemovedReason::DELETE);
         Ok(())
     }
     fn group_mod(&mut self, m: &GroupMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
@@ -74,9 +91,7 @@ impl Bridge {
             done.changes.push(Change::Group(self.id, g));
             if self.tables.group_refs(g) > 0 {
                 let gone = self.tables.remove_entries(&|e| e.instrs.groups.contains(&g));
-                let effects: Vec<Effect> = gone.into_iter().map(Effect::Removed).collect();
-                done.undo.push(Undo::Flows(effects.clone()));
-                done.effects.push((effects, xid, FlowRemovedReason::GROUP_DELETE));
+                done.removed(gone, xid, FlowRemovedReason::GROUP_DELETE);
             }
         }
         Ok(())
@@ -90,10 +105,8 @@ impl Bridge {
         for id in &change.removed {
             if self.tables.meter_refs(*id) > 0 {
                 let gone = self.tables.remove_entries(&|e| e.instrs.meter == Some(*id));
-                let effects: Vec<Effect> = gone.into_iter().map(Effect::Removed).collect();
-                done.undo.push(Undo::Flows(effects.clone()));
                 // A reason of its own came with 1.4.
-                done.effects.push((effects, xid, FlowRemovedReason::DELETE));
+                done.removed(gone, xid, FlowRemovedReason::DELETE);
             }
         }
         done.meters.push(change);
@@ -143,10 +156,13 @@ impl Bridge {
             _ => return None,
         })
     }
-    fn undo(&mut self, done: Done) {
+    fn undo(&mut self, mut done: Done) {
         for u in done.undo.into_iter().rev() {
             match u {
-                Undo::Flows(e) => self.tables.undo(e),
+                Undo::Flows(n) => {
+                    let at = done.effects.len().saturating_sub(n);
+                    self.tables.undo(done.effects.drain(at..));
+                }
                 Undo::Groups(g) => self.groups.put_back(g),
                 Undo::Meters(m) => self.meters.put_back(m),
                 Undo::Port(n, config) => {
@@ -161,15 +177,14 @@ impl Bridge {
 
 impl Switch {
     /// What has been counted so far must be in the entries before a request sets their counters to zero.
-    fn before(&mut self, msgs: &[OfMessage]) {
-        let resets = |m: &OfMessage| {
-            let Message::FlowMod(f) = &m.body else { return false };
-            matches!(f.command, FlowModCommand::MODIFY | FlowModCommand::MODIFY_STRICT)
-                && f.flags.contains(FlowModFlags::RESET_COUNTS)
-        };
-        if msgs.iter().any(resets) {
+    fn before(&mut self, msg: &OfMessage) -> bool {
+        let Message::FlowMod(f) = &msg.body else { return false };
+        let resets = matches!(f.command, FlowModCommand::MODIFY | FlowModCommand::MODIFY_STRICT)
+            && f.flags.contains(FlowModFlags::RESET_COUNTS);
+        if resets {
             self.cache.fold_all(&self.dp, &self.slow);
         }
+        resets
     }
 
     /// Makes what has succeeded known: to the datapath, to repair, to controllers.
@@ -177,8 +192,11 @@ impl Switch {
         let Some(b) = self.bridges.get_mut(&id) else { return };
         b.dirty |= !done.changes.is_empty();
         b.changes.extend(done.changes);
-        for (effects, xid, why) in done.effects {
-            b.note(effects, Some(from), xid, why, now_ns);
+        let mut effects = done.effects.into_iter();
+        let mut at = 0;
+        for (end, xid, why) in done.spans {
+            b.note(effects.by_ref().take(end - at), Some(from), xid, why, now_ns);
+            at = end;
         }
         for c in &done.meters {
             c.execute(&*self.dp);
@@ -305,7 +323,7 @@ impl Switch {
                     let gone = b.tables.remove_entries(&|e| reshaped.contains(&TableId(e.rule.table)));
                     // The specification sends no FLOW_REMOVED for these.
                     let quiet = b.removed.len();
-                    let effects = gone.into_iter().map(Effect::Removed).collect();
+                    let effects = gone.into_iter().map(Effect::Removed);
                     b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
                     b.removed.truncate(quiet);
                 }
@@ -359,7 +377,7 @@ impl Backend for BridgeView<'_> {
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError> {
         let now_ns = self.switch.ns(now);
-        self.switch.before(std::slice::from_ref(msg));
+        self.switch.before(msg);
         let b = self.switch.bridges.get_mut(&self.id).ok_or(OfpError::OFPBRC_BAD_TYPE)?;
         let mut done = Done::default();
         match b.change(msg, now_ns, &mut done) {
@@ -431,15 +449,21 @@ impl Backend for BridgeView<'_> {
         &mut self,
         now: Instant,
         from: ConnId,
-        msgs: &[OfMessage],
+        msgs: &Bundled,
         _flags: BundleFlags,
     ) -> Result<(), (usize, OfpError)> {
         let now_ns = self.switch.ns(now);
-        self.switch.before(msgs);
+        // Only modifies can; the command is the 18th byte behind the header.
+        let modifies = |m: &&[u8]| m.get(25).is_some_and(|c| matches!(c, 1 | 2));
+        let _ = msgs
+            .raw()
+            .filter(modifies)
+            .filter_map(|m| OfMessage::parse(m).ok())
+            .any(|m| self.switch.before(&m));
         let Some(b) = self.switch.bridges.get_mut(&self.id) else { return Ok(()) };
         let mut done = Done::default();
         for (i, m) in msgs.iter().enumerate() {
-            let result = b.change(m, now_ns, &mut done).unwrap_or(Err(OfpError::OFPBRC_BAD_TYPE));
+            let result = b.change(&m, now_ns, &mut done).unwrap_or(Err(OfpError::OFPBRC_BAD_TYPE));
             if let Err(e) = result {
                 b.undo(done);
                 return Err((i, e));

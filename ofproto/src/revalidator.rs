@@ -149,19 +149,19 @@ static CONJ_ID: LazyLock<Flow> = LazyLock::new(|| {
 
 /// Found by its `conj_id`: then its priority says nothing about the clauses'.
 fn is_of_conjunction(r: &RuleCore) -> bool {
-    r.mask.mask.u32(pipe::CONJ_ID) != 0
+    r.mask().mask.u32(pipe::CONJ_ID) != 0
 }
 
 /// Whether some packet of a megaflow may match a rule in a table it visited.
 fn overlaps(t: &Template, key: &FlowKey, v: &VisitRecord, r: &RuleCore) -> bool {
     let (flow, known) = v.flow(t, key);
-    r.mask.words.iter().zip(&r.values).all(|(w, value)| {
+    r.mask().words.iter().zip(&r.values).all(|(w, value)| {
         let i = *w as usize;
         // The pipeline's own words are constant; a packet's are where actions or the mask say so.
         let fixed = t.mask.0.get(i).map_or(u64::MAX, |bits| bits | known.map_or(0, |k| k.0[i]));
         // A conjunction may find any conj_id.
         let fixed = fixed & !CONJ_ID.0[i];
-        (flow.0[i] ^ value) & r.mask.mask.0[i] & fixed == 0
+        (flow.0[i] ^ value) & r.mask().mask.0[i] & fixed == 0
     })
 }
 

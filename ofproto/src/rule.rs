@@ -1,20 +1,94 @@
 //! A flow entry: what never changes of it ([`RuleCore`], with its counters) and what does ([`Instrs`]), and the shared forms that keep it small.
 
-use crate::fields;
-use crate::flow::{Flow, MaskInfo, MaskInterner, Values};
+use crate::fields::{self, Loc};
+use crate::flow::{mix, Flow, MaskInfo, MaskInterner, Values};
+use hashbrown::HashTable;
 use openflow::field::Field;
 use openflow::instruction::Instructions;
 use openflow::msg::FlowModFlags;
 use openflow::{Action, GroupId, Instruction, Match, MeterId, OxmField, PortNo};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// Fields of a match with their masks as sent; the values are in the rule.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Shape(SmallVec<[(Field, Option<u128>); 4]>);
+/// One field of a shape.
+#[derive(Debug)]
+struct ShapeField {
+    field: Field,
+    /// As sent.
+    mask: Option<u128>,
+    /// Bits that count ([`fields::match_bits`]).
+    bits: u128,
+    loc: Loc,
+}
+
+/// Fields of a match with their masks as sent, and the mask they make; the values are in the rule.
+#[derive(Debug)]
+pub struct Shape {
+    hash: u64,
+    fields: SmallVec<[ShapeField; 4]>,
+    mask: Arc<MaskInfo>,
+}
+
+impl Shape {
+    fn hash(m: &Match) -> u64 {
+        m.known().fold(0, |h, f| {
+            let bits = fields::match_bits(f);
+            let h = mix(h, f.field as u64 | u64::from(f.mask.is_some()) << 32);
+            mix(mix(h, bits as u64), (bits >> 64) as u64)
+        })
+    }
+    fn is_of(&self, m: &Match) -> bool {
+        let mut n = 0;
+        let all = m.known().zip(&self.fields).all(|(f, s)| {
+            n += 1;
+            f.field == s.field && f.mask == s.mask && fields::match_bits(f) == s.bits
+        });
+        all && n == self.fields.len() && n == m.fields.len()
+    }
+    /// The values of a match of this shape, in their places.
+    fn place(&self, m: &Match) -> Flow {
+        let mut value = Flow::ZERO;
+        for (f, s) in m.known().zip(&self.fields) {
+            s.loc.set_masked(&mut value, f.value, s.bits);
+        }
+        value
+    }
+}
+
+/// Words mixed one after the other: quick, and good enough for what a controller sends.
+#[derive(Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for c in bytes.chunks(8) {
+            let mut w = [0; 8];
+            w[..c.len()].copy_from_slice(c);
+            self.write_u64(u64::from_le_bytes(w) ^ (c.len() as u64) << 60);
+        }
+    }
+    fn write_u8(&mut self, v: u8) {
+        self.write_u64(v.into());
+    }
+    fn write_u16(&mut self, v: u16) {
+        self.write_u64(v.into());
+    }
+    fn write_u32(&mut self, v: u32) {
+        self.write_u64(v.into());
+    }
+    fn write_u64(&mut self, v: u64) {
+        self.0 = mix(self.0, v);
+    }
+    fn write_usize(&mut self, v: usize) {
+        self.write_u64(v as u64);
+    }
+}
 
 /// An instruction list, shared by all entries that have an equal one.
 #[derive(Debug)]
@@ -45,7 +119,7 @@ fn each_action<'a>(list: &'a [Action], f: &mut dyn FnMut(&'a Action)) {
 
 fn digest(list: &Instructions) -> u64 {
     // `Action` has no `Hash`: its words in debug notation are as good, if slower; long lists are rare.
-    let mut h = DefaultHasher::new();
+    let mut h = Mixer::default();
     for i in list {
         match i {
             Instruction::GotoTable(t) => (1u8, t.0).hash(&mut h),
@@ -110,8 +184,6 @@ impl Instrs {
 /// What stays of an entry from its add to its end. Counters are folded in by the control thread.
 #[derive(Debug)]
 pub struct RuleCore {
-    /// Mask, shared.
-    pub mask: Arc<MaskInfo>,
     shape: Arc<Shape>,
     /// Words under the mask.
     pub values: Values,
@@ -138,15 +210,28 @@ pub struct RuleCore {
     /// No longer in its table.
     pub dead: AtomicBool,
     /// The entry that an add put in its place and that took over its counters: traffic still on its way is that one's.
-    pub successor: Mutex<Option<Arc<RuleCore>>>,
+    successor: Mutex<Heir>,
+}
+
+/// Packed, so that it fills the gap that the mutex's byte would leave: a rule and its reference counts are 128 bytes, two cache lines.
+#[repr(C, packed)]
+#[derive(Default)]
+struct Heir(Option<Arc<RuleCore>>);
+
+const _: () = assert!(std::mem::size_of::<RuleCore>() <= 112);
+
+impl std::fmt::Debug for Heir {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Heir")
+    }
 }
 
 impl Drop for RuleCore {
     /// A long chain of successors is taken apart one by one, not by recursion.
     fn drop(&mut self) {
-        let mut next = self.successor.get_mut().take();
+        let mut next = std::mem::take(self.successor.get_mut()).0;
         while let Some(mut rule) = next.and_then(Arc::into_inner) {
-            next = rule.successor.get_mut().take();
+            next = std::mem::take(rule.successor.get_mut()).0;
         }
     }
 }
@@ -154,15 +239,28 @@ impl Drop for RuleCore {
 impl RuleCore {
     /// Adds traffic.
     pub fn credit(&self, packets: u64, bytes: u64, used_ms: u64) {
-        let mut next = self.successor.lock().clone();
-        let Some(mut heir) = next.take() else { return self.credit_own(packets, bytes, used_ms) };
-        loop {
-            let further = heir.successor.lock().clone();
-            match further {
-                Some(f) => heir = f,
-                None => return heir.credit_own(packets, bytes, used_ms),
-            }
+        let Some(mut heir) = self.successor() else { return self.credit_own(packets, bytes, used_ms) };
+        while let Some(further) = heir.successor() {
+            heir = further;
         }
+        heir.credit_own(packets, bytes, used_ms);
+    }
+    /// Who took its place and its counters.
+    fn successor(&self) -> Option<Arc<RuleCore>> {
+        let mut place = self.successor.lock();
+        let heir = std::mem::take(&mut *place).0;
+        *place = Heir(heir.clone());
+        heir
+    }
+    /// Names who takes its place and its counters.
+    pub fn set_successor(&self, heir: Option<Arc<RuleCore>>) {
+        let before = std::mem::replace(&mut *self.successor.lock(), Heir(heir));
+        drop(before);
+    }
+    /// Its mask, shared.
+    #[inline]
+    pub fn mask(&self) -> &Arc<MaskInfo> {
+        &self.shape.mask
     }
     fn credit_own(&self, packets: u64, bytes: u64, used_ms: u64) {
         if !self.flags.contains(FlowModFlags::NO_PKT_COUNTS) {
@@ -179,17 +277,16 @@ impl RuleCore {
     }
     /// The match exactly as sent.
     pub fn matching(&self) -> Match {
-        let f = self.mask.unpack(&self.values);
+        let f = self.mask().unpack(&self.values);
         let mut m = Match::new();
-        for (field, mask) in &self.shape.0 {
-            let value = fields::loc(*field).map_or(0, |l| l.get(&f));
-            m.fields.push(OxmField { field: *field, value, mask: *mask }.into());
+        for s in &self.shape.fields {
+            m.fields.push(OxmField { field: s.field, value: s.loc.get(&f), mask: s.mask }.into());
         }
         m
     }
     /// Matches everything at priority 0.
     pub fn is_table_miss(&self) -> bool {
-        self.priority == 0 && self.mask.words.is_empty()
+        self.priority == 0 && self.mask().words.is_empty()
     }
 }
 
@@ -197,7 +294,7 @@ impl RuleCore {
 #[derive(Default)]
 pub struct Interner {
     masks: MaskInterner,
-    shapes: hashbrown::HashMap<Arc<Shape>, ()>,
+    shapes: HashTable<Arc<Shape>>,
     instrs: hashbrown::HashMap<u64, SmallVec<[Arc<Instrs>; 1]>>,
     n_instrs: usize,
     sweep_shapes: usize,
@@ -209,19 +306,30 @@ impl Interner {
     pub fn mask(&mut self, mask: &Flow) -> Arc<MaskInfo> {
         self.masks.intern(mask)
     }
-    /// Shape of a match.
-    pub fn shape(&mut self, m: &Match) -> Arc<Shape> {
-        let s = Shape(m.known().map(|f| (f.field, f.mask)).collect());
-        if let Some((a, ())) = self.shapes.get_key_value(&s) {
-            return a.clone();
+    /// The shared form of a mask, if some entry of late has it.
+    pub fn known_mask(&self, mask: &Flow) -> Option<&Arc<MaskInfo>> {
+        self.masks.find(mask)
+    }
+    /// Shape of a match; `None` if it has a field that the switch does not know.
+    fn shape(&mut self, m: &Match) -> Option<Arc<Shape>> {
+        let hash = Shape::hash(m);
+        if let Some(s) = self.shapes.find(hash, |s| s.hash == hash && s.is_of(m)) {
+            return Some(s.clone());
         }
         if self.shapes.len() >= self.sweep_shapes {
-            self.shapes.retain(|s, ()| Arc::strong_count(s) > 1);
+            self.shapes.retain(|s| Arc::strong_count(s) > 1);
             self.sweep_shapes = self.shapes.len() * 2 + 64;
         }
-        let a = Arc::new(s);
-        self.shapes.insert(a.clone(), ());
-        a
+        let (_, mask) = fields::match_to_flow(m)?;
+        let mask = self.mask(&mask);
+        let of = |f: &OxmField| {
+            let loc = fields::loc(f.field)?;
+            Some(ShapeField { field: f.field, mask: f.mask, bits: fields::match_bits(f), loc })
+        };
+        let fields = m.known().map(of).collect::<Option<_>>()?;
+        let s = Arc::new(Shape { hash, fields, mask });
+        self.shapes.insert_unique(hash, s.clone(), |s| s.hash);
+        Some(s)
     }
     /// The shared form of an instruction list.
     pub fn instrs(&mut self, list: &Instructions) -> Arc<Instrs> {
@@ -242,7 +350,7 @@ impl Interner {
         self.n_instrs += 1;
         a
     }
-    /// A rule of a match that has been validated (all fields known to [`fields::loc`]).
+    /// A rule of a match that has been validated (all fields known to [`fields::loc`]), and its values in their places.
     #[allow(clippy::too_many_arguments)]
     pub fn rule(
         &mut self,
@@ -253,13 +361,12 @@ impl Interner {
         timeouts: (u16, u16),
         flags: FlowModFlags,
         now_ns: u64,
-    ) -> Option<RuleCore> {
-        let (value, mask) = fields::match_to_flow(m)?;
-        let mask = self.mask(&mask);
-        let values = mask.pack(&value);
-        Some(RuleCore {
-            shape: self.shape(m),
-            values,
+    ) -> Option<(RuleCore, Flow)> {
+        let shape = self.shape(m)?;
+        let value = shape.place(m);
+        let rule = RuleCore {
+            values: shape.mask.pack(&value),
+            shape,
             cookie,
             created_ns: now_ns,
             packets: AtomicU64::new(0),
@@ -271,8 +378,8 @@ impl Interner {
             flags,
             table,
             dead: AtomicBool::new(false),
-            successor: Mutex::new(None),
-            mask,
-        })
+            successor: Mutex::default(),
+        };
+        Some((rule, value))
     }
 }

@@ -1,9 +1,10 @@
 //! One version of everything that translation reads. Immutable; published by the control thread by one pointer swap, read by all workers.
 
 use crate::api::BridgeId;
-use crate::classifier::{Classifier, Entry as TableEntry};
+use crate::classifier::Entry as TableEntry;
 use crate::flow::Flow;
 use crate::group::{self, Group, GroupTable};
+use crate::table::Tables;
 use crate::upcall::Slow;
 use crate::xlate::{self, Frozen, PortTarget, PortView, Punt, World};
 use datapath::{DpMeterId, PortId};
@@ -19,7 +20,7 @@ pub struct BridgeSnap {
     /// Name.
     pub name: String,
     /// Flow tables.
-    pub tables: Arc<Vec<Arc<Classifier>>>,
+    pub tables: Tables,
     /// Groups.
     pub groups: GroupTable,
     /// Meters: the datapath's, and whether one rewrites DSCP.

@@ -32,6 +32,8 @@ use std::time::{Duration, Instant};
 
 /// Time between rounds of expiry while there is something that can expire.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
+/// While more requests wait to be handled, changes are made known at least so often: each publication costs a copy of what changes after it.
+const HOLD: Duration = Duration::from_millis(4);
 /// Megaflows not used for so long are removed.
 const MEGAFLOW_IDLE_MS: u64 = 10_000;
 /// Events handled in one round, so that connections get their turn.
@@ -51,6 +53,9 @@ pub struct Switch {
     retired: VecDeque<(u64, Arc<Snapshot>)>,
     events: VecDeque<(BridgeId, Event)>,
     housekeeping: Instant,
+    /// Requests wait that will be handled at once, and when changes were last made known.
+    more: bool,
+    published: Instant,
     ports_changed: bool,
     /// Meters that are gone, till no worker names them.
     pub(crate) old_meters: VecDeque<(u64, crate::meter::MeterChange)>,
@@ -94,6 +99,8 @@ impl Switch {
             retired: VecDeque::new(),
             events: VecDeque::new(),
             housekeeping: now + HOUSEKEEPING,
+            more: false,
+            published: now,
             ports_changed: false,
             old_meters: VecDeque::new(),
             leaving: VecDeque::new(),
@@ -390,8 +397,14 @@ impl Switch {
         for b in self.bridges.values_mut() {
             if b.dirty || !bridges.contains_key(&b.id) {
                 b.dirty = false;
-                changes.append(&mut b.changes);
-                bridges.insert(b.id, Arc::new(b.snapshot()));
+                let ports_too = b.changes.iter().any(|c| matches!(c, Change::Port(..) | Change::Bridge(_)));
+                let before = old.bridges.get(&b.id).filter(|_| !ports_too);
+                bridges.insert(b.id, Arc::new(b.snapshot(before.map(|b| b.ports.clone()))));
+                if changes.is_empty() {
+                    changes = std::mem::take(&mut b.changes);
+                } else {
+                    changes.append(&mut b.changes);
+                }
             }
         }
         let dp_ports = if self.ports_changed {
@@ -409,7 +422,7 @@ impl Switch {
         self.retired.push_back((self.version, old));
         self.cache.published(&self.dp, &self.slow, self.version, changes);
         for b in self.bridges.values_mut() {
-            for (e, why, at) in b.removed.drain(..) {
+            for (e, why, at) in std::mem::take(&mut b.removed) {
                 self.leaving.push_back((self.version, b.id, e, why, at));
             }
         }
@@ -425,6 +438,10 @@ impl Switch {
 
     // ---- time ----
 
+    /// Whether more requests wait that will be handled before anything else: then what changed may stay unknown for a moment more.
+    pub fn expect_more(&mut self, more: bool) {
+        self.more = more;
+    }
     /// Timers, repair of caches, reports of workers. To be called after each slice of work, when woken, and at the time returned.
     pub fn run(&mut self, now: Instant) -> Option<Instant> {
         self.slow.rearm();
@@ -457,7 +474,10 @@ impl Switch {
             self.housekeeping = now + HOUSEKEEPING;
             self.expire(now, now_ns);
         }
-        self.publish();
+        if !self.more || now.saturating_duration_since(self.published) >= HOLD {
+            self.publish();
+            self.published = now;
+        }
         self.cache.poll(&self.dp, &self.slow);
         let synced = self.cache.synced();
         while self.retired.front().is_some_and(|(v, _)| *v <= synced) {
@@ -507,7 +527,8 @@ impl Switch {
                 }
             }
         }
-        if let Ok(effects) = b.own_flow_mod(&add, now_ns) {
+        let mut effects = Vec::new();
+        if b.own_flow_mod(&add, now_ns, &mut effects).is_ok() {
             b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
         }
     }
@@ -540,7 +561,7 @@ impl Switch {
         self.cache.fold_all(&self.dp, &self.slow);
         for b in self.bridges.values_mut() {
             for (e, why) in b.tables.expired(now_ns / 1_000_000) {
-                b.note(vec![Effect::Removed(e)], None, Xid(0), why, now_ns);
+                b.note([Effect::Removed(e)], None, Xid(0), why, now_ns);
             }
         }
         self.most_megaflows = self.most_megaflows.max(self.cache.len());
@@ -601,7 +622,8 @@ impl Switch {
         } else if b.tables.len(0) > 0 {
             return; // what a controller left behind goes on
         }
-        if let Ok(effects) = b.own_flow_mod(&m, now_ns) {
+        let mut effects = Vec::new();
+        if b.own_flow_mod(&m, now_ns, &mut effects).is_ok() {
             b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
             b.standalone_entry = wanted;
         }

@@ -112,10 +112,36 @@ impl Ord for Due {
     }
 }
 
+/// Tables of a row of [`Tables`].
+const ROW: usize = 16;
+
+/// The classifiers of all tables; a clone is one reference count, and a change after it copies one row rather than all.
+#[derive(Clone, Default)]
+pub struct Tables(Arc<[Arc<[Arc<Classifier>; ROW]>; N_TABLES.div_ceil(ROW)]>);
+
+impl Tables {
+    /// One table, if there is one of this number.
+    #[inline]
+    pub fn get(&self, table: usize) -> Option<&Arc<Classifier>> {
+        (table < N_TABLES).then(|| &self.0[table / ROW][table % ROW])
+    }
+    /// One of the tables that there are.
+    fn at(&self, table: usize) -> &Classifier {
+        &self.0[table / ROW][table % ROW]
+    }
+    fn get_mut(&mut self, table: usize) -> &mut Classifier {
+        Arc::make_mut(&mut Arc::make_mut(&mut Arc::make_mut(&mut self.0)[table / ROW])[table % ROW])
+    }
+    /// All tables in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Classifier>> {
+        self.0.iter().flat_map(|row| row.iter()).take(N_TABLES)
+    }
+}
+
 /// See the module.
 pub struct FlowTables {
-    /// What is published, by a clone of the `Arc`.
-    pub tables: Arc<Vec<Arc<Classifier>>>,
+    /// What is published, by a clone.
+    pub tables: Tables,
     writers: Vec<Writer>,
     interner: Interner,
     /// Most entries of each table.
@@ -153,7 +179,7 @@ impl FlowTables {
     /// Empty tables.
     pub fn new() -> Self {
         Self {
-            tables: Arc::new(vec![Arc::default(); N_TABLES]),
+            tables: Tables::default(),
             writers: (0..N_TABLES).map(|_| Writer::default()).collect(),
             interner: Interner::default(),
             max_entries: vec![MAX_ENTRIES; N_TABLES],
@@ -203,18 +229,17 @@ impl FlowTables {
     }
 
     fn put(&mut self, e: &Entry) {
-        let (rule, instrs) = (e.rule.clone(), e.instrs.clone());
-        let t = rule.table as usize;
-        rule.dead.store(false, Ordering::Relaxed);
-        self.count_refs(&instrs, true);
-        self.schedule(&rule);
-        Arc::make_mut(&mut Arc::make_mut(&mut self.tables)[t]).insert(&mut self.writers[t], rule, instrs);
+        let t = e.rule.table as usize;
+        e.rule.dead.store(false, Ordering::Relaxed);
+        self.count_refs(&e.instrs, true);
+        self.schedule(&e.rule);
+        self.tables.get_mut(t).insert(&mut self.writers[t], e.clone());
         self.len += 1;
     }
 
     fn take(&mut self, rule: &Arc<RuleCore>) -> Option<Arc<Instrs>> {
         let t = rule.table as usize;
-        let e = Arc::make_mut(&mut Arc::make_mut(&mut self.tables)[t]).remove(&mut self.writers[t], rule)?;
+        let e = self.tables.get_mut(t).remove(&mut self.writers[t], rule)?;
         rule.dead.store(true, Ordering::Relaxed);
         self.count_refs(&e.instrs, false);
         self.len -= 1;
@@ -225,11 +250,7 @@ impl FlowTables {
         let t = rule.table as usize;
         self.count_refs(old, false);
         self.count_refs(new, true);
-        Arc::make_mut(&mut Arc::make_mut(&mut self.tables)[t]).set_instrs(
-            &self.writers[t],
-            rule,
-            new.clone(),
-        );
+        self.tables.get_mut(t).set_instrs(&self.writers[t], rule, new.clone());
     }
 
     fn remove(&mut self, e: Entry, effects: &mut Vec<Effect>) {
@@ -249,6 +270,20 @@ impl FlowTables {
         checks: &dyn Checks,
     ) -> Result<Vec<Effect>, OfpError> {
         let mut effects = Vec::new();
+        self.flow_mod_into(f, now_ns, checks, &mut effects)?;
+        Ok(effects)
+    }
+    /// As [`FlowTables::flow_mod`], and appends what it did.
+    ///
+    /// # Errors
+    /// As [`FlowTables::flow_mod`].
+    pub fn flow_mod_into(
+        &mut self,
+        f: &FlowMod,
+        now_ns: u64,
+        checks: &dyn Checks,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), OfpError> {
         let delete = matches!(f.command, FlowModCommand::DELETE | FlowModCommand::DELETE_STRICT);
         if f.command.name().is_none() {
             return Err(OfpError::OFPFMFC_BAD_COMMAND);
@@ -267,31 +302,29 @@ impl FlowTables {
             }
         }
         match f.command {
-            FlowModCommand::ADD => self.add(f, now_ns, &mut effects)?,
-            FlowModCommand::MODIFY | FlowModCommand::MODIFY_STRICT => self.modify(f, &mut effects)?,
-            _ => self.delete(f, &mut effects)?,
+            FlowModCommand::ADD => self.add(f, now_ns, effects),
+            FlowModCommand::MODIFY | FlowModCommand::MODIFY_STRICT => self.modify(f, effects),
+            _ => self.delete(f, effects),
         }
-        Ok(effects)
     }
 
     fn add(&mut self, f: &FlowMod, now_ns: u64, effects: &mut Vec<Effect>) -> Result<(), OfpError> {
         let t = f.table_id.0 as usize;
-        let (value, mask) = match_to_flow(&f.matching).ok_or(OfpError::OFPBMC_BAD_FIELD)?;
-        let table = &self.tables[t];
-        if f.flags.contains(FlowModFlags::CHECK_OVERLAP)
-            && table.overlapping(&value, &mask, f.priority).is_some()
-        {
-            return Err(OfpError::OFPFMFC_OVERLAP);
-        }
-        let old = table.find_strict(&self.writers[t], &value, &mask, f.priority).cloned();
-        if old.is_none() && table.len() >= self.max_entries[t] as usize {
-            return Err(OfpError::OFPFMFC_TABLE_FULL);
-        }
         let timeouts = (f.idle_timeout, f.hard_timeout);
-        let rule = self
+        let (rule, value) = self
             .interner
             .rule(f.table_id.0, &f.matching, f.priority, f.cookie, timeouts, f.flags, now_ns)
             .ok_or(OfpError::OFPBMC_BAD_FIELD)?;
+        let (table, mask) = (self.tables.at(t), rule.mask());
+        if f.flags.contains(FlowModFlags::CHECK_OVERLAP)
+            && table.overlapping(&value, &mask.mask, f.priority).is_some()
+        {
+            return Err(OfpError::OFPFMFC_OVERLAP);
+        }
+        let old = table.find_strict(&self.writers[t], mask, &value, f.priority).cloned();
+        if old.is_none() && table.len() >= self.max_entries[t] as usize {
+            return Err(OfpError::OFPFMFC_TABLE_FULL);
+        }
         let instrs = self.interner.instrs(&f.instructions);
         if let Some(old) = &old {
             if !f.flags.contains(FlowModFlags::RESET_COUNTS) {
@@ -303,7 +336,7 @@ impl FlowTables {
         }
         let new = Entry::new(Arc::new(rule), instrs);
         if let Some(old) = old.as_ref().filter(|_| !f.flags.contains(FlowModFlags::RESET_COUNTS)) {
-            *old.rule.successor.lock() = Some(new.rule.clone());
+            old.rule.set_successor(Some(new.rule.clone()));
         }
         self.put(&new);
         effects.push(match old {
@@ -316,12 +349,13 @@ impl FlowTables {
     /// The entries a modify or delete means, in one table.
     fn chosen(&self, t: usize, f: &FlowMod, strict: bool, filter: &Filter) -> Result<Vec<Entry>, OfpError> {
         let (value, mask) = match_to_flow(&f.matching).ok_or(OfpError::OFPBMC_BAD_FIELD)?;
-        let table = &self.tables[t];
+        let table = self.tables.at(t);
         if table.is_empty() {
             return Ok(Vec::new());
         }
         Ok(if strict {
-            let e = table.find_strict(&self.writers[t], &value, &mask, f.priority);
+            let mask = self.interner.known_mask(&mask);
+            let e = mask.and_then(|m| table.find_strict(&self.writers[t], m, &value, f.priority));
             e.filter(|e| filter.passes(e)).cloned().into_iter().collect()
         } else {
             table.covered(&value, &mask).filter(|e| filter.passes(e)).cloned().collect()
@@ -346,7 +380,7 @@ impl FlowTables {
             }
             if !Arc::ptr_eq(&e.instrs, &new) {
                 self.set_instrs(&e.rule, &e.instrs, &new);
-                let after = Entry::new(e.rule.clone(), new.clone());
+                let after = e.with_instrs(new.clone());
                 effects.push(Effect::Modified { old: e, new: after });
             }
         }
@@ -366,7 +400,14 @@ impl FlowTables {
         } else {
             f.table_id.0 as usize..f.table_id.0 as usize + 1
         };
+        let all = !strict
+            && f.matching.fields.is_empty()
+            && (f.cookie_mask, f.out_port, f.out_group) == (0, PortNo::ANY, GroupId::ANY);
         for t in tables {
+            if all {
+                self.clear(t, effects);
+                continue;
+            }
             for e in self.chosen(t, f, strict, &filter)? {
                 self.remove(e, effects);
             }
@@ -374,8 +415,24 @@ impl FlowTables {
         Ok(())
     }
 
+    /// Removes all entries of a table: it is replaced rather than taken apart.
+    fn clear(&mut self, t: usize, effects: &mut Vec<Effect>) {
+        if self.tables.at(t).is_empty() {
+            return;
+        }
+        let old = std::mem::take(self.tables.get_mut(t));
+        self.writers[t] = Writer::default();
+        self.len -= old.len();
+        effects.reserve(old.len());
+        for e in old.iter() {
+            e.rule.dead.store(true, Ordering::Relaxed);
+            self.count_refs(&e.instrs, false);
+            effects.push(Effect::Removed(e.clone()));
+        }
+    }
+
     /// Takes back what the effects say, newest first.
-    pub fn undo(&mut self, effects: Vec<Effect>) {
+    pub fn undo(&mut self, effects: impl IntoIterator<Item = Effect, IntoIter: DoubleEndedIterator>) {
         for e in effects.into_iter().rev() {
             match e {
                 Effect::Added(e) => {
@@ -386,7 +443,7 @@ impl FlowTables {
                 }
                 Effect::Modified { old, new } => {
                     self.take(&new.rule);
-                    *old.rule.successor.lock() = None;
+                    old.rule.set_successor(None);
                     self.put(&old);
                 }
                 Effect::Removed(e) => self.put(&e),
@@ -406,8 +463,8 @@ impl FlowTables {
         mask: &crate::flow::Flow,
         priority: u16,
     ) -> Option<&Entry> {
-        let t = table as usize;
-        self.tables.get(t)?.find_strict(self.writers.get(t)?, value, mask, priority)
+        let (t, mask) = (table as usize, self.interner.known_mask(mask)?);
+        self.tables.get(t)?.find_strict(self.writers.get(t)?, mask, value, priority)
     }
 
     /// Removes the entries that `pred` is true of (of a group or meter that goes; see [`FlowTables::group_refs`]).
@@ -516,8 +573,8 @@ impl FlowTables {
             while let Some(leaf) = table.walk(&mut cursor.slot, &mut cursor.pos) {
                 for e in leaf {
                     let r = &e.rule;
-                    let inside = mask.is_subset_of(&r.mask.mask) && {
-                        let v = r.mask.unpack(&r.values);
+                    let inside = mask.is_subset_of(&r.mask().mask) && {
+                        let v = r.mask().unpack(&r.values);
                         v.0.iter().zip(&value.0).zip(&mask.0).all(|((a, b), m)| (a ^ b) & m == 0)
                     };
                     if inside && filter.passes(e) {
@@ -679,15 +736,15 @@ mod tests {
     fn an_add_over_an_entry_keeps_counters_unless_told_to_reset() {
         let mut t = FlowTables::new();
         run(&mut t, FlowModCommand::ADD, "priority=1,in_port=1,actions=output:1").unwrap();
-        t.tables[0].iter().next().unwrap().rule.credit(3, 300, 5);
+        t.tables.at(0).iter().next().unwrap().rule.credit(3, 300, 5);
         let e = run(&mut t, FlowModCommand::ADD, "priority=1,in_port=1,actions=output:2").unwrap();
         assert!(matches!(&e[..], [Effect::Modified { .. }]));
-        assert_eq!(t.tables[0].iter().next().unwrap().rule.counts(), (3, 300));
+        assert_eq!(t.tables.at(0).iter().next().unwrap().rule.counts(), (3, 300));
         let Effect::Modified { old, .. } = &e[0] else { panic!("{e:?}") };
         old.rule.credit(2, 200, 6); // was on its way
-        assert_eq!(t.tables[0].iter().next().unwrap().rule.counts(), (5, 500));
+        assert_eq!(t.tables.at(0).iter().next().unwrap().rule.counts(), (5, 500));
         run(&mut t, FlowModCommand::ADD, "priority=1,in_port=1,reset_counts,actions=output:2").unwrap();
-        assert_eq!(t.tables[0].iter().next().unwrap().rule.counts(), (0, 0));
+        assert_eq!(t.tables.at(0).iter().next().unwrap().rule.counts(), (0, 0));
     }
 
     #[test]
@@ -696,10 +753,10 @@ mod tests {
         run(&mut t, FlowModCommand::ADD, "in_port=1,idle_timeout=10,hard_timeout=25,actions=drop").unwrap();
         assert_eq!(t.next_expiry(), Some(11_000));
         assert!(t.expired(10_999).is_empty());
-        t.tables[0].iter().next().unwrap().rule.credit(1, 60, 9_000);
+        t.tables.at(0).iter().next().unwrap().rule.credit(1, 60, 9_000);
         assert!(t.expired(11_000).is_empty());
         assert_eq!(t.next_expiry(), Some(19_000));
-        t.tables[0].iter().next().unwrap().rule.credit(1, 60, 18_500);
+        t.tables.at(0).iter().next().unwrap().rule.credit(1, 60, 18_500);
         assert!(t.expired(19_000).is_empty());
         let gone = t.expired(26_000);
         assert_eq!(gone[0].1, FlowRemovedReason::HARD_TIMEOUT);

@@ -30,6 +30,11 @@ const SLICE: usize = 512;
 /// Looks at the workers, before going to sleep between them, while a barrier waits.
 const SPINS: u32 = 64;
 
+/// How long to look for more after the last message before going to sleep.
+const LINGER: Duration = Duration::from_micros(50);
+/// How long after the last message memory is given back.
+const TRIM: Duration = Duration::from_millis(300);
+
 /// A controller of a bridge and the state of our side of it.
 pub struct Controller {
     /// As configured.
@@ -490,10 +495,12 @@ impl Daemon {
     /// Serves until told to stop.
     pub async fn run(&mut self) {
         let mut spins = 0;
+        let (mut busy, mut trim) = ((0, self.started), false);
         while !self.stopping && !self.stop_asked.get() {
             self.take_in().await;
             let now = Instant::now();
             let mut more = self.handle_requests(now);
+            self.switch.expect_more(more);
             let deadline = self.switch.run(now);
             if now >= self.upkeep {
                 self.upkeep = now + Duration::from_secs(1);
@@ -509,9 +516,21 @@ impl Daemon {
             } else {
                 spins = 0;
             }
+            let handled = self.units.values().map(|u| u.manager.handled).sum();
+            if handled != busy.0 {
+                busy = (handled, now);
+                trim = true;
+            }
             if more {
                 tokio::task::yield_now().await;
                 continue;
+            }
+            if now.saturating_duration_since(busy.1) < LINGER && self.linger(busy.1).await {
+                continue;
+            }
+            if trim && now.saturating_duration_since(busy.1) > TRIM {
+                trim = false;
+                datapath::sys::give_back_memory();
             }
             let longest = if waiting { Duration::from_millis(1) } else { TIMER_GRAIN };
             let until =
@@ -519,6 +538,27 @@ impl Daemon {
             let _ = tokio::time::timeout_at(until.into(), self.wake_or_channel()).await;
         }
         self.stop();
+    }
+
+    /// A peer that waits for each answer asks again within microseconds, sooner than a sleeping thread would wake: looks for it for a
+    /// while before that. If the peer has no other core to run on, it gets this one. True if there is something to do.
+    async fn linger(&self, since: Instant) -> bool {
+        let mut looks = 0u32;
+        while since.elapsed() < LINGER {
+            let woken = tokio::select! {
+                biased;
+                () = self.wake.notified() => true,
+                () = tokio::task::yield_now() => false,
+            };
+            if woken {
+                return true;
+            }
+            looks += 1;
+            if looks.is_multiple_of(4) {
+                std::thread::yield_now();
+            }
+        }
+        false
     }
 
     async fn wake_or_channel(&mut self) {
@@ -559,7 +599,6 @@ impl Daemon {
         for u in self.units.values_mut() {
             let mut view = Recorded { inner: self.switch.view(u.id), journal: u.journal.as_mut() };
             more |= u.manager.process(&mut view, now, SLICE);
-            view.publish();
             if let Some(j) = &mut u.journal {
                 j.write();
                 if j.is_due() {

@@ -14,10 +14,12 @@
 
 use crate::config::{BridgeSettings, ControllerConfig, FailMode};
 use bytes::BytesMut;
+use ofproto::conn::bundled::Bundled;
 use ofproto::conn::manager::{Backend, ConnId};
 use ofproto::table_features::TableShapes;
 use ofproto::PortSpec;
 use openflow::codec::OfCodec;
+use openflow::header::{Header, MsgType};
 use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
 use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MeterRequest, MultipartFlags, Reassembler};
 use openflow::msg::{
@@ -177,7 +179,7 @@ impl Journal {
             address(&mut msgs, backend, now);
             if kind == BUNDLE {
                 let flags = BundleFlags::ATOMIC | BundleFlags::ORDERED;
-                match backend.handle_bundle(now, from, &msgs, flags) {
+                match backend.handle_bundle(now, from, &msgs.iter().collect(), flags) {
                     Ok(()) => did.messages += msgs.len(),
                     Err(_) => did.refused += msgs.len(),
                 }
@@ -212,11 +214,19 @@ impl Journal {
         }
     }
     /// A bundle that the tables took.
-    pub fn took_bundle(&mut self, msgs: &[OfMessage]) {
-        let state: Vec<&OfMessage> = msgs.iter().filter(|m| is_state(&m.body)).collect();
-        if !state.is_empty() {
-            self.record(BUNDLE, &state);
+    pub fn took_bundle(&mut self, msgs: &Bundled) {
+        if self.replaying || self.failed {
+            return;
         }
+        append(&mut self.pending, BUNDLE, |out| {
+            for m in msgs.raw() {
+                // Of what a bundle may hold, only packet-outs are not state.
+                if Header::peek(m).is_some_and(|h| h.msg_type != MsgType::PACKET_OUT) {
+                    out.extend_from_slice(m);
+                }
+            }
+            true
+        });
     }
     /// What happened to flows by itself: expiry, learning.
     pub fn happened(&mut self, from: Option<ConnId>, update: &FlowUpdate) {
@@ -535,7 +545,7 @@ impl<B: Backend> Backend for Recorded<'_, B> {
         &mut self,
         now: Instant,
         from: ConnId,
-        msgs: &[OfMessage],
+        msgs: &Bundled,
         flags: BundleFlags,
     ) -> Result<(), (usize, OfpError)> {
         self.inner.handle_bundle(now, from, msgs, flags)?;
@@ -728,11 +738,11 @@ mod tests {
             &mut self,
             now: Instant,
             from: ConnId,
-            msgs: &[OfMessage],
+            msgs: &Bundled,
             _: BundleFlags,
         ) -> Result<(), (usize, OfpError)> {
-            for m in msgs {
-                let _ = self.handle(now, from, m, &mut Vec::new());
+            for m in msgs.iter() {
+                let _ = self.handle(now, from, &m, &mut Vec::new());
             }
             Ok(())
         }
@@ -790,7 +800,8 @@ mod tests {
                 j.write();
                 marks.push((j.written as usize, i as usize));
             }
-            t.handle_bundle(now, ConnId(1), &[flow(6), flow(7)], BundleFlags::ATOMIC).unwrap();
+            t.handle_bundle(now, ConnId(1), &[flow(6), flow(7)].iter().collect(), BundleFlags::ATOMIC)
+                .unwrap();
             t.journal.as_mut().unwrap().write();
             marks.push((t.journal.as_ref().unwrap().written as usize, 7));
         }

@@ -8,11 +8,12 @@
 //!
 //! No I/O and no clock here: bytes come and go through a [`Pipe`], time is an argument.
 
+use super::bundled::Bundled;
 use super::pipe::{Pipe, OUTPUT_HIGH, OUTPUT_LIMIT};
 use super::rconn::{negotiate, Rconn, RconnConfig, Todo, OUR_VERSIONS};
 use bytes::{Bytes, BytesMut};
 use openflow::codec::{Frame, OfCodec};
-use openflow::header::{MsgType, OFP13_VERSION};
+use openflow::header::{Header, MsgType, OFP13_VERSION};
 use openflow::msg::multipart::flow_monitor::{
     FlowMonitorFlags, FlowMonitorRequest, FlowUpdate, FlowUpdateEvent,
 };
@@ -35,6 +36,8 @@ const DUMP_SLICE: usize = 256;
 const MAX_BUNDLES: usize = 32;
 /// Bytes of messages in open bundles of a connection.
 const MAX_BUNDLE_BYTES: usize = 192 << 20;
+/// Bytes before the message in a bundle's add: header, experimenter, its type, bundle id, padding, flags.
+const BUNDLE_ADD_HEAD: usize = 24;
 /// Flow monitors of a connection.
 const MAX_MONITORS: usize = 1024;
 /// Packet-ins are dropped while this much waits to be sent to their receiver.
@@ -157,7 +160,7 @@ pub trait Backend {
         &mut self,
         now: Instant,
         from: ConnId,
-        msgs: &[OfMessage],
+        msgs: &Bundled,
         flags: BundleFlags,
     ) -> Result<(), (usize, OfpError)>;
     /// Whether a request for flow entries is one.
@@ -232,7 +235,7 @@ impl TokenBucket {
 struct Bundle {
     flags: BundleFlags,
     closed: bool,
-    msgs: Vec<OfMessage>,
+    msgs: Bundled,
     bytes: usize,
 }
 
@@ -431,6 +434,8 @@ pub struct Manager<C> {
     /// Where the next round of turns starts.
     turn: ConnId,
     frames: OfCodec,
+    /// Messages handled since the start.
+    pub handled: u64,
 }
 
 impl<C: Default> Default for Manager<C> {
@@ -442,7 +447,13 @@ impl<C: Default> Default for Manager<C> {
 impl<C: Default> Manager<C> {
     /// No connections.
     pub fn new() -> Self {
-        Self { conns: BTreeMap::new(), generation_id: None, turn: ConnId(0), frames: OfCodec::new() }
+        Self {
+            conns: BTreeMap::new(),
+            generation_id: None,
+            turn: ConnId(0),
+            frames: OfCodec::new(),
+            handled: 0,
+        }
     }
 
     /// A connection is open: says HELLO. `id` is the caller's to choose, once.
@@ -581,6 +592,7 @@ impl<C: Default> Manager<C> {
                 let turn = TURN.min(left);
                 let (done, ready) = self.turn(id, backend, now, turn);
                 left = left.saturating_sub(done);
+                self.handled += done as u64;
                 more |= ready;
                 self.turn = id;
                 if left == 0 {
@@ -766,7 +778,7 @@ impl<C: Default> Manager<C> {
                 if c.is_slave() {
                     return Err(OfpError::OFPBRC_IS_SLAVE);
                 }
-                c.bundle_add(xid, add, raw.len())?;
+                c.bundle_add(xid, add, raw)?;
             }
             Message::MultipartRequest(part) => {
                 if let Some(whole) = c.parts.push(xid, part.flags, part.body, raw.len())? {
@@ -1181,9 +1193,10 @@ impl<C: Default> Conn<C> {
                         self.wait = Some(Wait::Synced { version, reply });
                     }
                     Err((index, error)) => {
-                        if let Some(m) = b.msgs.get(index) {
-                            let raw = m.to_bytes().unwrap_or_default();
-                            self.refuse(m.xid, error, &raw);
+                        if let Some((raw, h)) =
+                            b.msgs.raw().nth(index).and_then(|m| Some((m, Header::peek(m)?)))
+                        {
+                            self.refuse(h.xid, error, raw);
                         }
                         return Err(OfpError::OFPBFC_MSG_FAILED);
                     }
@@ -1202,11 +1215,11 @@ impl<C: Default> Conn<C> {
         if self.bundles.len() >= MAX_BUNDLES {
             return Err(OfpError::OFPBFC_OUT_OF_BUNDLES);
         }
-        self.bundles.insert(bundle_id, Bundle { flags, closed: false, msgs: Vec::new(), bytes: 0 });
+        self.bundles.insert(bundle_id, Bundle { flags, closed: false, msgs: Bundled::default(), bytes: 0 });
         Ok(())
     }
 
-    fn bundle_add(&mut self, xid: Xid, add: openflow::msg::BundleAdd, len: usize) -> Result<(), OfpError> {
+    fn bundle_add(&mut self, xid: Xid, add: openflow::msg::BundleAdd, raw: &[u8]) -> Result<(), OfpError> {
         let openflow::msg::BundleAdd { bundle_id, flags, message, .. } = add;
         if !self.bundles.contains_key(&bundle_id) {
             // A bundle may be opened by its first message.
@@ -1231,11 +1244,14 @@ impl<C: Default> Conn<C> {
             | Message::PacketOut(_) => {}
             _ => return Err(OfpError::OFPBFC_MSG_UNSUP),
         }
-        if held + len > MAX_BUNDLE_BYTES {
+        if held + raw.len() > MAX_BUNDLE_BYTES {
             return Err(OfpError::OFPBFC_MSG_TOO_MANY);
         }
-        b.bytes += len;
-        b.msgs.push(*message);
+        b.bytes += raw.len();
+        // The message stands behind the headers, to the end but for padding and properties.
+        let inner = raw.get(BUNDLE_ADD_HEAD..).unwrap_or_default();
+        let len = Header::peek(inner).map_or(0, |h| h.length.into());
+        b.msgs.push(inner.get(..len).ok_or(OfpError::OFPBFC_MSG_BAD_LEN)?);
         Ok(())
     }
 }

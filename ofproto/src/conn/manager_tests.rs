@@ -37,12 +37,12 @@ impl Backend for Tables {
         &mut self,
         now: Instant,
         from: ConnId,
-        msgs: &[OfMessage],
+        msgs: &Bundled,
         _: BundleFlags,
     ) -> Result<(), (usize, OfpError)> {
         let before = self.cookies.clone();
         for (i, m) in msgs.iter().enumerate() {
-            if let Err(e) = self.handle(now, from, m, &mut Vec::new()) {
+            if let Err(e) = self.handle(now, from, &m, &mut Vec::new()) {
                 self.cookies = before;
                 return Err((i, e));
             }

@@ -8,6 +8,7 @@
 //! All of it runs on the control thread. A connection holds at most [`pipe::INPUT_LIMIT`] bytes of unread input; its replies
 //! stop being made while [`pipe::OUTPUT_HIGH`] bytes wait to be sent, so a slow reader only slows itself down.
 
+pub mod bundled;
 pub mod io;
 pub mod manager;
 pub mod pipe;

@@ -218,7 +218,7 @@ pub struct Visit<E> {
 }
 
 /// Other things the answer depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dep {
     /// NORMAL's knowledge of an address.
     Mac(BridgeId, u16, [u8; 6]),

@@ -7,6 +7,10 @@ use tokio::signal::unix::{signal, SignalKind};
 use tools::config::{Asked, Config, USAGE};
 use tools::daemon::Daemon;
 
+/// Flow tables are millions of small things that come and go together: their memory is to be quick to get, and to be given back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Usage or configuration.
 const EX_USAGE: u8 = 64;
 /// Our fault.
