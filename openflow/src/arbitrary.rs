@@ -606,27 +606,30 @@ impl Arbitrary for TableFeatureProp {
             0 => TablePropType(0x100 + u16::arbitrary(g) % 99),
             _ => g.choose(TablePropType::ALL_NAMED).unwrap().0,
         };
-        let body = match kind.0 {
-            0 | 1 => PropBody::Instructions(list(g, 6, |g| {
-                let (kind, data) = type_id(g);
-                InstructionId { kind, data }
-            })),
-            2 | 3 => PropBody::NextTables(list(g, 20, TableId::arbitrary)),
-            4..=7 => PropBody::Actions(list(g, 6, |g| {
-                let (kind, data) = type_id(g);
-                ActionId { kind, data }
-            })),
-
-            8 | 10 | 12..=15 => PropBody::Oxms(list(g, 20, OxmId::arbitrary)),
-            0xfffe | 0xffff => PropBody::Experimenter {
-                experimenter: u32::arbitrary(g),
-                exp_type: u32::arbitrary(g),
-                data: bytes(g, 20),
-            },
-            _ => PropBody::Unknown(bytes(g, 20)),
-        };
-        Self { kind, body }
+        table_property(g, kind)
     }
+}
+fn table_property(g: &mut Gen, kind: TablePropType) -> TableFeatureProp {
+    let body = match kind.0 {
+        0 | 1 => PropBody::Instructions(list(g, 6, |g| {
+            let (kind, data) = type_id(g);
+            InstructionId { kind, data }
+        })),
+        2 | 3 => PropBody::NextTables(list(g, 20, TableId::arbitrary)),
+        4..=7 => PropBody::Actions(list(g, 6, |g| {
+            let (kind, data) = type_id(g);
+            ActionId { kind, data }
+        })),
+
+        8 | 10 | 12..=15 => PropBody::Oxms(list(g, 20, OxmId::arbitrary)),
+        0xfffe | 0xffff => PropBody::Experimenter {
+            experimenter: u32::arbitrary(g),
+            exp_type: u32::arbitrary(g),
+            data: bytes(g, 20),
+        },
+        _ => PropBody::Unknown(bytes(g, 20)),
+    };
+    TableFeatureProp { kind, body }
 }
 impl Arbitrary for FlowMonitorRequest {
     fn arbitrary(g: &mut Gen) -> Self {
@@ -829,6 +832,10 @@ pub fn all_messages() -> Vec<OfMessage> {
             FlowMod { matching: Match::new().with(d.field, d.full_mask() / 3), ..Default::default() }.into(),
         );
     }
+    let properties = TablePropType::ALL_NAMED.iter().map(|(kind, _)| table_property(g, *kind)).collect();
+    let table = TableFeatures { properties, ..TableFeatures::arbitrary(g) };
+    all.push(MultipartRequest::new(RequestBody::TableFeatures(vec![table.clone()])).into());
+    all.push(MultipartReply::new(ReplyBody::TableFeatures(vec![table])).into());
     all.into_iter().enumerate().map(|(i, m)| OfMessage::new(i as u32, m)).collect()
 }
 

@@ -613,3 +613,37 @@ fn the_list_for_ovs_ofctl_forgets_nothing() {
     known_to_ovs().iter().for_each(|(m, _)| seen.message(m));
     seen.lacks_only(UNKNOWN_TO_OVS);
 }
+
+/// Errors that ovs-ofctl 3.1 calls by the names of other versions.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("OFPBRC_BAD_MULTIPART", "OFPBRC_BAD_STAT"),
+    ("OFPBRC_BAD_EXPERIMENTER", "OFPBRC_BAD_VENDOR"),
+    ("OFPBRC_BAD_EXP_TYPE", "OFPBRC_BAD_SUBTYPE"),
+    ("OFPBRC_IS_SLAVE", "OFPBRC_IS_SECONDARY"),
+    ("OFPBAC_BAD_EXPERIMENTER", "OFPBAC_BAD_VENDOR"),
+    ("OFPBAC_BAD_EXP_TYPE", "OFPBAC_BAD_VENDOR_TYPE"),
+    ("OFPTFFC_BAD_TYPE", "OFPBPC_BAD_TYPE"),
+    ("OFPTFFC_BAD_LEN", "OFPBPC_BAD_LEN"),
+    ("OFPTFFC_BAD_ARGUMENT", "OFPBPC_BAD_VALUE"),
+];
+
+#[test]
+fn ovs_ofctl_calls_every_error_by_the_same_name() {
+    if !installed("ovs-ofctl") {
+        return;
+    }
+    let data = OfMessage::new(9, Message::BarrierRequest).to_bytes().unwrap();
+    let mut wrong = Vec::new();
+    for (error, _, name) in OfpError::ALL_NAMED {
+        let m = OfMessage::new(1, ErrorMsg { error: *error, data: data.clone() });
+        let hex: String = m.to_bytes().unwrap().iter().map(|b| format!("{b:02x}")).collect();
+        let out = Command::new("ovs-ofctl").args(["ofp-print", &hex]).output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let said = text.split("): ").nth(1).unwrap_or("").lines().next().unwrap_or("").trim();
+        let want = OTHER_NAMES.iter().find(|(ours, _)| ours == name).map_or(*name, |(_, theirs)| theirs);
+        if said != want {
+            wrong.push(format!("(\"{name}\", \"{said}\"),"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -274,3 +274,83 @@ fn nests_are_bounded() {
     let e = parse(&Action::Clone(vec![a])).unwrap_err();
     assert_eq!(e.code, openflow::OfpError::OFPBAC_TOO_MANY);
 }
+
+/// Messages of a shape that is made of many small parts, about `len` bytes long.
+fn long_messages(len: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let header = |kind: u8, body: Vec<u8>| {
+        let total = (8 + body.len()) as u16;
+        [&[4, kind][..], &total.to_be_bytes(), &[0; 4], &body].concat()
+    };
+    let repeat = |piece: &[u8]| piece.repeat(len / piece.len());
+    let flow_mod = |fields: Vec<u8>, instructions: Vec<u8>| {
+        let mut b = vec![0; 40];
+        b.extend(1u16.to_be_bytes());
+        b.extend((4 + fields.len() as u16).to_be_bytes());
+        b.extend(&fields);
+        b.resize(b.len() + (4 + fields.len()).wrapping_neg() % 8, 0);
+        b.extend(instructions);
+        header(14, b)
+    };
+    let apply = |actions: Vec<u8>| {
+        let total = (8 + actions.len()) as u16;
+        [&[0, 4][..], &total.to_be_bytes(), &[0; 4], &actions].concat()
+    };
+    let unknown = [0x7f, 0xff, 2, 0];
+    let in_port = [0x80, 0, 0, 4, 0, 0, 0, 1];
+    let half = len / 2;
+    let packet_out = |actions: Vec<u8>| {
+        let mut b = vec![0xff; 8];
+        b.extend((actions.len() as u16).to_be_bytes());
+        b.extend([0; 6]);
+        b.extend(actions);
+        header(13, b)
+    };
+    let multipart = |kind: u16, body: Vec<u8>| header(19, [&kind.to_be_bytes()[..], &[0; 6], &body].concat());
+    vec![
+        ("unknown fields", flow_mod(repeat(&unknown), vec![])),
+        ("one field again and again", flow_mod(repeat(&in_port), vec![])),
+        ("unknown fields, then known ones", {
+            flow_mod([unknown.repeat(half / 4), in_port.repeat(half / 8)].concat(), vec![])
+        }),
+        ("instructions", flow_mod(vec![], repeat(&[0, 1, 0, 8, 5, 0, 0, 0]))),
+        ("small actions", flow_mod(vec![], apply(repeat(&[0, 24, 0, 8, 0, 0, 0, 0])))),
+        ("notes", packet_out(repeat(&[0xff, 0xff, 0, 16, 0, 0, 0x23, 0x20, 0, 8, 1, 2, 3, 4, 5, 6]))),
+        ("hello elements", header(0, repeat(&[0, 9, 0, 8, 1, 2, 3, 4]))),
+        ("buckets", header(15, [&[0; 8][..], &repeat(&[[0, 16].as_slice(), &[0; 14]].concat())].concat())),
+        (
+            "bands",
+            header(29, [&[0; 8][..], &repeat(&[[0, 1, 0, 16].as_slice(), &[1; 12]].concat())].concat()),
+        ),
+        ("table statistics", multipart(3, repeat(&[1; 24]))),
+        ("group descriptions", multipart(7, repeat(&[0, 8, 0, 0, 0, 0, 0, 1]))),
+        ("a packet", packet_out(vec![]).into_iter().chain(repeat(&[0x81, 0, 0, 5])).collect::<Vec<u8>>()),
+    ]
+    .into_iter()
+    .map(|(name, b)| (name, openflow::checks::with_right_length(&b)))
+    .collect()
+}
+
+#[test]
+fn time_is_linear_in_the_message() {
+    let (small, large) = (long_messages(3_000), long_messages(60_000));
+    for ((name, small), (_, large)) in small.iter().zip(&large) {
+        let time = |b: &[u8]| {
+            let t = std::time::Instant::now();
+            openflow::checks::message(b);
+            openflow::checks::message_in_words(b);
+            if let Ok(OfMessage { body: Message::FlowMod(f), .. }) = OfMessage::parse(b) {
+                let _ = f.matching.validate();
+            }
+            t.elapsed().as_secs_f64()
+        };
+        // Twenty times as long; what is quadratic takes four hundred times as long. The best of several measurements counts.
+        let mut ratio = f64::MAX;
+        for _ in 0..10 {
+            ratio = ratio.min(time(large) / time(small).max(20e-6));
+            if ratio < 100.0 {
+                break;
+            }
+        }
+        assert!(ratio < 100.0, "{name}: twenty times the bytes take {ratio} times as long");
+    }
+}

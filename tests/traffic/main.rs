@@ -8,6 +8,7 @@ mod bridges;
 mod cli;
 mod connections;
 mod dpdk_ports;
+mod json;
 mod learning;
 mod linux_ports;
 mod ovs_ofctl;

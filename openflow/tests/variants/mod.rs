@@ -198,7 +198,9 @@ impl Seen {
     pub fn message(&mut self, m: &Message) {
         self.0.insert(message(m));
         match m {
-            Message::MultipartRequest(r) => drop(self.0.insert(request(&r.body))),
+            Message::MultipartRequest(r) => {
+                self.0.insert(request(&r.body));
+            }
             Message::MultipartReply(r) => {
                 self.0.insert(reply(&r.body));
                 match &r.body {
@@ -214,7 +216,9 @@ impl Seen {
                     _ => {}
                 }
             }
-            Message::Nicira(n) => drop(self.0.insert(nicira(n))),
+            Message::Nicira(n) => {
+                self.0.insert(nicira(n));
+            }
             Message::FlowMod(f) => f.instructions.iter().for_each(|i| self.instruction(i)),
             Message::GroupMod(g) => g.buckets.iter().flat_map(|b| &b.actions).for_each(|a| self.action(a)),
             Message::PacketOut(p) => p.actions.iter().for_each(|a| self.action(a)),
