@@ -21,7 +21,7 @@ const HOW: &[&str] = &[
     "del-flows br0 arp",
     "dump-ports br0",
     "dump-ports-desc br0",
-    "mod-port br0 1 no-flood",
+    "mod-port br0 1 no-packet-in",
     "-mod-table br0 1 controller",
     "get-frags br0",
     "set-frags br0 normal",

@@ -356,7 +356,7 @@ fn messages_that_the_switch_does_not_execute_are_refused_with_their_error() {
     let bytes = OfMessage::new(0u32, control(BundleCtrlType::COMMIT_REQUEST)).to_bytes().expect("fits");
     let commit = peer.send(bytes[1], &bytes[8..]);
     let m = peer.expect("the error of ct", 10 * SECOND, |m| m.kind == ofpt::ERROR);
-    assert_eq!(m.body[..4], [0, 2, 0, 4], "OFPBAC_BAD_EXP_TYPE: {m:?}");
+    assert_eq!(m.body[..4], [0, 2, 0, 3], "OFPBAC_BAD_EXP_TYPE: {m:?}");
     let m = peer.expect("the error of the commit", 10 * SECOND, |m| m.xid == commit);
     assert_eq!(m.kind, ofpt::ERROR, "{m:?}");
     assert!(flows(&mut peer).is_empty(), "a refused bundle has left something");

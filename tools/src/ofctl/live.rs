@@ -143,7 +143,7 @@ pub fn ping(o: &Options, name: &str, a: &[&str]) -> Result<()> {
     let mut v = Vconn::open(a[0], o)?;
     if name == "probe" {
         echo(&mut v, &bytes::Bytes::new())?;
-        return Ok(());
+        return if o.json { print("{}\n") } else { Ok(()) };
     }
     let size: usize = match a.get(1) {
         None => 64,

@@ -271,7 +271,8 @@ fn group_id(word: &str) -> Result<GroupId> {
 /// Sends one request without reply and waits until the switch has dealt with it.
 fn one(o: &Options, v: &mut Vconn, m: impl Into<Message>) -> Result<()> {
     if o.bundle {
-        return v.bundle(vec![m.into()]).map_err(|(_, e)| e);
+        v.bundle(vec![m.into()]).map_err(|(_, e)| e)?;
+        return done(o);
     }
     let mut fault: Option<Refused> = None;
     v.pipeline([m.into()], |_, e| {
@@ -279,9 +280,16 @@ fn one(o: &Options, v: &mut Vconn, m: impl Into<Message>) -> Result<()> {
     })?;
     match fault {
         Some(e) => Err(e.into()),
-        None if o.json => print("{}\n"),
-        None => Ok(()),
+        None => done(o),
     }
+}
+
+/// What has been done needs no words; a machine gets an empty object.
+fn done(o: &Options) -> Result<()> {
+    if o.json {
+        print("{}\n")?;
+    }
+    Ok(())
 }
 
 fn flow_mod(o: &Options, v: &mut Vconn, text: &str, command: FlowModCommand) -> Result<()> {
@@ -404,7 +412,7 @@ fn send_file(
     if bundle {
         let all: Result<Vec<Message>> = lines().map(|(n, l)| parse(l).map_err(|e| in_file(n, e))).collect();
         return match v.bundle(all?) {
-            Ok(()) => Ok(0),
+            Ok(()) => done(o).map(|()| 0),
             Err((Some(i), e)) => {
                 let n = lines().nth(i).map_or(0, |(n, _)| n);
                 Err(e.context(format!("{path}: line {n}: nothing was changed")))
@@ -431,10 +439,11 @@ fn send_file(
     if count > refused.len() {
         eprintln!("ofctl: {path}: {} more lines were refused", count - refused.len());
     }
-    if count == 0 && o.json {
-        print("{}\n")?;
+    if count > 0 {
+        return Ok(EX_REFUSED);
     }
-    Ok(if count == 0 { 0 } else { EX_REFUSED })
+    done(o)?;
+    Ok(0)
 }
 
 /// What makes two flow entries the same one: table, priority and match in any order and spelling.
@@ -511,7 +520,7 @@ fn replace_flows(o: &Options, v: &mut Vconn, path: &str, content: &str) -> Resul
     }
     if o.bundle {
         v.bundle(mods).map_err(|(_, e)| e.context("nothing was changed"))?;
-        return Ok(0);
+        return done(o).map(|()| 0);
     }
     let mut count = 0;
     v.pipeline(mods, |_, e| {
@@ -520,7 +529,11 @@ fn replace_flows(o: &Options, v: &mut Vconn, path: &str, content: &str) -> Resul
             eprintln!("ofctl: {path}: {e}");
         }
     })?;
-    Ok(if count == 0 { 0 } else { EX_REFUSED })
+    if count > 0 {
+        return Ok(EX_REFUSED);
+    }
+    done(o)?;
+    Ok(0)
 }
 
 fn source(o: &Options, name: &str) -> Result<BTreeMap<Key, FlowMod>> {
