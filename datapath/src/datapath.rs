@@ -11,6 +11,7 @@ use crate::pmd::{Command, Dead, Setup, Shared, Worker};
 use crate::port::monitor::LinkMonitor;
 use crate::port::{self, Port, PortConfig, PortError, PortInfo, PortStats, Rxq};
 use crate::program::Program;
+use crate::queue::{PortQueues, QueueConfig, QueueStats};
 use crate::rxq::{self, History, PmdSettings, PmdToPlan, QueueToPlan, WINDOW};
 use crate::stats::DropReason;
 use crate::upcall::{StatsTable, UpcallHandler, WorkerId};
@@ -216,6 +217,14 @@ struct PortSlot {
     name: String,
     queues: Vec<Queue>,
     numa: Option<u32>,
+    /// Its scheduler, once it had one.
+    shaper: Option<Arc<PortQueues>>,
+}
+
+impl PortSlot {
+    fn queue_full(&self) -> u64 {
+        self.shaper.as_ref().map_or(0, |s| s.dropped())
+    }
 }
 
 struct State {
@@ -230,6 +239,8 @@ struct State {
     meters: HashMap<DpMeterId, Arc<Meter>>,
     /// Refused by devices of ports that are gone.
     old_tx_dropped: u64,
+    /// Dropped by schedulers of ports that are gone.
+    old_queue_full: u64,
     flow_limit: usize,
     measured_since: Instant,
 }
@@ -301,6 +312,7 @@ impl Datapath {
                 next_port: 1,
                 meters: HashMap::new(),
                 old_tx_dropped: 0,
+                old_queue_full: 0,
                 flow_limit: config.flow_limit,
                 measured_since: Instant::now(),
             }),
@@ -376,6 +388,9 @@ impl Datapath {
         w.send(Command::SleepMax(st.settings.sleep_max_us));
         for (id, p) in &mut st.ports {
             w.send(Command::AddTxq { port: *id, txq: p.port.new_txq()? });
+            if let Some(s) = &p.shaper {
+                w.send(Command::Shape { port: *id, queues: s.clone() });
+            }
         }
         for (id, m) in &st.meters {
             w.send(Command::Meter { id: *id, meter: Some(m.clone()) });
@@ -450,7 +465,7 @@ impl Datapath {
                 polled.push((index, rxq));
             }
         }
-        st.ports.insert(id, PortSlot { port, name, queues, numa });
+        st.ports.insert(id, PortSlot { port, name, queues, numa, shaper: None });
         let plan = plan_all(&st, now, true);
         carry_out(&mut st, plan, polled.into_iter().map(|(index, q)| ((id, index), q)).collect());
         Ok(PortId(id))
@@ -627,6 +642,7 @@ impl Datapath {
             dead.extend(answer.recv_timeout(PATIENCE).unwrap_or_default());
         }
         st.old_tx_dropped += slot.port.stats().tx_dropped;
+        st.old_queue_full += slot.queue_full();
         // Without its pinned queues a PMD is no longer isolated.
         let plan = plan_all(&st, Instant::now(), true);
         carry_out(&mut st, plan, HashMap::new());
@@ -692,6 +708,36 @@ impl Datapath {
                 return Some((PortId(*id), p.port.info()));
             }
         }
+    }
+
+    /// Gives a port queues with rates, or other rates (counters of queues that stay go on).
+    ///
+    /// # Errors
+    /// If there is no such port.
+    pub fn set_queues(&self, port: PortId, config: &QueueConfig) -> Result<(), PortError> {
+        let mut st = self.state.lock();
+        let st = &mut *st;
+        let Some(slot) = st.ports.get_mut(&port.0) else {
+            return Err(PortError::NoSuchPort(port.0.to_string()));
+        };
+        match &slot.shaper {
+            Some(s) => s.configure(config),
+            None if config.is_empty() => {}
+            None => {
+                let shared = Arc::new(PortQueues::new(config));
+                for w in &st.workers {
+                    w.send(Command::Shape { port: port.0, queues: shared.clone() });
+                }
+                slot.shaper = Some(shared);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counters of a port's queues.
+    pub fn queue_stats(&self, port: PortId) -> Vec<(u8, QueueStats)> {
+        let st = self.state.lock();
+        st.ports.get(&port.0).and_then(|p| p.shaper.as_ref()).map(|s| s.stats()).unwrap_or_default()
     }
 
     /// Executes actions on a frame as if it came in by `in_port` (packet-out). In the order of the calls. Not counted as received.
@@ -919,10 +965,13 @@ impl Datapath {
             st.workers.iter().map(|w| w.shared.counters.drops[r as usize].get()).sum()
         };
         let refused = st.old_tx_dropped + st.ports.values().map(|p| p.port.stats().tx_dropped).sum::<u64>();
-        DropReason::ALL
-            .iter()
-            .map(|r| (*r, if *r == DropReason::TxFull { refused } else { sum(*r) }))
-            .collect()
+        let queue_full = st.old_queue_full + st.ports.values().map(PortSlot::queue_full).sum::<u64>();
+        let count = |r: DropReason| match r {
+            DropReason::TxFull => refused,
+            DropReason::QueueFull => queue_full,
+            r => sum(r),
+        };
+        DropReason::ALL.iter().map(|r| (*r, count(*r))).collect()
     }
 
     /// Packets that empty verdicts ended, by the handler's reason index.

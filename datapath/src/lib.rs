@@ -40,6 +40,7 @@ pub mod packet;
 pub mod pmd;
 pub mod port;
 pub mod program;
+pub mod queue;
 pub mod rxq;
 pub mod stats;
 pub mod sys;

@@ -26,6 +26,7 @@ use crate::meter::{self, Meter};
 use crate::packet::{Batch, Packet, BATCH_SIZE};
 use crate::port::{Rxq, Txq};
 use crate::program::{execute, run, Fate, Program, Shape, Sink};
+use crate::queue::{PortQueues, ShapedTxq};
 use crate::stats::{DropReason, WorkerCounters, POLICY_REASONS};
 use crate::sys::{self, tsc, Epoll};
 use crate::upcall::{Ended, Reason, StatsTable, UpcallHandler, Verdict, WorkerId};
@@ -64,6 +65,11 @@ pub(crate) enum Command {
         port: u32,
         index: usize,
         reply: SyncSender<Option<Box<dyn Rxq>>>,
+    },
+    /// Puts a scheduler before the port's transmit queue.
+    Shape {
+        port: u32,
+        queues: Arc<PortQueues>,
     },
     DelPort {
         port: u32,
@@ -178,6 +184,9 @@ struct Room {
 struct Out {
     tx: Vec<Option<TxSlot>>,
     dirty: Vec<u32>,
+    /// Ports with a scheduler, and whether something waits there.
+    shaped: Vec<u32>,
+    backlog: bool,
     recirc: VecDeque<(Packet, u32, u32, u32)>,
     meters: HashMap<u32, Arc<Meter>>,
     shared: Arc<Shared>,
@@ -224,6 +233,28 @@ impl Out {
         if !slot.dirty {
             slot.dirty = true;
             self.dirty.push(port);
+        }
+    }
+
+    /// Milliseconds that an epoll worker may sleep.
+    fn shaped_timeout(&mut self) -> i32 {
+        // What was sent in this round may wait since.
+        self.tick_shaped();
+        if self.backlog {
+            1
+        } else {
+            -1
+        }
+    }
+
+    /// Schedulers send what has become due.
+    #[inline(never)]
+    fn tick_shaped(&mut self) {
+        self.backlog = false;
+        for port in &self.shaped {
+            if let Some(Some(slot)) = self.tx.get_mut(*port as usize) {
+                self.backlog |= slot.txq.tick(self.now_ns);
+            }
         }
     }
 
@@ -348,6 +379,8 @@ impl Worker {
             out: Out {
                 tx: Vec::new(),
                 dirty: Vec::new(),
+                shaped: Vec::new(),
+                backlog: false,
                 recirc: VecDeque::new(),
                 meters: HashMap::new(),
                 shared: s.shared.clone(),
@@ -477,7 +510,8 @@ impl Worker {
                     c.asleep.store(false, Ordering::SeqCst);
                     continue;
                 }
-                timeout = -1;
+                // Schedulers look again after a millisecond while something waits.
+                timeout = if self.out.shaped.is_empty() { -1 } else { self.out.shaped_timeout() };
             }
             if let Some(e) = self.epoll.take() {
                 e.wait(timeout, |key| {
@@ -547,6 +581,9 @@ impl Worker {
         let ns = self.clock.ns(now);
         self.out.now_ns = ns;
         self.now_ms = ns / 1_000_000 + 1;
+        if !self.out.shaped.is_empty() {
+            self.out.tick_shaped();
+        }
     }
 
     /// Handles what control has sent; whether there was anything.
@@ -592,6 +629,12 @@ impl Worker {
                 }
                 self.out.tx[at] = Some(TxSlot { txq, batch: Box::default(), dirty: false });
             }
+            Command::Shape { port, queues } => {
+                if let Some(at) = self.out.tx.get_mut(port as usize) {
+                    *at = at.take().map(|t| TxSlot { txq: Box::new(ShapedTxq::new(t.txq, queues)), ..t });
+                    self.out.shaped.push(port);
+                }
+            }
             Command::AddRxq { port, index, rxq, load } => {
                 self.next_key += 1;
                 let key = self.next_key;
@@ -615,6 +658,7 @@ impl Worker {
                     dead.push(Dead::Rxq(self.take_rxq(at)));
                 }
                 self.out.flush();
+                self.out.shaped.retain(|p| *p != port);
                 if let Some(t) = self.out.tx.get_mut(port as usize).and_then(Option::take) {
                     dead.push(Dead::Txq(t.txq));
                 }

@@ -178,7 +178,7 @@ pub trait Sink {
 }
 
 /// Bytes that `p` will have on the wire, all segments together.
-fn wire_bytes(p: &Packet) -> usize {
+pub(crate) fn wire_bytes(p: &Packet) -> usize {
     let o = &p.offload;
     if o.gso_type == GsoType::None || o.gso_size == 0 || usize::from(o.hdr_len) >= p.len() {
         return p.len();

@@ -39,6 +39,7 @@ macro_rules! drop_reasons {
 drop_reasons! {
     TooShort "too_short" "The frame is shorter than an Ethernet header.",
     NoSuchPort "no_such_port" "The output port is not (or no longer) part of the datapath.",
+    QueueFull "queue_full" "Its queue of the output port was full: more than the queue's rate was sent to it.",
     TxFull "tx_full" "The output device refused the packet: its queue is full or it is down.",
     Meter "meter" "A meter's drop band was exceeded.",
     UpcallBudget "upcall_budget" "Too many first packets at once: the worker's share of time for upcalls was used up and its waiting room full.",

@@ -66,6 +66,7 @@ fn slow(rules: &[String]) -> Slow {
     let bridge = BridgeSnap { ports: Arc::new(ports), tables: tables.tables.clone(), ..Default::default() };
     let slow = Slow::new(Arc::new(|| ()), Instant::now());
     slow.snapshot.store(Arc::new(Snapshot {
+        meters_slowpath: false,
         version: 1,
         bridges: Arc::new(HashMap::from([(BRIDGE, Arc::new(bridge))])),
         dp_ports: Arc::new(dp_ports),

@@ -65,6 +65,7 @@ fn slow_of(flows: &[String]) -> Slow {
         BridgeSnap { ports: Arc::new(ports), tables: tables(flows).tables.clone(), ..Default::default() };
     let slow = Slow::new(Arc::new(|| ()), Instant::now());
     slow.snapshot.store(Arc::new(Snapshot {
+        meters_slowpath: false,
         version: 1,
         bridges: Arc::new(HashMap::from([(BRIDGE, Arc::new(bridge))])),
         dp_ports: Arc::new(dp_ports),

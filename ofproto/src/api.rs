@@ -26,6 +26,20 @@ pub struct BridgeConfig {
     pub standalone: bool,
     /// Seconds until NORMAL forgets an address.
     pub mac_aging_s: u32,
+    /// Packets kept for controllers at most ([`crate::buffers`]); 0: none.
+    pub n_buffers: u32,
+    /// Tables that hold fewer entries than they could.
+    pub tables: BTreeMap<u8, TableLimit>,
+}
+
+/// How many entries a table holds, and what happens beyond that (`Flow_Table` in OVS's words).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct TableLimit {
+    /// Most entries; `None`: as many as there can be.
+    pub flow_limit: Option<u32>,
+    /// An add to a full table takes the place of the entry that would end first by its timeouts (`overflow-policy=evict`), rather than being
+    /// refused.
+    pub evict: bool,
 }
 
 impl BridgeConfig {
@@ -38,7 +52,15 @@ impl BridgeConfig {
             serial_num: "None".into(),
             dp_desc: name.into(),
         };
-        Self { name: name.into(), dpid, desc, standalone: false, mac_aging_s: 300 }
+        Self {
+            name: name.into(),
+            dpid,
+            desc,
+            standalone: false,
+            mac_aging_s: 300,
+            n_buffers: 0,
+            tables: BTreeMap::new(),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! One bridge: its ports, tables, groups and settings, and the answers to questions about them. Owned by the control thread.
 
 use crate::api::{BridgeConfig, BridgeId, PortSpec};
+use crate::buffers::{Buffered, Buffers};
 use crate::classifier::Entry;
-use crate::conn::manager::{ConnId, Event};
+use crate::conn::manager::{ConnId, Event, PacketInEvent};
 use crate::group::GroupTable;
 use crate::revalidator::Change;
 use crate::rule::RuleCore;
@@ -12,7 +13,7 @@ use crate::xlate::{PortTarget, PortView};
 use datapath::port::PortInfo;
 use datapath::PortId;
 use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
-use openflow::msg::{FlowMod, FlowModFlags, FlowRemovedReason};
+use openflow::msg::{FlowMod, FlowModFlags, FlowRemovedReason, PacketInReason};
 use openflow::port::{Port, PortConfig, PortFeatures, PortState};
 use openflow::{EthAddr, GroupId, MeterId, OfpError, PortNo, TableId, Xid};
 use std::collections::BTreeMap;
@@ -35,6 +36,10 @@ pub struct OfPort {
     pub created_ns: u64,
     /// Patch ports: bridge and number of the peer.
     pub peer: Option<(BridgeId, PortNo)>,
+    /// Its queues.
+    pub queues: datapath::queue::QueueConfig,
+    /// Nanoseconds since the switch started, when each was made.
+    pub queues_ns: BTreeMap<u8, u64>,
 }
 
 impl OfPort {
@@ -116,6 +121,8 @@ pub struct Bridge {
     pub meters: crate::meter::MeterTable,
     /// `OFPC_FRAG_*` and miss_send_len.
     pub settings: openflow::msg::SwitchConfig,
+    /// Packets kept for controllers.
+    pub buffers: Buffers,
     /// Somebody wants [`Event::FlowChange`].
     pub monitored: bool,
     /// A controller is connected.
@@ -164,11 +171,21 @@ impl Checks for BridgeChecks<'_> {
 impl Bridge {
     /// A bridge without ports.
     pub fn new(id: BridgeId, config: BridgeConfig, meter_ids: Arc<std::sync::atomic::AtomicU32>) -> Self {
+        let mut tables = FlowTables::new();
+        let mut shapes = crate::table_features::TableShapes::default();
+        for (t, limit) in &config.tables {
+            if let Some(n) = limit.flow_limit {
+                shapes.limit(TableId(*t), n);
+                tables.max_entries[usize::from(*t)] = n;
+            }
+            tables.set_eviction(*t, limit.evict);
+        }
         Self {
             id,
+            buffers: Buffers::new(config.n_buffers),
             config,
-            tables: FlowTables::new(),
-            shapes: crate::table_features::TableShapes::default(),
+            tables,
+            shapes,
             groups: GroupTable::default(),
             ports: BTreeMap::new(),
             meters: crate::meter::MeterTable::new(meter_ids),
@@ -183,6 +200,24 @@ impl Bridge {
             changes: Vec::new(),
             events: Vec::new(),
             removed: Vec::new(),
+        }
+    }
+    /// Settles how much of a packet controllers get, and where the rest is.
+    pub fn prepare_packet_in(&mut self, event: &mut PacketInEvent, now_ms: u64) {
+        if event.reason == PacketInReason::INVALID_TTL {
+            // Not sent by an action, so no action says how much ("ofp_switch_config").
+            event.max_len = self.settings.miss_send_len;
+        }
+        if event.max_len == 0xffff || self.buffers.limit() == 0 {
+            return;
+        }
+        let in_port =
+            event.metadata.get(openflow::Field::InPort).map_or(PortNo::ANY, |f| PortNo(f.value as u32));
+        let packet = Buffered { frame: event.frame.clone(), in_port };
+        match self.buffers.keep(packet, now_ms) {
+            Some(id) => event.buffer_id = id,
+            // "If the packet is not buffered ... the entire packet is included in the data portion."
+            None => event.max_len = 0xffff,
         }
     }
     /// Acts on a flow-mod, and appends what it did.
@@ -209,6 +244,7 @@ impl Bridge {
             ports: ports.unwrap_or_else(views),
             drop_fragments: self.settings.flags.0 & openflow::msg::ConfigFlags::FRAG_MASK.0
                 == openflow::msg::ConfigFlags::FRAG_DROP.0,
+            slowpath: self.meters.virtual_meter(MeterId::SLOWPATH),
         }
     }
     /// Lowest free port number.

@@ -162,7 +162,7 @@ fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) ->
                 return Err(OfpError::OFPBAC_BAD_OUT_GROUP);
             }
         }
-        Action::SetQueue(q) if *q == u32::MAX => return Err(OfpError::OFPBAC_BAD_QUEUE),
+        Action::SetQueue(q) if !crate::queue::can_exist(*q) => return Err(OfpError::OFPBAC_BAD_QUEUE),
         Action::PushVlan(t) => {
             if !matches!(t, 0x8100 | 0x88a8) {
                 return Err(OfpError::OFPBAC_BAD_ARGUMENT);

@@ -8,7 +8,6 @@
 //! move to or from it move at all. Buckets with a dead watch take no part.
 
 use crate::flow::{mix, Flow};
-use crate::rule::Instrs;
 use datapath::flow_key::off;
 use openflow::group::{Bucket, GroupCapabilities, GroupType};
 use openflow::msg::multipart::{BucketCounter, GroupDesc, GroupFeatures, GroupStats};
@@ -329,11 +328,6 @@ pub fn features() -> GroupFeatures {
         max_groups: [MAX_GROUPS as u32; 4],
         actions: [0x0fff_9801; 4], // every OFPAT_* of 1.3
     }
-}
-
-/// Flow entries that use a group, counted over instruction lists.
-pub fn uses(instrs: &Instrs, id: GroupId) -> bool {
-    instrs.groups.contains(&id)
 }
 
 /// Fields that a select group looks at: the whole L2 header, addresses of ARP and IP, protocol and ports.

@@ -15,10 +15,13 @@ use crate::snapshot::View;
 use crate::switch::{BridgeView, Switch};
 use crate::table::{Cursor, Effect};
 use crate::xlate::{Input, Xlate};
-use crate::{check, meter};
+use crate::{check, meter, queue};
 use datapath::FlowKey;
 use openflow::field::{NICIRA_EXPERIMENTER, ONF_EXPERIMENTER};
-use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MultipartFlags, QueueStatsRequest, TableStats};
+use openflow::msg::multipart::queue::OFPQ_ALL;
+use openflow::msg::multipart::{
+    FlowStats, FlowStatsRequest, MultipartFlags, QueueStats, QueueStatsRequest, TableStats,
+};
 use openflow::msg::{
     BundleFlags, Capabilities, FeaturesReply, FlowMod, FlowModCommand, FlowModFlags, FlowRemovedReason,
     GroupMod, Message, MeterMod, MultipartReply, PacketOut, PortMod, PortReason, PortStatus,
@@ -65,10 +68,20 @@ impl Done {
 
 impl Bridge {
     fn flow_mod(&mut self, m: &FlowMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
-        if m.buffer_id != OFP_NO_BUFFER && m.command.0 < 3 {
-            return Err(OfpError::OFPBRC_BUFFER_UNKNOWN); // n_buffers is 0: there are none
-        }
         let delete = matches!(m.command, FlowModCommand::DELETE | FlowModCommand::DELETE_STRICT);
+        if m.buffer_id != OFP_NO_BUFFER && !delete {
+            // As a flow-mod, and then a packet-out of the buffer to TABLE ("Modify Flow Entry Message").
+            self.buffers.check(m.buffer_id, now_ns / 1_000_000)?;
+            self.flow_mod(&FlowMod { buffer_id: OFP_NO_BUFFER, ..m.clone() }, xid, now_ns, done)?;
+            let actions = vec![Action::Output { port: PortNo::TABLE, max_len: 0 }];
+            done.packet_outs.push(PacketOut {
+                buffer_id: m.buffer_id,
+                in_port: PortNo::ANY,
+                actions,
+                data: Default::default(),
+            });
+            return Ok(());
+        }
         if !delete && m.table_id != TableId::ALL {
             self.shapes.check(m.table_id, m)?;
         }
@@ -102,6 +115,10 @@ impl Bridge {
         for id in change.changed.iter().chain(&change.removed) {
             done.changes.push(Change::Meter(self.id, *id));
         }
+        if m.meter_id == MeterId::SLOWPATH {
+            // Workers read it from the snapshot.
+            done.changes.push(Change::Meter(self.id, m.meter_id));
+        }
         for id in &change.removed {
             if self.tables.meter_refs(*id) > 0 {
                 let gone = self.tables.remove_entries(&|e| e.instrs.meter == Some(*id));
@@ -129,16 +146,17 @@ impl Bridge {
         }
         Ok(())
     }
-    fn packet_out(&self, m: &PacketOut, done: &mut Done) -> Result<(), OfpError> {
-        if m.buffer_id != OFP_NO_BUFFER {
-            return Err(OfpError::OFPBRC_BUFFER_UNKNOWN);
+    fn packet_out(&mut self, m: &PacketOut, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
+        let buffered = m.buffer_id != OFP_NO_BUFFER;
+        if buffered {
+            self.buffers.check(m.buffer_id, now_ns / 1_000_000)?;
         }
         let known = self.ports.contains_key(&m.in_port);
         if !known && !matches!(m.in_port, PortNo::CONTROLLER | PortNo::ANY | PortNo::LOCAL | PortNo::IN_PORT)
         {
             return Err(OfpError::OFPBRC_BAD_PORT);
         }
-        if m.data.len() < 14 {
+        if m.data.len() < 14 && !buffered {
             return Err(OfpError::OFPBRC_BAD_PACKET);
         }
         check::actions(&m.actions, check::Place::PacketOut, &BridgeChecks::new(&self.groups, &self.meters))?;
@@ -152,7 +170,7 @@ impl Bridge {
             Message::GroupMod(m) => self.group_mod(m, msg.xid, now_ns, done),
             Message::MeterMod(m) => self.meter_mod(m, msg.xid, now_ns, done),
             Message::PortMod(m) => self.port_mod(m, done),
-            Message::PacketOut(m) => self.packet_out(m, done),
+            Message::PacketOut(m) => self.packet_out(m, now_ns, done),
             _ => return None,
         })
     }
@@ -221,7 +239,15 @@ impl Switch {
         if !done.packet_outs.is_empty() {
             self.publish();
         }
-        for p in done.packet_outs {
+        for mut p in done.packet_outs {
+            if p.buffer_id != OFP_NO_BUFFER {
+                let kept = self.bridges.get_mut(&id).and_then(|b| b.buffers.take(p.buffer_id));
+                let Some(kept) = kept else { continue };
+                if p.in_port == PortNo::ANY {
+                    p.in_port = kept.in_port;
+                }
+                p.data = kept.frame;
+            }
             self.send_packet(id, &p);
         }
         for c in done.meters {
@@ -296,7 +322,7 @@ impl Switch {
                 let exists = |(i, _): &(usize, _)| b.shapes.exists(TableId(*i as u8));
                 ReplyBody::Table(tables.iter().enumerate().filter(exists).map(one).collect())
             }
-            RequestBody::Queue(r) => ReplyBody::Queue(queue_stats(b, r)?),
+            RequestBody::Queue(r) => ReplyBody::Queue(queue_stats(b, &self.dp, r, now_ns)?),
             RequestBody::Group(r) => {
                 let refs = |g: GroupId| b.tables.group_refs(g);
                 let groups = &b.groups;
@@ -352,18 +378,44 @@ pub(crate) fn unknown_experimenter(experimenter: u32) -> OfpError {
     }
 }
 
-/// Queues are not configured yet: every port has none, and says so.
 fn queue_stats(
     b: &Bridge,
+    dp: &datapath::Datapath,
     r: &QueueStatsRequest,
-) -> Result<Vec<openflow::msg::multipart::QueueStats>, OfpError> {
+    now_ns: u64,
+) -> Result<Vec<QueueStats>, OfpError> {
     if r.port_no != PortNo::ANY && !b.ports.contains_key(&r.port_no) {
         return Err(OfpError::OFPQOFC_BAD_PORT);
     }
-    if r.queue_id != 0xffff_ffff {
+    let mut all = Vec::new();
+    for (n, p) in b.ports.iter().filter(|(n, _)| r.port_no == PortNo::ANY || **n == r.port_no) {
+        let stats = p.dp.map(|id| dp.queue_stats(id)).unwrap_or_default();
+        let mine = stats.iter().filter(|(id, _)| queue::is_wanted(r.queue_id, *id));
+        all.extend(mine.filter_map(|(id, s)| {
+            // The default queue is shown where it was made.
+            Some(queue::stats(*n, *id, s, *p.queues_ns.get(id)?, now_ns))
+        }));
+    }
+    if all.is_empty() && r.queue_id != OFPQ_ALL {
         return Err(OfpError::OFPQOFC_BAD_QUEUE);
     }
-    Ok(Vec::new())
+    Ok(all)
+}
+
+/// The queues of one port or (`ANY`) of all.
+fn queue_config(b: &Bridge, port: PortNo) -> Result<QueueGetConfigReply, OfpError> {
+    if port != PortNo::ANY && !b.ports.contains_key(&port) {
+        return Err(OfpError::OFPQOFC_BAD_PORT);
+    }
+    let mut queues = Vec::new();
+    for (n, p) in b.ports.iter().filter(|(n, _)| port == PortNo::ANY || **n == port) {
+        let bps = match p.queues.max_bps {
+            0 => u64::from(p.info.speed_mbps) * 1_000_000,
+            n => n,
+        };
+        queues.extend(p.queues.queues.iter().map(|(id, r)| queue::describe(*n, bps, *id, r)));
+    }
+    Ok(QueueGetConfigReply { port, queues })
 }
 
 impl Backend for BridgeView<'_> {
@@ -394,7 +446,7 @@ impl Backend for BridgeView<'_> {
         match &msg.body {
             Message::FeaturesRequest => replies.push(Message::FeaturesReply(FeaturesReply {
                 datapath_id: b.config.dpid,
-                n_buffers: 0,
+                n_buffers: b.buffers.limit(),
                 n_tables: N_TABLES,
                 auxiliary_id: 0,
                 capabilities: Capabilities(
@@ -424,15 +476,7 @@ impl Backend for BridgeView<'_> {
             }
             Message::TableMod(m) => b.shapes.table_mod(m)?,
             Message::QueueGetConfigRequest(r) => {
-                if r.port.0 > PortNo::MAX.0 && r.port != PortNo::ANY && r.port != PortNo::LOCAL
-                    || r.port != PortNo::ANY && !b.ports.contains_key(&r.port)
-                {
-                    return Err(OfpError::OFPQOFC_BAD_PORT);
-                }
-                replies.push(Message::QueueGetConfigReply(QueueGetConfigReply {
-                    port: r.port,
-                    queues: Vec::new(),
-                }));
+                replies.push(Message::QueueGetConfigReply(queue_config(b, r.port)?));
             }
             Message::MultipartRequest(r) => {
                 let body = self.switch.multipart(self.id, &r.body, now)?;

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod bridge;
+pub mod buffers;
 pub mod check;
 pub mod classifier;
 pub mod conn;
@@ -14,6 +15,7 @@ pub mod handle;
 pub mod intern;
 pub mod mac_learning;
 pub mod meter;
+pub mod queue;
 pub mod revalidator;
 pub mod rule;
 pub mod snapshot;

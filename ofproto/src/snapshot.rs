@@ -29,6 +29,8 @@ pub struct BridgeSnap {
     pub ports: Arc<BTreeMap<PortNo, PortView>>,
     /// `OFPC_FRAG_DROP`.
     pub drop_fragments: bool,
+    /// The virtual meter SLOWPATH: limits packets that need a translation.
+    pub slowpath: Option<Arc<datapath::meter::Meter>>,
 }
 
 /// Everything at one version.
@@ -40,6 +42,8 @@ pub struct Snapshot {
     pub bridges: Arc<HashMap<BridgeId, Arc<BridgeSnap>>>,
     /// Whose a datapath port is.
     pub dp_ports: Arc<HashMap<PortId, (BridgeId, PortNo)>>,
+    /// Some bridge has a meter SLOWPATH.
+    pub meters_slowpath: bool,
 }
 
 /// A snapshot with what translation writes to: the world of [`crate::xlate`].

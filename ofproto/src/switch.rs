@@ -8,6 +8,7 @@ use crate::bridge::{duration, port_names, Bridge, OfPort};
 use crate::conn::manager::Event;
 use crate::fields;
 use crate::flow::Flow;
+use crate::queue;
 use crate::revalidator::{Cache, Change};
 use crate::rule::RuleCore;
 use crate::snapshot::{Snapshot, View};
@@ -230,6 +231,10 @@ impl Switch {
             Some(n) => n,
             None => b.free_number().ok_or_else(|| err("all port numbers are taken"))?,
         };
+        let queues = queue::parse(&spec.options).map_err(|e| err(format!("port {}: {e}", spec.name)))?;
+        if spec.kind == "patch" && !queues.is_empty() {
+            return Err(err(format!("port {}: a patch port has no queues", spec.name)));
+        }
         let (dp, info) = if spec.kind == "patch" {
             if !spec.options.contains_key("peer") {
                 return Err(err(format!("port {}: type=patch needs peer=NAME", spec.name)));
@@ -245,11 +250,9 @@ impl Switch {
             };
             (None, info)
         } else {
-            let config = DpPortConfig {
-                name: spec.name.clone(),
-                kind: spec.kind.clone(),
-                options: spec.options.clone(),
-            };
+            let mut options = spec.options.clone();
+            options.retain(|k, _| !queue::is_option(k));
+            let config = DpPortConfig { name: spec.name.clone(), kind: spec.kind.clone(), options };
             let added = match device {
                 Some(d) => self.dp.add_port_object(d),
                 None => self.dp.add_port(&config),
@@ -257,9 +260,43 @@ impl Switch {
             let id = added.map_err(|e| err(e.to_string()))?;
             (Some(id), self.dp.port_info(id).unwrap_or_default())
         };
-        let port = OfPort { spec, dp, info, config: PortConfig::empty(), created_ns, peer: None };
+        if let Some(id) = dp {
+            self.dp.set_queues(id, &queues).map_err(|e| err(e.to_string()))?;
+        }
+        let queues_ns = queues.queues.keys().map(|q| (*q, created_ns)).collect();
+        let port =
+            OfPort { spec, dp, info, config: PortConfig::empty(), created_ns, peer: None, queues, queues_ns };
         self.port_came(bridge, number, port);
         Ok(number)
+    }
+    /// Makes, changes or (without words) removes a queue of a port; `queue` none: the rate of the port itself. The port's options as they
+    /// are then, to be kept.
+    ///
+    /// # Errors
+    /// One line for a person; nothing has changed then.
+    pub fn set_queue(
+        &mut self,
+        now: Instant,
+        bridge: BridgeId,
+        port: &str,
+        queue: Option<u8>,
+        words: &[(&str, &str)],
+    ) -> Result<BTreeMap<String, String>, ConfigError> {
+        let now_ns = self.ns(now);
+        let b = self.bridges.get_mut(&bridge).ok_or_else(|| err("there is no such bridge"))?;
+        let at = |e: String| err(format!("port {port}: {e}"));
+        let number =
+            b.port_by_name(port).ok_or_else(|| at(format!("bridge {} has no such port", b.config.name)))?;
+        let Some(p) = b.ports.get_mut(&number) else { return Err(at("gone".into())) };
+        let Some(dp) = p.dp else { return Err(at("a patch port has no queues".into())) };
+        let options = queue::set_options(&p.spec.options, queue, words).map_err(at)?;
+        let queues = queue::parse(&options).map_err(at)?;
+        self.dp.set_queues(dp, &queues).map_err(|e| err(e.to_string()))?;
+        p.queues_ns =
+            queues.queues.keys().map(|q| (*q, p.queues_ns.get(q).copied().unwrap_or(now_ns))).collect();
+        p.queues = queues;
+        p.spec.options = options.clone();
+        Ok(options)
     }
     fn port_came(&mut self, bridge: BridgeId, number: PortNo, port: OfPort) {
         if let Some(b) = self.bridges.get_mut(&bridge) {
@@ -417,7 +454,8 @@ impl Switch {
         };
         self.ports_changed = false;
         self.version += 1;
-        let snap = Snapshot { version: self.version, bridges: Arc::new(bridges), dp_ports };
+        let meters_slowpath = bridges.values().any(|b| b.slowpath.is_some());
+        let snap = Snapshot { version: self.version, bridges: Arc::new(bridges), dp_ports, meters_slowpath };
         self.slow.snapshot.store(Arc::new(snap));
         self.retired.push_back((self.version, old));
         self.cache.published(&self.dp, &self.slow, self.version, changes);
@@ -447,14 +485,15 @@ impl Switch {
         self.slow.rearm();
         let now_ns = self.ns(now);
         for _ in 0..ROUND {
-            let Some((bridge, event)) = self.slow.packet_ins.pop() else { break };
-            let meters = self.bridges.get(&bridge).map(|b| &b.meters);
-            if let Some(m) = meters.and_then(|m| m.virtual_meter(MeterId::CONTROLLER)) {
+            let Some((bridge, mut event)) = self.slow.packet_ins.pop() else { break };
+            let Some(b) = self.bridges.get_mut(&bridge) else { continue };
+            if let Some(m) = b.meters.virtual_meter(MeterId::CONTROLLER) {
                 if m.pass(event.frame.len(), now_ns) == Verdict::Drop {
                     self.metered += 1;
                     continue;
                 }
             }
+            b.prepare_packet_in(&mut event, now_ns / 1_000_000);
             self.events.push_back((bridge, Event::PacketIn(event)));
         }
         for _ in 0..ROUND {
@@ -715,7 +754,15 @@ impl Switch {
         let its = its.map(|(r, n)| (r.word().to_string(), n));
         let lost = self.slow.packet_ins_lost.load(Ordering::Relaxed);
         let more = [("packet_in_queue_full", lost), ("controller_meter", self.metered)];
-        ours.chain(its).chain(more.map(|(r, n)| (r.to_string(), n))).collect()
+        let mut all: Vec<(String, u64)> = Vec::new();
+        for (reason, n) in ours.chain(its).chain(more.map(|(r, n)| (r.to_string(), n))) {
+            // The same reason, found before or after translation, is one.
+            match all.iter_mut().find(|(r, _)| *r == reason) {
+                Some((_, sum)) => *sum += n,
+                None => all.push((reason, n)),
+            }
+        }
+        all
     }
     /// State of the slow path: figures, and each port's share of the megaflows by (worker, port name).
     pub fn upcall_state(&mut self) -> serde_json::Value {

@@ -13,7 +13,7 @@ use openflow::msg::multipart::{AggregateStats, FlowStats, FlowStatsRequest};
 use openflow::msg::{FlowMod, FlowModCommand, FlowModFlags, FlowRemoved, FlowRemovedReason, OFP_NO_BUFFER};
 use openflow::{GroupId, MeterId, OfpError, PortNo, TableId};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -146,6 +146,8 @@ pub struct FlowTables {
     interner: Interner,
     /// Most entries of each table.
     pub max_entries: Vec<u32>,
+    /// Of tables that make room when they are full: entries that end by themselves, by when they do as last known.
+    evictable: HashMap<usize, BTreeMap<(u64, u64), Arc<RuleCore>>>,
     due: BinaryHeap<Reverse<Due>>,
     seq: u64,
     groups: HashMap<GroupId, u32>,
@@ -183,11 +185,53 @@ impl FlowTables {
             writers: (0..N_TABLES).map(|_| Writer::default()).collect(),
             interner: Interner::default(),
             max_entries: vec![MAX_ENTRIES; N_TABLES],
+            evictable: HashMap::new(),
             due: BinaryHeap::new(),
             seq: 0,
             groups: HashMap::new(),
             meters: HashMap::new(),
             len: 0,
+        }
+    }
+    /// Whether an add to a full table takes the place of the entry that would end first (of those with a timeout).
+    pub fn set_eviction(&mut self, table: u8, on: bool) {
+        let t = usize::from(table);
+        self.evictable.remove(&t);
+        if on {
+            self.evictable.insert(t, BTreeMap::new());
+            let all: Vec<_> = self.tables.at(t).iter().map(|e| e.rule.clone()).collect();
+            all.iter().for_each(|r| self.note_evictable(r));
+        }
+    }
+    fn note_evictable(&mut self, rule: &Arc<RuleCore>) {
+        if self.evictable.is_empty() {
+            return;
+        }
+        if let (Some(list), Some((at, _))) =
+            (self.evictable.get_mut(&usize::from(rule.table)), Self::deadline(rule))
+        {
+            self.seq += 1;
+            list.insert((at, self.seq), rule.clone());
+        }
+    }
+    /// Removes the entry of a full table that would end first; `false`: there is none that may go.
+    fn make_room(&mut self, t: usize, effects: &mut Vec<Effect>) -> bool {
+        loop {
+            let Some(list) = self.evictable.get_mut(&t) else { return false };
+            let Some(((at, _), rule)) = list.pop_first() else { return false };
+            if rule.dead.load(Ordering::Relaxed) {
+                continue;
+            }
+            match Self::deadline(&rule) {
+                // It was used since: another may end before it.
+                Some((now, _)) if now > at => self.note_evictable(&rule),
+                _ => {
+                    if let Some(instrs) = self.take(&rule) {
+                        effects.push(Effect::Removed(Entry::new(rule, instrs)));
+                        return true;
+                    }
+                }
+            }
         }
     }
     /// Entries of one table.
@@ -233,6 +277,7 @@ impl FlowTables {
         e.rule.dead.store(false, Ordering::Relaxed);
         self.count_refs(&e.instrs, true);
         self.schedule(&e.rule);
+        self.note_evictable(&e.rule);
         self.tables.get_mut(t).insert(&mut self.writers[t], e.clone());
         self.len += 1;
     }
@@ -322,7 +367,8 @@ impl FlowTables {
             return Err(OfpError::OFPFMFC_OVERLAP);
         }
         let old = table.find_strict(&self.writers[t], mask, &value, f.priority).cloned();
-        if old.is_none() && table.len() >= self.max_entries[t] as usize {
+        let full = old.is_none() && table.len() >= self.max_entries[t] as usize;
+        if full && !self.make_room(t, effects) {
             return Err(OfpError::OFPFMFC_TABLE_FULL);
         }
         let instrs = self.interner.instrs(&f.instructions);

@@ -399,6 +399,12 @@ impl TableShapes {
     pub fn max_entries(&self, t: TableId) -> u32 {
         self.get(t).map_or(0, |a| a.max_entries)
     }
+    /// Gives a table room for fewer entries, by configuration.
+    pub fn limit(&mut self, t: TableId, max_entries: u32) {
+        if let Some(Some(a)) = Arc::make_mut(&mut self.tables).get_mut(t.0 as usize) {
+            Arc::make_mut(a).max_entries = max_entries.min(MAX_ENTRIES);
+        }
+    }
     /// The tables of the pipeline.
     pub fn tables(&self) -> impl Iterator<Item = TableId> + '_ {
         (0..TABLES).map(TableId).filter(|t| self.exists(*t))

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use datapath::flow_key::{off, KEY_BYTES};
+use datapath::meter::Verdict as MeterVerdict;
 use datapath::upcall::{Ended, Reason as UpcallReason, UpcallHandler, Verdict, WorkerId};
 use datapath::{FlowKey, FlowMask};
 use openflow::msg::FlowMod;
@@ -459,6 +460,14 @@ impl Slow {
         }
     }
 
+    /// Whether the bridge's meter SLOWPATH lets a packet be translated.
+    fn may_upcall(&self, snap: &Snapshot, key: &FlowKey, bytes: usize) -> bool {
+        let owner = snap.dp_ports.get(&datapath::PortId(key.in_port()));
+        let bridge = owner.and_then(|(b, _)| snap.bridges.get(b));
+        let meter = bridge.and_then(|b| b.slowpath.as_ref());
+        meter.is_none_or(|m| m.pass(bytes, self.now_ns()) != MeterVerdict::Drop)
+    }
+
     /// A packet that is for a controller, as it now is.
     fn deliver(&self, token: u64, frame: &[u8]) {
         let lost = || {
@@ -473,6 +482,7 @@ impl Slow {
             metadata: p.metadata.clone(),
             frame: Bytes::copy_from_slice(frame),
             max_len: p.max_len,
+            buffer_id: openflow::msg::OFP_NO_BUFFER,
             userdata: p.userdata.clone(),
         };
         if self.packet_ins.push((p.bridge, event)).is_err() {
@@ -631,6 +641,10 @@ impl UpcallHandler for Slow {
         let snap = self.snapshot.load();
         let view = View { snap: &snap, slow: self };
         out.version = snap.version;
+        if snap.meters_slowpath && !self.may_upcall(&snap, key, frame.len()) {
+            out.drop_reason = Reason::SlowpathMeter as u16;
+            return;
+        }
         let mut result = match self.translate(&view, key, true, None) {
             Ok(r) => r,
             Err(why) => {

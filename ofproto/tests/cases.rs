@@ -12,7 +12,7 @@
 //! | `packet` | packets in the datapath's words, then perhaps `len=N`, `xN` (so many), `every=10us` |
 //! | `hex` | port and bytes |
 //! | `packet-out`, `port-mod PORT`, `config`, `message` | `in_port=…`; words of mod-port; `frag=drop`, `miss_send_len=N`; bytes |
-//! | `link PORT up/down`, `advance 11s` | |
+//! | `link PORT up/down`, `queue PORT QUEUE RATES`, `table-size T=N...`, `table-mod T WORD`, `advance 11s`, `drain 2s` (in milliseconds) | |
 //! | `trace` | a flow |
 //! | `dump-flows`, `dump-megaflows`, `counters` (all that changed since the last time), `ask WHAT` | |
 
@@ -21,10 +21,11 @@ mod bed;
 use bed::{frame, Bed};
 use datapath::flow_key::{off, FlowKey};
 use datapath::{DpAction, PortId};
+use ofproto::api::TableLimit;
 use openflow::msg::multipart::*;
 use openflow::msg::*;
 use openflow::text::{self, NoNames};
-use openflow::{GroupId, Match, MeterId, PortNo, TableId};
+use openflow::{GroupId, MeterId, PortNo, TableId};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
@@ -90,6 +91,12 @@ impl Case {
             for w in words.split_whitespace() {
                 match w.split_once('=') {
                     Some(("aging", n)) => c.mac_aging_s = n.parse().unwrap(),
+                    Some(("buffers", n)) => c.n_buffers = n.parse().unwrap(),
+                    Some(("limit" | "evict", v)) => {
+                        let (t, n) = v.split_once(':').expect("TABLE:ENTRIES");
+                        let limit = TableLimit { flow_limit: n.parse().ok(), evict: w.starts_with("evict") };
+                        c.tables.insert(t.parse().expect("a table"), limit);
+                    }
                     _ => panic!("switch {w}: unknown"),
                 }
             }
@@ -163,7 +170,7 @@ impl Case {
                     );
                 }
                 Message::Hello(_) | Message::BarrierReply => {}
-                _ => out.push_str(&text::print::message(m, 0, &NoNames)),
+                _ => out.push_str(&text::print::message(m, 1, &NoNames)),
             }
         }
     }
@@ -336,8 +343,6 @@ impl Case {
     fn multipart(&mut self, words: &str, out: &mut String) {
         let mut w = words.split_whitespace();
         let (what, arg) = (w.next().unwrap_or(""), w.next());
-        let all = || Match::new();
-        let _ = all;
         let number = |d: u32| arg.map_or(d, |a| if a == "ANY" { u32::MAX } else { port(a).0 });
         let body = match what {
             "features" => return self.say(Message::FeaturesRequest, words, out),
@@ -382,7 +387,10 @@ impl Case {
         let (name, args) = directive.split_once(char::is_whitespace).unwrap_or((directive, ""));
         let args = args.trim();
         let texts = lines.iter().map(|l| l.split(" #").next().unwrap_or("").trim());
-        let each: Vec<&str> = texts.filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
+        let mut each: Vec<&str> = texts.filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
+        if each.is_empty() && name.starts_with("del-") {
+            each.push(""); // all of them
+        }
         let command = match name.split('-').next() {
             Some("mod") => 1,
             Some("del") => 3,
@@ -446,7 +454,7 @@ impl Case {
                     let mut m = if buffer == OFP_NO_BUFFER {
                         text::parse_packet_out(l, &NoNames).unwrap_or_else(|e| panic!("{l}: {e}"))
                     } else {
-                        let with = format!("{l} packet=000000000000000000000000ffff");
+                        let with = l.replace("actions=", "packet=000000000000000000000000ffff actions=");
                         let mut m =
                             text::parse_packet_out(&with, &NoNames).unwrap_or_else(|e| panic!("{l}: {e}"));
                         m.data = Default::default();
@@ -529,6 +537,25 @@ impl Case {
                 let config = text::parse_table_mod_word(w).unwrap_or_else(|e| panic!("{e}"));
                 self.say(TableMod { table_id, config }, args, &mut out);
             }
+            "queue" => {
+                // PORT QUEUE min-rate=.. max-rate=..; QUEUE `port` for the port itself.
+                let mut w = args.split_whitespace();
+                let (p, q) = (w.next().expect("a port"), w.next().expect("a queue"));
+                let rates: Vec<_> = w.filter_map(|w| w.split_once('=')).collect();
+                let (now, id) = (self.bed.now(), self.bed.bridge);
+                if let Err(e) = self.bed.sw.set_queue(now, id, &format!("p{p}"), q.parse().ok(), &rates) {
+                    let _ = writeln!(out, "{e}");
+                }
+                self.bed.rendezvous();
+            }
+            "drain" => {
+                // Time passes in steps of a millisecond, so that schedulers send what waits.
+                for _ in 0..duration(args).as_millis() {
+                    self.bed.tick(1_000_000);
+                    self.bed.rendezvous();
+                }
+                self.went(true, &mut out);
+            }
             "link" => {
                 let (p, way) = args.split_once(' ').expect("PORT up or down");
                 self.bed.wires[&port(p)].set_link(way == "up");
@@ -573,7 +600,14 @@ impl Case {
             "ask" => self.multipart(args, &mut out),
             "macs" => {
                 for m in self.bed.sw.macs(self.bed.bridge) {
-                    let _ = writeln!(out, "{m:?}");
+                    let _ = writeln!(
+                        out,
+                        "port={} vlan={} {} age={}s",
+                        port_name(m.port),
+                        m.vlan,
+                        openflow::EthAddr(m.mac),
+                        m.age_s
+                    );
                 }
             }
             other => panic!("{other:?} is no directive"),

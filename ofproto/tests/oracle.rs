@@ -247,6 +247,7 @@ impl World {
             version: 0,
             bridges: Arc::new(HashMap::from([(BRIDGE, Arc::new(bridge))])),
             dp_ports: Arc::new(dp_ports),
+            meters_slowpath: false,
         };
         Self { slow: Slow::new(Arc::new(|| ()), Instant::now()), tables: FlowTables::new(), snap }
     }
@@ -263,6 +264,7 @@ impl World {
             version: self.snap.version + 1,
             bridges: Arc::new(bridges),
             dp_ports: self.snap.dp_ports.clone(),
+            meters_slowpath: false,
         };
         changes
     }

@@ -19,6 +19,8 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("del-port", &[], "[BRIDGE] PORT"),
     ("list-ports", &[], "BRIDGE"),
     ("set-port", &[], "PORT KEY=VALUE..."),
+    ("set-queue", &[], "BRIDGE PORT QUEUE|port [min-rate=BPS] [max-rate=BPS]"),
+    ("del-queue", &[], "BRIDGE PORT QUEUE|port"),
     ("set-controller", &[], "BRIDGE TARGET..."),
     ("del-controller", &[], "BRIDGE"),
     ("get-controller", &[], "BRIDGE"),
@@ -57,6 +59,8 @@ const CONFIGURING: &[&str] = &[
     "add-port",
     "del-port",
     "set-port",
+    "set-queue",
+    "del-queue",
     "set-controller",
     "del-controller",
     "set-fail-mode",
@@ -102,6 +106,8 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         "del-port" => del_port(d, &params, now)?,
         "list-ports" => list_ports(d, &params)?,
         "set-port" => set_port(d, &params)?,
+        "set-queue" => set_queue(d, &params, now, true)?,
+        "del-queue" => set_queue(d, &params, now, false)?,
         "set-controller" => {
             let [bridge, targets @ ..] = &params[..] else { return Err(usage(name)) };
             let list: Result<Vec<ControllerConfig>, String> = targets.iter().map(|t| t.parse()).collect();
@@ -259,6 +265,8 @@ impl Answer {
 async fn add_br(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
     let [name, options @ ..] = params else { return Err(usage("add-br")) };
     let mut s = BridgeSettings {
+        n_buffers: 0,
+        tables: Default::default(),
         name: (*name).into(),
         dpid: None,
         fail_mode: FailMode::Secure,
@@ -411,6 +419,34 @@ fn pools() -> Answer {
 #[cfg(not(feature = "dpdk"))]
 fn pools() -> Answer {
     Answer { text: "no pool: this build has no DPDK\n".into(), json: json!([]) }
+}
+
+/// `set-queue` and `del-queue`; `port` as queue means the rate of the whole port.
+fn set_queue(d: &mut Daemon, params: &[&str], now: Instant, set: bool) -> Result<Answer, String> {
+    let usage = || usage(if set { "set-queue" } else { "del-queue" });
+    let [bridge, port, queue, words @ ..] = params else { return Err(usage()) };
+    let id = match *queue {
+        "port" => None,
+        n => Some(n.parse::<u8>().ok().filter(|n| ofproto::queue::can_exist((*n).into())).ok_or_else(
+            || {
+                format!(
+                    "{n:?} is not a queue (0 to {}, or port for the whole port)",
+                    ofproto::queue::MAX_QUEUE
+                )
+            },
+        )?),
+    };
+    if set == words.is_empty() {
+        return Err(usage());
+    }
+    let rates: Option<Vec<(&str, &str)>> = words.iter().map(|w| w.split_once('=')).collect();
+    let rates = rates.ok_or_else(usage)?;
+    let u = d.unit(bridge)?.id;
+    let options = d.switch.set_queue(now, u, port, id, &rates).map_err(|e| e.to_string())?;
+    if let Some(p) = d.unit(bridge)?.settings.ports.iter_mut().find(|p| p.name == *port) {
+        p.options = options;
+    }
+    Ok(Answer::none())
 }
 
 fn macs(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {

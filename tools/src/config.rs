@@ -2,6 +2,7 @@
 //! before anything happens.
 
 use datapath::rxq::PmdSettings;
+use ofproto::api::TableLimit;
 use ofproto::conn::tls::TlsFiles;
 use ofproto::conn::Target;
 use ofproto::PortSpec;
@@ -34,9 +35,12 @@ usage: ofswitchd [OPTION]...
   --dpid HEX             datapath id, 16 hexadecimal digits
   --fail-mode M          secure (default) or standalone
   --port NAME[,ofport=N][,type=T][,KEY=VALUE]...   types: system (default), internal, patch (peer=NAME), afxdp, dpdk
-                         (devargs=... last), dpdkvhostuser, dpdkvhostuserclient, dpdkr, memif
+                         (devargs=... last), dpdkvhostuser, dpdkvhostuserclient, dpdkr, memif; queues of any but patch:
+                         max-rate=BPS (of the port), queueN-min-rate=BPS, queueN-max-rate=BPS
   --controller TARGET    tcp:IP:PORT ssl:IP:PORT ptcp:PORT:IP pssl:PORT:IP unix:PATH punix:PATH, then perhaps
                          ,max_backoff=MS ,inactivity_probe=MS ,rate=PPS ,burst=N
+  --buffers N            packets kept for controllers that ask for a part of them (default 0: packet-ins carry what was asked for, no buffer)
+  --table N,flow-limit=COUNT[,overflow-policy=refuse|evict]   a smaller flow table, and what happens when it is full
   --desc KEY=TEXT        answer to DESC requests: mfr, hw, sw, serial or dp
   -h, --help   -V, --version
 ";
@@ -133,11 +137,46 @@ pub struct BridgeSettings {
     pub controllers: Vec<ControllerConfig>,
     /// Answers to DESC: mfr, hw, sw, serial, dp.
     pub desc: BTreeMap<String, String>,
+    /// Packets kept for controllers.
+    pub n_buffers: u32,
+    /// Tables with limits of their own.
+    pub tables: BTreeMap<u8, TableLimit>,
+}
+
+/// `N,flow-limit=COUNT[,overflow-policy=refuse|evict]`.
+pub fn table_limit(text: &str) -> Result<(u8, TableLimit), String> {
+    let mut words = text.split(',');
+    let n = words.next().unwrap_or("").trim();
+    let table = n.parse::<u8>().ok().filter(|t| *t < ofproto::bridge::N_TABLES);
+    let table =
+        table.ok_or_else(|| format!("{n:?} is not a table (0 to {})", ofproto::bridge::N_TABLES - 1))?;
+    let mut limit = TableLimit::default();
+    for w in words {
+        match w.split_once('=') {
+            Some(("flow-limit" | "flow_limit", v)) => {
+                let n = v
+                    .parse()
+                    .map_err(|_| format!("{w:?} of table {table}: expected a number of flow entries"))?;
+                limit.flow_limit = Some(n);
+            }
+            Some(("overflow-policy" | "overflow_policy", "evict")) => limit.evict = true,
+            Some(("overflow-policy" | "overflow_policy", "refuse")) => limit.evict = false,
+            _ => {
+                return Err(format!(
+                    "{w:?} of table {table}: write flow-limit=COUNT or overflow-policy=refuse|evict"
+                ))
+            }
+        }
+    }
+    Ok((table, limit))
 }
 
 impl BridgeSettings {
-    fn new(name: &str) -> Self {
+    /// A bridge with nothing but its name.
+    pub fn new(name: &str) -> Self {
         Self {
+            n_buffers: 0,
+            tables: BTreeMap::new(),
             name: name.into(),
             dpid: None,
             fail_mode: FailMode::Secure,
@@ -280,6 +319,7 @@ const PORT_TYPES: &[&str] = &[
 /// Whether such a port can be had from this build at all.
 pub fn check_port(spec: &PortSpec) -> Result<(), String> {
     let PortSpec { name, kind, options, .. } = spec;
+    ofproto::queue::parse(options).map_err(|e| format!("port {name}: {e}"))?;
     if !PORT_TYPES.contains(&kind.as_str()) {
         return Err(format!("port {name}: type {kind:?} is unknown; there are {}", PORT_TYPES.join(", ")));
     }
@@ -332,6 +372,10 @@ struct FileBridge {
     fail_mode: FailMode,
     #[serde(default)]
     desc: BTreeMap<String, String>,
+    #[serde(default)]
+    buffers: u32,
+    #[serde(default)]
+    table: Vec<String>,
     #[serde(default)]
     port: Vec<FilePort>,
     #[serde(default)]
@@ -448,6 +492,10 @@ impl Config {
             s.dpid = b.dpid.as_deref().map(crate::config::dpid).transpose().map_err(at)?;
             s.fail_mode = b.fail_mode;
             s.desc = b.desc;
+            s.n_buffers = b.buffers;
+            for t in &b.table {
+                s.tables.extend([table_limit(t).map_err(at)?]);
+            }
             for p in b.port {
                 s.ports.push(
                     match p {
@@ -524,6 +572,8 @@ impl Config {
                 "--certificate",
                 "--ca-cert",
                 "--desc",
+                "--buffers",
+                "--table",
             ];
             if !known.contains(&flag.as_str()) {
                 return Err(format!("unknown argument {a:?} (see ofswitchd --help)"));
@@ -567,6 +617,15 @@ impl Config {
                 "--desc" => {
                     let (k, t) = v.split_once('=').ok_or_else(|| format!("--desc: {v:?} is not KEY=TEXT"))?;
                     c.last_bridge().desc.insert(k.into(), t.into());
+                }
+                "--buffers" => {
+                    let n = v.parse::<u32>().ok().filter(|n| *n <= ofproto::buffers::MAX_BUFFERS);
+                    c.last_bridge().n_buffers =
+                        n.ok_or_else(|| format!("--buffers: {v:?} is not a number up to 65536"))?;
+                }
+                "--table" => {
+                    let t = table_limit(&v).map_err(in_flag)?;
+                    c.last_bridge().tables.extend([t]);
                 }
                 "--private-key" => tls.private_key = Some(v.into()),
                 "--certificate" => tls.certificate = Some(v.into()),
@@ -716,6 +775,13 @@ mod tests {
             (&["--pmd", "sleep-max=1s"], "--pmd: pmd-sleep-max=1s: write 0 to 10000"),
             (&["--port", "d,type=dpdk,pmd-rxq-affinity=0:x,devargs=net_null0"], "write QUEUE:CORE"),
             (&["--certificate", "x"], "all three"),
+            (&["--port", "p1,max-rate=fast"], "port p1: max-rate=fast: \"fast\" is not a rate"),
+            (&["--buffers", "many"], "not a number up to 65536"),
+            (&["--table", "254,flow-limit=1"], "\"254\" is not a table (0 to 253)"),
+            (
+                &["--table", "0,overflow-policy=drop"],
+                "write flow-limit=COUNT or overflow-policy=refuse|evict",
+            ),
             (&["--config", "/nonexistent.toml"], "/nonexistent.toml: No such file"),
         ] {
             let e = run(line).unwrap_err();

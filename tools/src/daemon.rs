@@ -303,6 +303,8 @@ impl Daemon {
         }
         let mut config = BridgeConfig::new(&name, settings.dpid());
         config.standalone = settings.fail_mode == FailMode::Standalone;
+        config.n_buffers = settings.n_buffers;
+        config.tables = settings.tables.clone();
         for (k, v) in &settings.desc {
             let v = v.as_str();
             match k.as_str() {

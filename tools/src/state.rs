@@ -671,6 +671,8 @@ impl Saved {
                 Some(i) => i,
                 None => {
                     bridges.push(BridgeSettings {
+                        n_buffers: 0,
+                        tables: BTreeMap::new(),
                         name: s.name.clone(),
                         dpid: Some(crate::config::dpid(&s.dpid)?),
                         fail_mode: s.fail_mode,
@@ -685,7 +687,14 @@ impl Saved {
                 let of = p.ofport.map(openflow::PortNo);
                 match bridges[i].ports.iter_mut().find(|q| q.name == p.name) {
                     // A number given by us stays the port's, so that flows still mean it.
-                    Some(q) => q.ofport = q.ofport.or(of),
+                    Some(q) => {
+                        q.ofport = q.ofport.or(of);
+                        // So do its queues, unless the command line has some.
+                        if !q.options.keys().any(|k| ofproto::queue::is_option(k)) {
+                            q.options
+                                .extend(p.options.into_iter().filter(|(k, _)| ofproto::queue::is_option(k)));
+                        }
+                    }
                     None => {
                         kept.push(p.name.clone());
                         bridges[i].ports.push(PortSpec {

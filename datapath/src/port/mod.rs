@@ -139,6 +139,11 @@ pub trait Txq: Send {
     fn send(&mut self, batch: &mut Batch);
     /// Called at the end of a round in which `send` was called.
     fn flush(&mut self) {}
+    /// Tells the time before anything is sent, and sends what waits and may go now; whether something still waits. Only queues
+    /// behind a scheduler ([`crate::queue`]) are told.
+    fn tick(&mut self, _now_ns: u64) -> bool {
+        false
+    }
 }
 
 /// A port. Owned by the control side.

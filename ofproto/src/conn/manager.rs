@@ -113,6 +113,8 @@ pub struct PacketInEvent {
     pub frame: Bytes,
     /// Bytes of it to send; 0xffff for all.
     pub max_len: u16,
+    /// Where the packet is kept; `OFP_NO_BUFFER` if it is not.
+    pub buffer_id: u32,
     /// The controller action's data.
     pub userdata: Vec<u8>,
 }
@@ -1106,7 +1108,7 @@ impl<C: Default> Conn<C> {
         self.stats.packet_ins += 1;
         match self.packet_in_format {
             PacketInFormat::NXT_PACKET_IN => self.tell(NxMessage::PacketIn(NxPacketIn {
-                buffer_id: OFP_NO_BUFFER,
+                buffer_id: p.buffer_id,
                 total_len,
                 reason,
                 table_id: p.table_id,
@@ -1119,6 +1121,9 @@ impl<C: Default> Conn<C> {
                 if keep < p.frame.len() {
                     properties.push(NxPacketInProp::FullLen(p.frame.len() as u32));
                 }
+                if p.buffer_id != OFP_NO_BUFFER {
+                    properties.push(NxPacketInProp::BufferId(p.buffer_id));
+                }
                 properties.push(NxPacketInProp::TableId(p.table_id));
                 properties.push(NxPacketInProp::Cookie(p.cookie));
                 properties.push(NxPacketInProp::Reason(p.reason));
@@ -1129,7 +1134,7 @@ impl<C: Default> Conn<C> {
                 self.tell(NxMessage::PacketIn2(NxPacketIn2 { properties }));
             }
             _ => self.tell(PacketIn {
-                buffer_id: OFP_NO_BUFFER,
+                buffer_id: p.buffer_id,
                 total_len,
                 reason,
                 table_id: p.table_id,

@@ -213,6 +213,7 @@ fn packet(reason: PacketInReason, len: usize) -> Event {
         cookie: 42,
         metadata: Match::new(),
         frame: vec![7u8; len].into(),
+        buffer_id: OFP_NO_BUFFER,
         max_len: 100,
         userdata: Vec::new(),
     })

@@ -102,7 +102,7 @@ impl<W: World> Xlate<'_, '_, W> {
             Action::CopyTtlIn => self.copy_ttl(false),
             Action::Resubmit { in_port, table, .. } => self.resubmit(*in_port, *table, origin),
             Action::Controller(c) => self.controller(c, origin),
-            Action::Learn(l) => self.learn(l, origin),
+            Action::Learn(l) => self.learn(l),
             Action::Multipath(m) => self.multipath(m),
             Action::Bundle(b) => self.bundle(b, origin),
             Action::Clone(list) => {
@@ -416,7 +416,6 @@ impl<W: World> Xlate<'_, '_, W> {
             metadata: packet_in_match(&self.flow),
             userdata,
         });
-        self.sent = true;
         self.emit(DpAction::Userspace(token));
     }
     fn controller(&mut self, c: &ControllerAction, origin: Origin) {
@@ -475,7 +474,6 @@ impl<W: World> Xlate<'_, '_, W> {
                     self.queue.1 = self.queue.0;
                     self.emit(DpAction::SetQueue(self.queue.0));
                 }
-                self.sent = true;
                 self.emit(DpAction::Output(id));
             }
             PortTarget::Patch(None) => self.end(Reason::NoSuchPort),
@@ -635,7 +633,7 @@ impl<W: World> Xlate<'_, '_, W> {
 
     // ---- learn ----
 
-    fn learn(&mut self, l: &Learn, origin: Origin) {
+    fn learn(&mut self, l: &Learn) {
         let mut flow = FlowMod { command: FlowModCommand::MODIFY_STRICT, ..FlowMod::default() };
         flow.table_id = TableId(l.table_id);
         flow.priority = l.priority;
@@ -687,7 +685,6 @@ impl<W: World> Xlate<'_, '_, W> {
         if !actions.is_empty() {
             flow.instructions = vec![Instruction::ApplyActions(actions)].into();
         }
-        let _ = origin;
         if self.side_effects {
             self.world.learn(self.bridge, &flow);
         }

@@ -69,6 +69,7 @@ reasons! {
     UnknownInPort "unknown_in_port" "The port it came in by belongs to no bridge.",
     Unsupported "unsupported" "An action that this switch does not execute.",
     ControlBehind "control_behind" "A kind of packet not seen before, while the control thread is too far behind with those before it.",
+    SlowpathMeter "slowpath_meter" "It needed a translation, and the bridge's meter SLOWPATH allows no more of them.",
     NoPacketIn "no_packet_in" "Only a controller would have got it, and the port is configured NO_PACKET_IN.",
 }
 
@@ -295,7 +296,7 @@ enum Step<E> {
     /// Actions of a list from an index on.
     Actions(List<E>, usize, Origin),
     /// Instructions of an entry after its actions: write-actions, metadata, goto.
-    Rest(E, u8, Origin),
+    Rest(E, u8),
     /// Execute the action set (end of a pipeline).
     ActionSet,
     /// Send out by a port.
@@ -340,9 +341,7 @@ impl<E: Entry> PartialEq for Frozen<E> {
         let step = |a: &Step<E>, b: &Step<E>| match (a, b) {
             (Step::Table(a), Step::Table(b)) | (Step::Resubmit(a), Step::Resubmit(b)) => a == b,
             (Step::Actions(a, i, x), Step::Actions(b, j, y)) => x == y && a.get()[*i..] == b.get()[*j..],
-            (Step::Rest(a, i, x), Step::Rest(b, j, y)) => {
-                i == j && x == y && a.instructions() == b.instructions()
-            }
+            (Step::Rest(a, i), Step::Rest(b, j)) => i == j && a.instructions() == b.instructions(),
             (Step::InPort(a), Step::InPort(b)) => a == b,
             (Step::Send(a), Step::Send(b)) => a == b,
             (Step::ActionSet, Step::ActionSet) | (Step::Leave, Step::Leave) => true,
@@ -497,7 +496,6 @@ pub struct Xlate<'w, 'l, W: World> {
     lookups: usize,
     depth: u16,
     reason: Option<Reason>,
-    sent: bool,
     cacheable: bool,
     credits: Vec<Credit<W::Entry, W::Group>>,
     visits: Vec<Visit<W::Entry>>,
@@ -536,7 +534,6 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             lookups: 0,
             depth: 0,
             reason: None,
-            sent: false,
             cacheable: true,
             credits: Vec::new(),
             visits: Vec::new(),
@@ -619,7 +616,6 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         self.reason = Some(why);
         self.steps.clear();
         self.out = vec![Vec::new()];
-        self.sent = false;
         self.cacheable = false;
     }
 
@@ -669,7 +665,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
                 Step::Table(t) => self.table(t, false),
                 Step::Resubmit(t) => self.table(t, true),
                 Step::Actions(list, at, origin) => self.actions(list, at, origin),
-                Step::Rest(e, table, origin) => self.rest(&e, table, origin),
+                Step::Rest(e, table) => self.rest(&e, table),
                 Step::ActionSet => {
                     let list = self.action_set.take();
                     if !list.is_empty() {
@@ -759,7 +755,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             .iter()
             .any(|i| !matches!(i, Instruction::ApplyActions(_) | Instruction::Meter(_)));
         if has_rest {
-            self.steps.push(Step::Rest(e.clone(), table, origin));
+            self.steps.push(Step::Rest(e.clone(), table));
         }
         if let Some(i) = apply {
             self.steps.push(Step::Actions(List::Of(e.clone(), i), 0, origin));
@@ -783,7 +779,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         }
     }
 
-    fn rest(&mut self, e: &W::Entry, table: u8, _origin: Origin) {
+    fn rest(&mut self, e: &W::Entry, table: u8) {
         let list = e.instructions();
         let d = self.depth;
         if list.iter().any(|i| matches!(i, Instruction::ClearActions)) {
@@ -891,17 +887,15 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             Some(id) => {
                 self.note(&format!("the packet is parsed again, and goes on as recirc({id:#x})"));
                 self.emit(DpAction::Recirc(id));
-                self.sent = true;
             }
             None => self.abort(Reason::RecircGone),
         }
     }
 
-    /// One nesting more; `false` (and the packet ends) past the limit.
+    /// One nesting more; `false` past the limit: a loop of resubmits or patch ports, whose copies so far are not sent either.
     fn deeper(&mut self) -> bool {
         if self.depth >= MAX_DEPTH {
-            self.end(Reason::TooDeep);
-            self.cacheable = false;
+            self.abort(Reason::TooDeep);
             return false;
         }
         self.depth += 1;

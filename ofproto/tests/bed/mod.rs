@@ -13,7 +13,7 @@ use ofproto::conn::{Backend, ConnId, ConnKind, ConnOptions, Pipe};
 use ofproto::switch::{FlowCursor, Switch};
 use ofproto::{BridgeConfig, BridgeId, PortSpec};
 use openflow::codec::OfCodec;
-use openflow::msg::{Hello, Message, OfMessage};
+use openflow::msg::{AsyncConfig, Hello, Message, OfMessage};
 use openflow::PortNo;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,6 +73,9 @@ impl Bed {
         let hello = OfMessage::new(0, Hello::with_versions(&[4]));
         bed.pipe.feed(&hello.to_bytes().expect("a hello"));
         bed.settle();
+        let all = [u32::MAX; 2];
+        let everything = AsyncConfig { packet_in_mask: all, port_status_mask: all, flow_removed_mask: all };
+        bed.say(Message::SetAsync(everything));
         bed
     }
     /// Time on the bed's clock.
@@ -86,6 +89,8 @@ impl Bed {
             let step = left.min(500_000_000);
             self.clock.fetch_add(step, Ordering::Relaxed);
             left -= step;
+            // Whatever waits in a worker (a scheduler's queue) sees the new time.
+            self.rendezvous();
             heard.extend(self.settle());
         }
         heard
@@ -93,6 +98,13 @@ impl Bed {
     /// Moves the clock only: housekeeping comes with the next step.
     pub fn tick(&self, ns: u64) {
         self.clock.fetch_add(ns, Ordering::Relaxed);
+    }
+    /// The worker is awake, has seen the time, done what it was told and sent what that made (a sleeping one is only sure to do so
+    /// before its next packet).
+    pub fn rendezvous(&self) {
+        let dp = self.sw.datapath();
+        dp.dump_megaflows(); // answered by the worker
+        dp.synchronize();
     }
     /// Everything that can be done now is done; what the controller heard meanwhile.
     pub fn settle(&mut self) -> Vec<OfMessage> {
@@ -133,7 +145,10 @@ impl Bed {
         let xid = self.next_xid;
         self.next_xid += 1;
         self.pipe.feed(&OfMessage::new(xid, body).to_bytes().expect("a message"));
-        (xid, self.settle())
+        let heard = self.settle();
+        // Packet-outs are on their way by commands to a worker.
+        self.rendezvous();
+        (xid, heard)
     }
     /// The datapath's number of a port.
     pub fn dp_port(&self, port: PortNo) -> PortId {
