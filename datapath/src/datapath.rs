@@ -5,6 +5,7 @@
 //! decided by a state older than the commands sent before it.
 
 use crate::action::{DpAction, DpMeterId, PortId};
+use crate::emc::EmcSize;
 use crate::flow_key::{FlowKey, FlowMask};
 use crate::meter::{Meter, MeterConfig, MeterStats};
 use crate::pmd::{Command, Dead, Setup, Shared, Worker};
@@ -36,8 +37,8 @@ pub struct DatapathConfig {
     pub waker: Waker,
     /// Most megaflows per worker.
     pub flow_limit: usize,
-    /// Entries of each worker's exact-match cache at first, 8 bytes each (rounded up to a power of two; 0: none). It grows as needed.
-    pub emc_entries: usize,
+    /// Size of each worker's exact-match cache, 8 bytes an entry.
+    pub emc: EmcSize,
     /// Share of a worker's time that upcalls may take while other packets wait, in percent.
     pub upcall_budget_percent: u32,
     /// `avx512`, `avx2` or `scalar`; `None`: the best there is.
@@ -52,7 +53,7 @@ impl Default for DatapathConfig {
             pmd: PmdSettings::default(),
             waker: Arc::new(|| ()),
             flow_limit: 200_000,
-            emc_entries: 131_072,
+            emc: EmcSize::Auto,
             upcall_budget_percent: 20,
             isa: None,
             manual_clock: None,
@@ -242,6 +243,7 @@ struct State {
     /// Dropped by schedulers of ports that are gone.
     old_queue_full: u64,
     flow_limit: usize,
+    emc: EmcSize,
     measured_since: Instant,
 }
 
@@ -314,6 +316,7 @@ impl Datapath {
                 old_tx_dropped: 0,
                 old_queue_full: 0,
                 flow_limit: config.flow_limit,
+                emc: config.emc,
                 measured_since: Instant::now(),
             }),
             handler,
@@ -344,7 +347,7 @@ impl Datapath {
             shared: shared.clone(),
             handler: self.handler.clone(),
             flow_limit: st.flow_limit,
-            emc_entries: self.config.emc_entries,
+            emc: st.emc,
             budget_percent: self.config.upcall_budget_percent,
             tsc_hz: self.tsc_hz,
             started: self.started,
@@ -862,6 +865,25 @@ impl Datapath {
         }
     }
 
+    /// Size of the exact-match caches from now on: of one worker's, or of all (also of those to come).
+    ///
+    /// # Errors
+    /// No such worker.
+    pub fn set_emc(&self, worker: Option<WorkerId>, size: EmcSize) -> Result<(), PortError> {
+        let mut st = self.state.lock();
+        match worker {
+            None => {
+                st.emc = size;
+                st.workers.iter().for_each(|w| w.send(Command::Emc(size)));
+            }
+            Some(id) => match st.workers.get(id.0 as usize) {
+                Some(w) => w.send(Command::Emc(size)),
+                None => return Err(PortError::config(&id.0.to_string(), "no such worker")),
+            },
+        }
+        Ok(())
+    }
+
     /// Every worker's figures since the start or the last clear.
     pub fn worker_stats(&self) -> Vec<WorkerStats> {
         let st = self.state.lock();
@@ -876,7 +898,7 @@ impl Datapath {
                     sizes.map(|(i, c)| c.get().wrapping_sub(w.cleared_sizes.get(i).copied().unwrap_or(0)));
                 let mut counters = w.shared.counters.named();
                 for (name, n) in &mut counters {
-                    if !matches!(*name, "megaflows" | "subtables") {
+                    if !matches!(*name, "megaflows" | "subtables" | "emc_entries" | "emc_resting_ports") {
                         *n = n.wrapping_sub(w.cleared.get(name).copied().unwrap_or(0));
                     }
                 }

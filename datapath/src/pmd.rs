@@ -20,6 +20,7 @@ use crate::action::{DpAction, DpMeterId};
 use crate::classifier::{FlowTable, NONE, NOT_QUICK};
 use crate::datapath::MegaflowDump;
 use crate::edit;
+use crate::emc::EmcSize;
 use crate::extract::{extract, extract_batch, Keys, Layout, Layouts, Seen};
 use crate::flow_key::{off, FlowKey};
 use crate::meter::{self, Meter};
@@ -107,6 +108,7 @@ pub(crate) enum Command {
     SleepMax(u32),
     /// Ends all megaflows (a PMD that gets no more packets).
     Flush,
+    Emc(EmcSize),
     /// Only counts.
     Nothing,
     Stop,
@@ -354,7 +356,7 @@ pub(crate) struct Setup {
     pub shared: Arc<Shared>,
     pub handler: Arc<dyn UpcallHandler>,
     pub flow_limit: usize,
-    pub emc_entries: usize,
+    pub emc: EmcSize,
     pub budget_percent: u32,
     pub tsc_hz: u64,
     pub started: Instant,
@@ -372,7 +374,7 @@ impl Worker {
             e.add(s.shared.wake.as_raw_fd(), WAKE_TAG)?;
             Some(e)
         };
-        let flows = FlowTable::new(s.flow_limit, s.emc_entries, s.secret);
+        let flows = FlowTable::new(s.flow_limit, s.emc, s.secret);
         let _ = s.shared.stats.set(flows.stats_table().clone());
         Ok(Self {
             id: s.id,
@@ -618,6 +620,15 @@ impl Worker {
         let set = |to: &Counter, n: u64| to.add(n.wrapping_sub(to.get()));
         set(&c.megaflows, self.flows.len() as u64);
         set(&c.subtables, self.flows.subtables() as u64);
+        self.publish_emc();
+    }
+
+    fn publish_emc(&self) {
+        let (c, e) = (&self.shared.counters, self.flows.emc());
+        c.emc_entries.set(e.capacity() as u64);
+        c.emc_inserts.set(e.inserts());
+        c.emc_refused.set(e.refused());
+        c.emc_resting_ports.set(self.flows.resting() as u64);
     }
 
     fn command(&mut self, c: Command) {
@@ -710,6 +721,7 @@ impl Worker {
                     }
                 }
             }
+            Command::Emc(size) => self.flows.set_emc(size),
             Command::Nothing => {}
             Command::Stop => self.stop = true,
         }
@@ -830,6 +842,9 @@ impl Worker {
                 c.megaflow_hits.add(u64::from(counts.walk_hits));
                 c.subtables_probed.add(u64::from(counts.probed));
                 c.misses.add(n as u64 - hits);
+                if counts.walk_hits > 0 {
+                    self.publish_emc();
+                }
             }
             if timed {
                 c.stage_cycles[1].add(t1.wrapping_sub(t0) * u64::from(SAMPLE));

@@ -12,6 +12,11 @@ impl Counter {
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
+    /// Sets. Only the owning worker calls this.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
     /// Reads.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -87,12 +92,16 @@ pub struct WorkerCounters {
     pub install_refused: Counter,
     pub megaflows: Counter,
     pub subtables: Counter,
+    /// Room of the exact-match cache, hints that came in and that were refused, and ports that do without it for now.
+    pub emc_entries: Counter,
     pub emc_inserts: Counter,
     /// Rounds that ended in a sleep (`pmd-sleep-max`), and the cycles slept.
     pub sleep_iterations: Counter,
     pub sleep_cycles: Counter,
     /// Batches received, by their number of packets.
     pub batch_sizes: [Counter; crate::packet::BATCH_SIZE + 1],
+    pub emc_refused: Counter,
+    pub emc_resting_ports: Counter,
     /// Cycles by stage: receive, extract, lookup, actions, transmit.
     pub stage_cycles: [Counter; 5],
     pub drops: [Counter; DropReason::ALL.len()],
@@ -127,10 +136,13 @@ impl Default for WorkerCounters {
             install_refused: Counter::default(),
             megaflows: Counter::default(),
             subtables: Counter::default(),
+            emc_entries: Counter::default(),
             emc_inserts: Counter::default(),
             sleep_iterations: Counter::default(),
             sleep_cycles: Counter::default(),
             batch_sizes: std::array::from_fn(|_| Counter::default()),
+            emc_refused: Counter::default(),
+            emc_resting_ports: Counter::default(),
             stage_cycles: Default::default(),
             drops: Default::default(),
             policy_drops: std::array::from_fn(|_| Counter::default()),
@@ -171,10 +183,13 @@ impl WorkerCounters {
             ("install_refused", self.install_refused.get()),
             ("megaflows", self.megaflows.get()),
             ("subtables", self.subtables.get()),
+            ("emc_entries", self.emc_entries.get()),
             ("emc_inserts", self.emc_inserts.get()),
             ("sleep_iterations", self.sleep_iterations.get()),
             ("sleep_cycles", self.sleep_cycles.get()),
             ("upcalls_lost", self.drops[DropReason::UpcallBudget as usize].get()),
+            ("emc_refused", self.emc_refused.get()),
+            ("emc_resting_ports", self.emc_resting_ports.get()),
         ];
         let stages = ["cycles_rx", "cycles_extract", "cycles_lookup", "cycles_actions", "cycles_tx"];
         v.extend(stages.iter().zip(&self.stage_cycles).map(|(n, c)| (*n, c.get())));

@@ -33,7 +33,7 @@ pub mod reference;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod simd;
 
-use crate::emc::Emc;
+use crate::emc::{Admission, Emc, EmcSize};
 use crate::extract::Seen;
 use crate::flow_key::{off, FlowKey, FlowMask, KEY_BYTES};
 use crate::isa::Isa;
@@ -263,6 +263,7 @@ struct PortTable {
     last: FlowId,
     /// No megaflow looks at more than in_port and recirc_id.
     blind: bool,
+    admission: Admission,
     union_lanes: u8,
     walks: u32,
     flows: u32,
@@ -275,6 +276,7 @@ impl PortTable {
         Self {
             last: NONE,
             blind: false,
+            admission: Admission::default(),
             union_lanes: 0,
             walks: 0,
             flows: 0,
@@ -301,6 +303,12 @@ impl PortTable {
     }
 }
 
+/// Where a megaflow of this id stands, without touching it.
+#[inline(always)]
+fn place(chunks: &[HugeSlice<Option<Megaflow>>], id: FlowId) -> Option<&Option<Megaflow>> {
+    chunks.get((id >> CHUNK_BITS) as usize)?.get(id as usize & (CHUNK - 1))
+}
+
 /// Whether megaflow `id` lives and matches.
 #[inline(always)]
 fn holds<K: Kernel>(
@@ -309,7 +317,7 @@ fn holds<K: Kernel>(
     id: FlowId,
     key: &FlowKey,
 ) -> bool {
-    match chunks.get((id >> CHUNK_BITS) as usize).and_then(|c| c.get(id as usize & (CHUNK - 1))) {
+    match place(chunks, id) {
         Some(Some(f)) => equal::<K>(masks, f, key),
         _ => false,
     }
@@ -378,7 +386,7 @@ pub struct FlowTable {
 
 impl FlowTable {
     /// An empty table. `secret` keeps others from aiming at buckets.
-    pub fn new(limit: usize, emc_entries: usize, secret: [u64; 4]) -> Self {
+    pub fn new(limit: usize, emc: EmcSize, secret: [u64; 4]) -> Self {
         Self {
             chunks: Vec::new(),
             free: Vec::new(),
@@ -387,7 +395,7 @@ impl FlowTable {
             ports: OwnMap::default(),
             len: 0,
             stats: Arc::default(),
-            emc: Emc::new(emc_entries),
+            emc: Emc::new(emc),
             secret: Secret::new(secret),
             isa: crate::isa::current(),
             hand: 0,
@@ -433,16 +441,25 @@ impl FlowTable {
         (self.chunks.len() * CHUNK) as u32
     }
 
-    /// Where a megaflow of this id stands, without touching it.
-    #[inline(always)]
-    fn place(&self, id: FlowId) -> Option<&Option<Megaflow>> {
-        self.chunks.get((id >> CHUNK_BITS) as usize)?.get(id as usize & (CHUNK - 1))
-    }
-
     /// The megaflow in a slot.
     #[inline(always)]
     pub fn slot(&self, id: FlowId) -> Option<&Megaflow> {
-        self.place(id)?.as_ref()
+        place(&self.chunks, id)?.as_ref()
+    }
+
+    /// Changes the size of the exact-match cache.
+    pub fn set_emc(&mut self, size: EmcSize) {
+        self.emc.resize(size);
+    }
+
+    /// The exact-match cache.
+    pub fn emc(&self) -> &Emc {
+        &self.emc
+    }
+
+    /// Ports that do without the exact-match cache for now.
+    pub fn resting(&self) -> usize {
+        self.ports.values().filter(|p| !p.admission.asks()).count()
     }
 
     fn slot_mut(&mut self, id: FlowId) -> Option<&mut Option<Megaflow>> {
@@ -564,41 +581,45 @@ impl FlowTable {
                 return LookupCounts { emc_hits: n as u32, one: true, ..counts };
             }
         }
-        if port.union_lanes == 1 {
+        let mut pending = u32::MAX >> (BATCH_SIZE - n);
+        if port.admission.asks() {
+            if port.union_lanes == 1 {
+                for i in 0..n {
+                    hashes[i] = K::hash(&keys[i], &port.union, 1, &self.secret);
+                    self.emc.prefetch(hashes[i]);
+                }
+            } else {
+                for i in 0..n {
+                    hashes[i] = K::hash(&keys[i], &port.union, port.union_lanes, &self.secret);
+                    self.emc.prefetch(hashes[i]);
+                }
+            }
+            let mut found: [Option<&Option<Megaflow>>; BATCH_SIZE] = [None; BATCH_SIZE];
             for i in 0..n {
-                hashes[i] = K::hash(&keys[i], &port.union, 1, &self.secret);
-                self.emc.prefetch(hashes[i]);
+                let id = self.emc.find::<K>(hashes[i]);
+                out[i] = id;
+                found[i] = place(&self.chunks, id);
+                if let Some(f) = found[i] {
+                    prefetch(f);
+                }
+            }
+            for i in 0..n {
+                match found[i] {
+                    Some(Some(f)) if equal::<K>(&self.masks, f, &keys[i]) => {
+                        f.prefetch_rest(self.stats.slot(out[i]));
+                        pending &= !(1 << i);
+                    }
+                    _ => out[i] = NONE,
+                }
             }
         } else {
-            for i in 0..n {
-                hashes[i] = K::hash(&keys[i], &port.union, port.union_lanes, &self.secret);
-                self.emc.prefetch(hashes[i]);
-            }
-        }
-        let mut found: [Option<&Option<Megaflow>>; BATCH_SIZE] = [None; BATCH_SIZE];
-        for i in 0..n {
-            let id = self.emc.find::<K>(hashes[i]);
-            out[i] = id;
-            found[i] = self.place(id);
-            if let Some(f) = found[i] {
-                prefetch(f);
-            }
-        }
-        let mut pending = 0u32;
-        for i in 0..n {
-            match found[i] {
-                Some(Some(f)) if equal::<K>(&self.masks, f, &keys[i]) => {
-                    f.prefetch_rest(self.stats.slot(out[i]))
-                }
-                _ => {
-                    out[i] = NONE;
-                    pending |= 1 << i;
-                }
-            }
+            out[..n].fill(NONE);
         }
         counts.emc_hits = n as u32 - pending.count_ones();
         if pending != 0 {
             self.walk_with::<K>(in_port, keys, &hashes, pending, out, &mut counts);
+        } else {
+            port.admission.note(n as u32, n as u32, &self.emc);
         }
         counts
     }
@@ -616,6 +637,7 @@ impl FlowTable {
         let Some(mut port) = self.ports.remove(&in_port) else { return };
         let mut probed = 0;
         let mut hashes = [0u64; BATCH_SIZE];
+        let asks = port.admission.asks();
         for s in &mut port.subtables {
             probed += 1;
             let m = &self.masks[s.mask as usize];
@@ -651,13 +673,16 @@ impl FlowTable {
                     s.hits = s.hits.saturating_add(1);
                     counts.walk_hits += 1;
                     counts.probed += probed;
-                    self.emc.insert(emc_hashes[i], id);
+                    if asks {
+                        self.emc.insert(emc_hashes[i], id);
+                    }
                 }
             }
             if pending == 0 {
                 break;
             }
         }
+        port.admission.note(counts.emc_hits + counts.walk_hits, counts.emc_hits, &self.emc);
         port.walks = port.walks.wrapping_add(1);
         if port.walks % 1024 == 0 {
             port.subtables.sort_by_key(|s| std::cmp::Reverse(s.hits));
@@ -1020,7 +1045,7 @@ mod tests {
         let mut g = Gen::new(64);
         for round in 0..90 {
             let limit = if round % 4 == 0 { 20 } else { 10_000 };
-            let mut t = FlowTable::new(limit, 64, [1, 2, 3, round]);
+            let mut t = FlowTable::new(limit, EmcSize::Fixed(64), [1, 2, 3, round]);
             t.isa = [Isa::Scalar, Isa::Avx2, Isa::Avx512][round as usize % 3].min(crate::isa::best());
             let mut r = reference::Linear::default();
             let mut at: HashMap<u64, FlowId> = HashMap::new();
@@ -1080,7 +1105,7 @@ mod tests {
 
     #[test]
     fn a_thousand_flows_in_one_subtable() {
-        let mut t = FlowTable::new(100_000, 1024, [1, 2, 3, 4]);
+        let mut t = FlowTable::new(100_000, EmcSize::Fixed(1024), [1, 2, 3, 4]);
         let mut m = FlowMask::ZERO;
         m.bytes_mut()[off::IPV4_SRC..off::IPV4_SRC + 4].fill(0xff);
         let key = |i: u32| {
@@ -1114,7 +1139,7 @@ mod tests {
     #[test]
     fn crafted_masks_stay_few() {
         let mut g = Gen::new(64);
-        let mut t = FlowTable::new(100_000, 1024, [1, 2, 3, 4]);
+        let mut t = FlowTable::new(100_000, EmcSize::Fixed(1024), [1, 2, 3, 4]);
         for i in 0..5000 {
             let (mut k, mut m) = (FlowKey::ZERO, FlowMask::ZERO);
             k.set(off::IN_PORT, 1u32.to_be_bytes());
