@@ -5,7 +5,7 @@
 
 use datapath::classifier::kernel::Scalar;
 use datapath::classifier::{FlowId, FlowTable, NONE};
-use datapath::emc::Emc;
+use datapath::emc::{Emc, EmcSize};
 use datapath::extract::{extract_batch, Keys, Layout, Layouts};
 use datapath::flow_key::off;
 use datapath::meter;
@@ -100,7 +100,7 @@ fn extraction() {
 }
 
 fn emc() {
-    let mut e = Emc::new(1 << 14);
+    let mut e = Emc::new(EmcSize::Fixed(1 << 14));
     let hash = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 40;
     for i in 0..4096 {
         e.insert(hash(i), i as FlowId);
@@ -142,7 +142,7 @@ fn mask(n: u32) -> FlowMask {
 }
 
 fn table(flows: u32, masks: u32, emc: usize) -> FlowTable {
-    let mut t = FlowTable::new(100_000, emc, [1, 3, 5, 7]);
+    let mut t = FlowTable::new(100_000, EmcSize::Fixed(emc), [1, 3, 5, 7]);
     let program = Arc::new(Program::new(vec![DpAction::Output(PortId(2))], 0));
     for i in 0..flows {
         t.insert(&key(i), &mask(i % masks), program.clone(), u64::from(i) + 1, 0);

@@ -148,9 +148,9 @@ pub fn sctp_crc(l4: &[u8]) -> u32 {
 
 /// What to set, with the layers it touches found out beforehand.
 #[derive(Clone)]
+#[repr(C)]
 pub struct SetOp {
-    value: FlowKey,
-    mask: FlowMask,
+    // First what most of them need.
     eth_value: [u32; 3],
     eth_mask: [u32; 3],
     eth: bool,
@@ -158,6 +158,8 @@ pub struct SetOp {
     l3: bool,
     l4: bool,
     reshapes: bool,
+    value: FlowKey,
+    mask: FlowMask,
 }
 
 impl SetOp {
@@ -508,6 +510,199 @@ pub fn copy_ttl_in(p: &mut Packet, l: &Layout) -> Result<(), EditError> {
     Ok(())
 }
 
+/// A tag behind the addresses of a frame that has them; false if it gets too long.
+#[inline(always)]
+fn insert_tag(p: &mut Packet, tpid: u16, tci: u16) -> bool {
+    if !p.push_front(4) {
+        return false;
+    }
+    if let Some(f) = p.data_mut().first_chunk_mut::<16>() {
+        let mut new = [0u8; 16];
+        new[..12].copy_from_slice(&f[4..]);
+        new[12..14].copy_from_slice(&tpid.to_be_bytes());
+        new[14..].copy_from_slice(&tci.to_be_bytes());
+        *f = new;
+    }
+    true
+}
+
+/// Takes the four bytes behind the addresses out of a frame that has them.
+#[inline(always)]
+fn remove_tag(p: &mut Packet) {
+    if let Some(f) = p.data_mut().first_chunk_mut::<16>() {
+        let mut new = *f;
+        new[4..].copy_from_slice(&f[..12]);
+        *f = new;
+        p.pull_front(4);
+    }
+}
+
+/// VLAN tags that a [`Rewrite`] pushes and pops at most.
+const TAG_STEPS: usize = 4;
+
+/// The commonest rewriting in one line of memory and one go: tags pushed and popped, Ethernet addresses set, IPv4's TTL decremented and its
+/// traffic class set; then one output.
+/// These touch different bytes, so their order does not matter, but for that of the tags among themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct Rewrite {
+    /// Where the packet goes.
+    pub port: u32,
+    sets_eth: bool,
+    dec_ttl: bool,
+    tag_steps: u8,
+    pushes: u8,
+    tos_keep: u8,
+    tos_value: u8,
+    eth_keep: [u32; 3],
+    eth_value: [u32; 3],
+    /// TPID (0: a pop) and TCI.
+    tags: [(u16, u16); TAG_STEPS],
+}
+
+impl Rewrite {
+    /// Nothing but an output.
+    pub fn new(port: u32) -> Self {
+        Self {
+            port,
+            sets_eth: false,
+            dec_ttl: false,
+            tag_steps: 0,
+            pushes: 0,
+            tos_keep: 0xff,
+            tos_value: 0,
+            eth_keep: [!0; 3],
+            eth_value: [0; 3],
+            tags: [(0, 0); TAG_STEPS],
+        }
+    }
+
+    /// Adds a field to be set; false if that is nothing for this form.
+    pub fn set(&mut self, value: &FlowKey, mask: &FlowMask) -> bool {
+        let mut rest = *mask;
+        rest.bytes_mut()[off::ETH_DST..off::ETH_DST + 12].fill(0);
+        let eth = rest != *mask;
+        let tci = rest.get::<2>(off::VLAN0_TCI);
+        rest.set(off::VLAN0_TCI, [0; 2]);
+        let tos = rest.byte(off::IP_TOS);
+        rest.set_byte(off::IP_TOS, 0);
+        if rest != FlowMask::ZERO {
+            return false;
+        }
+        if tci != [0; 2] {
+            // Of a tag that was just pushed; one that came with the packet may not be there.
+            let Some(at) = usize::from(self.tag_steps).checked_sub(1).filter(|at| self.tags[*at].0 != 0)
+            else {
+                return false;
+            };
+            let m = u16::from_be_bytes([tci[0] & 0xef, tci[1]]);
+            self.tags[at].1 = (self.tags[at].1 & !m) | (value.u16(off::VLAN0_TCI) & m);
+        }
+        self.tos_keep &= !tos;
+        self.tos_value = (self.tos_value & !tos) | (value.byte(off::IP_TOS) & tos);
+        if eth {
+            self.sets_eth = true;
+            for i in 0..3 {
+                let at = off::ETH_DST + i * 4;
+                let m = u32::from_ne_bytes(mask.get(at));
+                self.eth_keep[i] &= !m;
+                self.eth_value[i] = (self.eth_value[i] & !m) | (u32::from_ne_bytes(value.get(at)) & m);
+            }
+        }
+        true
+    }
+
+    /// Adds a TTL decrement; false if there was one.
+    pub fn dec_ttl(&mut self) -> bool {
+        !std::mem::replace(&mut self.dec_ttl, true)
+    }
+
+    /// Adds a tag; false if that is nothing for this form.
+    pub fn push(&mut self, tpid: u16, tci: u16) -> bool {
+        matches!(tpid, eth_type::VLAN | eth_type::QINQ) && self.tag(tpid, tci)
+    }
+
+    /// Pops a tag; false if that is too much.
+    pub fn pop(&mut self) -> bool {
+        self.tag(0, 0)
+    }
+
+    fn tag(&mut self, tpid: u16, tci: u16) -> bool {
+        let Some(t) = self.tags.get_mut(usize::from(self.tag_steps)) else { return false };
+        *t = (tpid, tci);
+        self.tag_steps += 1;
+        self.pushes += u8::from(tpid != 0);
+        true
+    }
+
+    /// Changes the packet; false, and nothing is changed, if it is one that only the steps one by one do justice.
+    #[inline]
+    pub fn apply(&self, p: &mut Packet, l: &Layout) -> bool {
+        let mut tags = l.n_vlan;
+        for (tpid, _) in &self.tags[..usize::from(self.tag_steps).min(TAG_STEPS)] {
+            match *tpid {
+                0 if tags == 0 => return false,
+                0 => tags -= 1,
+                _ if tags == 2 => return false,
+                _ => tags += 1,
+            }
+        }
+        if p.len() < 18 || p.headroom() < usize::from(self.pushes) * 4 {
+            return false;
+        }
+        if (self.dec_ttl || self.tos_keep != 0xff) && !self.edit_ipv4(p, l) {
+            return false;
+        }
+        for (tpid, tci) in &self.tags[..usize::from(self.tag_steps).min(TAG_STEPS)] {
+            if *tpid == 0 {
+                remove_tag(p);
+            } else {
+                insert_tag(p, *tpid, *tci);
+            }
+        }
+        if self.sets_eth {
+            if let Some(macs) = p.data_mut().first_chunk_mut::<12>() {
+                let old = [
+                    [macs[0], macs[1], macs[2], macs[3]],
+                    [macs[4], macs[5], macs[6], macs[7]],
+                    [macs[8], macs[9], macs[10], macs[11]],
+                ];
+                for i in 0..3 {
+                    let new = (u32::from_ne_bytes(old[i]) & self.eth_keep[i]) | self.eth_value[i];
+                    macs[i * 4..i * 4 + 4].copy_from_slice(&new.to_ne_bytes());
+                }
+            }
+        }
+        true
+    }
+}
+
+impl Rewrite {
+    #[inline(always)]
+    fn edit_ipv4(&self, p: &mut Packet, l: &Layout) -> bool {
+        let at = usize::from(l.payload);
+        let Some(h) = p.data_mut().get_mut(at..at + 12).filter(|_| l.l3 == L3::Ipv4) else { return false };
+        if self.dec_ttl && h[8] < 2 {
+            return false;
+        }
+        let mut sum = u32::from(u16::from_be_bytes([h[10], h[11]]));
+        if self.dec_ttl {
+            h[8] -= 1;
+            // As in `dec_nw_ttl`.
+            sum += 0x100;
+            sum = (sum + u32::from(sum >= 0xffff)) & 0xffff;
+        }
+        if self.tos_keep != 0xff {
+            let (old, new) = (h[1], (h[1] & self.tos_keep) | self.tos_value);
+            h[1] = new;
+            let delta = u32::from(!u16::from(old)) + u32::from(new);
+            sum = u32::from(!fold(u32::from(!(sum as u16)) + delta));
+        }
+        h[10..12].copy_from_slice(&(sum as u16).to_be_bytes());
+        true
+    }
+}
+
 /// Pushes an outermost VLAN tag.
 ///
 /// # Errors
@@ -547,12 +742,7 @@ pub fn pop_vlan(p: &mut Packet, l: &mut Layout) -> Result<(), EditError> {
     if l.n_vlan == 0 {
         return Err(EditError::BadHeader);
     }
-    if let Some(f) = p.data_mut().first_chunk_mut::<16>() {
-        let mut new = *f;
-        new[4..].copy_from_slice(&f[..12]);
-        *f = new;
-    }
-    p.pull_front(4);
+    remove_tag(p);
     if l.n_vlan == 1 {
         l.n_vlan = 0;
         l.payload -= 4;

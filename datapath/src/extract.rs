@@ -228,7 +228,6 @@ pub fn extract_batch(
     extract_batch_scalar(packets, in_port, recirc_id, keys, layouts)
 }
 
-#[inline]
 fn extract_batch_scalar(
     packets: &[Packet],
     in_port: u32,
@@ -238,22 +237,30 @@ fn extract_batch_scalar(
 ) -> Seen {
     let mut seen = Seen::NOTHING;
     let prefix = prefix(in_port, recirc_id);
+    let n = packets.len().min(BATCH_SIZE);
     for (i, p) in packets.iter().enumerate().take(BATCH_SIZE) {
         let f = p.data();
-        let ty = f.get(12..14).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
-        let common = match ty {
-            eth_type::IPV4 => common::<14>(f, prefix),
-            eth_type::VLAN | eth_type::QINQ => common::<18>(f, prefix),
-            _ => None,
+        let lane = keys.keys[i].lane_mut(0);
+        let common = match f.get(12..14) {
+            Some([8, 0]) => common::<14>(f, prefix, lane),
+            Some([0x81, 0] | [0x88, 0xa8]) => common::<18>(f, prefix, lane),
+            _ => false,
         };
-        if let Some(lane) = common {
-            keys.keys[i].0[..8].copy_from_slice(&lane);
+        if common {
             layouts.common |= 1 << i;
-            seen.add(&lane);
         } else {
             layouts.other[i] = keys.extract(i, p, in_port, recirc_id, &mut seen);
         }
     }
+    // Apart, so that the sums stay in registers.
+    let (mut any, mut all) = (seen.any, seen.all);
+    for k in &keys.keys[..n] {
+        for ((any, all), w) in any.iter_mut().zip(&mut all).zip(k.lane(0)) {
+            *any |= w;
+            *all &= w;
+        }
+    }
+    (seen.any, seen.all) = (any, all);
     seen
 }
 
@@ -264,24 +271,34 @@ fn prefix(in_port: u32, recirc_id: u32) -> u64 {
 }
 
 /// Lane 0 of a whole IPv4 packet with TCP or UDP and without options, whose IP header is at `E`: word by word, as the lane lies in memory.
+/// False, and nothing written, if it is another packet.
 #[inline(always)]
-fn common<const E: usize>(f: &[u8], prefix: u64) -> Option<[u64; 8]> {
+fn common<const E: usize>(f: &[u8], prefix: u64, lane: &mut [u64; 8]) -> bool {
     if cfg!(target_endian = "big") {
-        return None;
+        return false;
     }
-    let h = f.get(..E + 28)?;
+    let Some(h) = f.get(..E + 28) else { return false };
     let half = |at: usize| u64::from(u16::from_ne_bytes([h[at], h[at + 1]]));
     let word = |at: usize| u64::from(u32::from_ne_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]]));
-    let long = |at: usize| word(at) | word(at + 4) << 32;
+    let long = |at: usize| {
+        u64::from_ne_bytes([
+            h[at],
+            h[at + 1],
+            h[at + 2],
+            h[at + 3],
+            h[at + 4],
+            h[at + 5],
+            h[at + 6],
+            h[at + 7],
+        ])
+    };
     let proto = h[E + 9];
     let tcp = proto == ip_proto::TCP;
-    if half(E - 2) != u64::from(eth_type::IPV4.to_be())
-        || h[E] != 0x45
-        || half(E + 6) & u64::from(0x3fffu16.to_be()) != 0
-        || !(tcp || proto == ip_proto::UDP)
-        || (tcp && f.len() < E + 40)
-    {
-        return None;
+    let odd = (half(E - 2) ^ u64::from(eth_type::IPV4.to_be()))
+        | u64::from(h[E] ^ 0x45)
+        | (half(E + 6) & u64::from(0x3fffu16.to_be()));
+    if odd != 0 || !(tcp || proto == ip_proto::UDP) || (tcp && f.len() < E + 40) {
+        return false;
     }
     let (mut tag, mut rest) = (0, 0);
     if E == 18 {
@@ -292,9 +309,15 @@ fn common<const E: usize>(f: &[u8], prefix: u64) -> Option<[u64; 8]> {
         rest |= u64::from(f[E + 32] & 0x0f) | u64::from(f[E + 33]) << 8;
     }
     let ip = u64::from(proto) << 32 | u64::from(h[E + 1]) << 40 | u64::from(h[E + 8]) << 48;
-    let lane =
-        [prefix, long(0), word(8) | half(E - 2) << 32 | tag, long(E + 12), word(E + 20) | ip, rest, 0, 0];
-    Some(lane)
+    lane[0] = prefix;
+    lane[1] = long(0);
+    lane[2] = word(8) | half(E - 2) << 32 | tag;
+    lane[3] = long(E + 12);
+    lane[4] = word(E + 20) | ip;
+    lane[5] = rest;
+    lane[6] = 0;
+    lane[7] = 0;
+    true
 }
 
 /// # Safety
@@ -312,28 +335,42 @@ unsafe fn extract_batch_avx512(
     use crate::classifier::simd::{profile_of, Common};
     let n = packets.len().min(BATCH_SIZE);
     let mut seen = Seen::NOTHING;
-    let mut i = 0;
-    let mut shape = 0;
-    while i < n {
-        // SAFETY: the features are enabled here; the kernel reads only what a packet says is readable.
-        unsafe {
-            let mut run = Common::new(shape, prefix(in_port, recirc_id), &seen.any, &seen.all);
-            let from = i;
-            while i < n && run.extract(&packets[i], &mut keys.keys[i]) {
-                i += 1;
-            }
-            layouts.common |= ((1u64 << i) - (1u64 << from)) as u32;
-            run.finish(&mut seen.any, &mut seen.all);
-        }
-        // Another shape: one that the next packet can have, or none.
-        if i < n {
-            match profile_of(packets[i].data()) {
-                Some(other) if other != shape => shape = other,
-                _ => {
-                    layouts.other[i] = keys.extract(i, &packets[i], in_port, recirc_id, &mut seen);
+    let mut odd = 0u32;
+    // SAFETY: the features are enabled here; the kernel reads only what a packet says is readable.
+    unsafe {
+        let mut run = Common::new(prefix(in_port, recirc_id), &seen.any, &seen.all);
+        // Mostly all packets are of one shape, whose constants then stay in registers.
+        let mut i = 0;
+        let shape = packets.first().and_then(|p| profile_of(p.data())).unwrap_or(0);
+        match shape {
+            0 => {
+                while i < n && run.extract(0, &packets[i], &mut keys.keys[i]) {
                     i += 1;
                 }
             }
+            1 => {
+                while i < n && run.extract(1, &packets[i], &mut keys.keys[i]) {
+                    i += 1;
+                }
+            }
+            _ => {}
+        }
+        while i < n {
+            let done = match profile_of(packets[i].data()) {
+                Some(shape) => run.extract(shape, &packets[i], &mut keys.keys[i]),
+                None => false,
+            };
+            odd |= u32::from(!done) << i;
+            i += 1;
+        }
+        run.finish(&mut seen.any, &mut seen.all);
+    }
+    layouts.common = (u32::MAX >> ((BATCH_SIZE - n) & 31)) & !odd;
+    while odd != 0 {
+        let i = (odd.trailing_zeros() & 31) as usize;
+        odd &= odd - 1;
+        if let Some(p) = packets.get(i) {
+            layouts.other[i] = keys.extract(i, p, in_port, recirc_id, &mut seen);
         }
     }
     seen

@@ -135,6 +135,12 @@ impl FlowKey {
         self.0[n * 8..n * 8 + 8].first_chunk().expect("three lanes of eight words")
     }
 
+    /// Lane `n`, to write.
+    #[inline]
+    pub(crate) fn lane_mut(&mut self, n: usize) -> &mut [u64; 8] {
+        self.0[n * 8..n * 8 + 8].first_chunk_mut().expect("three lanes of eight words")
+    }
+
     /// Which lanes have any bit: bit n for lane n.
     #[inline]
     pub fn lanes_used(&self) -> u8 {

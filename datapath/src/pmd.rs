@@ -879,7 +879,7 @@ impl Worker {
         true
     }
 
-    /// All packets hit: credits runs of one megaflow at once, sends whole batches where possible.
+    /// All packets hit: credits runs of one megaflow at once, does what it says to the packets where they are, and sends whole batches where possible.
     #[inline]
     fn act(
         &mut self,
@@ -890,9 +890,16 @@ impl Worker {
         depth: u32,
     ) {
         let n = batch.len();
-        let mut quick = [NOT_QUICK; BATCH_SIZE];
+        let mut fates = [Fate::Ended; BATCH_SIZE];
+        let mut exceptions = 0u32;
+        let mut all_quick = true;
+        for id in &ids[..n] {
+            if let Some(f) = self.flows.slot(*id) {
+                f.prefetch_program();
+                all_quick &= f.quick() != NOT_QUICK;
+            }
+        }
         let mut i = 0;
-        let mut same = true;
         while i < n {
             let id = ids[i];
             let Some(f) = self.flows.slot(id) else {
@@ -901,65 +908,49 @@ impl Worker {
                 return;
             };
             let (mut packets, mut bytes, mut flags) = (0u64, 0u64, 0u16);
-            // Exceptions are translated, and credited, by the handler.
-            let exceptions = f.quick() == NOT_QUICK && f.program().has_exceptions();
+            let quick = f.quick();
+            if quick != NOT_QUICK {
+                while i < n && ids[i] == id {
+                    packets += 1;
+                    bytes += batch.as_slice()[i].len() as u64;
+                    flags |= keys[i].u16(off::TCP_FLAGS);
+                    fates[i] = Fate::Send(quick);
+                    i += 1;
+                }
+                self.flows.stats(id).credit(packets, bytes, self.now_ms, flags);
+                continue;
+            }
+            let program = f.program();
+            let from = i;
             while i < n && ids[i] == id {
                 let p = &batch.as_slice()[i];
-                if !exceptions || !f.program().is_exception(p, &layouts.of(i, keys)) {
+                // Exceptions are translated, and credited, by the handler.
+                if program.is_exception_by_key(p, &keys[i], &layouts.of(i, keys)) {
+                    exceptions |= 1 << i;
+                } else {
                     packets += 1;
                     bytes += p.len() as u64;
                     flags |= keys[i].u16(off::TCP_FLAGS);
                 }
-                quick[i] = f.quick();
                 i += 1;
             }
-            same &= f.quick() == quick[0];
             if packets > 0 {
                 self.flows.stats(id).credit(packets, bytes, self.now_ms, flags);
             }
-        }
-        if same && quick[0] != NOT_QUICK {
-            self.out.send_all(quick[0], batch);
-            return;
-        }
-        self.act_slowly(batch, keys, layouts, ids, &quick, depth);
-    }
-
-    /// Programs that do more than one output: run on the packets where they are, which are then sent.
-    fn act_slowly(
-        &mut self,
-        batch: &mut Box<Batch>,
-        keys: &Keys,
-        layouts: &Layouts,
-        ids: &[u32; BATCH_SIZE],
-        quick: &[u32; BATCH_SIZE],
-        depth: u32,
-    ) {
-        let n = batch.len();
-        let mut fates = [Fate::Ended; BATCH_SIZE];
-        let mut exceptions = 0u32;
-        for i in 0..n {
-            if quick[i] != NOT_QUICK {
-                fates[i] = Fate::Send(quick[i]);
-                continue;
-            }
-            let Some(f) = self.flows.slot(ids[i]) else { continue };
-            let program = f.program();
-            let p = &mut batch.as_mut_slice()[i];
-            let mut l = layouts.of(i, keys);
-            fates[i] = match &program.shape {
-                Shape::Output(port) => Fate::Send(*port),
-                Shape::Drop => Fate::Nowhere,
-                Shape::Ops(_) if program.is_exception(p, &l) => {
-                    exceptions |= 1 << i;
-                    Fate::Ended
+            for k in (from..i).filter(|k| exceptions & (1 << k) == 0) {
+                let p = &mut batch.as_mut_slice()[k];
+                let mut l = layouts.of(k, keys);
+                fates[k] = match (&program.rewrite, &program.shape) {
+                    (Some(r), _) if r.apply(p, &l) => Fate::Send(r.port),
+                    (_, Shape::Output(port)) => Fate::Send(*port),
+                    (_, Shape::Drop) => Fate::Nowhere,
+                    (_, Shape::Ops(ops)) => {
+                        run(ops, p, &mut l, &mut Running { out: &mut self.out, key: &keys[k], depth })
+                    }
+                };
+                if fates[k] == Fate::Nowhere {
+                    drop_policy(&self.shared.counters, program.drop_reason);
                 }
-                Shape::Ops(ops) => {
-                    run(ops, p, &mut l, &mut Running { out: &mut self.out, key: &keys[i], depth })
-                }
-            };
-            if fates[i] == Fate::Nowhere {
-                drop_policy(&self.shared.counters, program.drop_reason);
             }
         }
         if let Fate::Send(port) = fates[0] {
@@ -967,6 +958,14 @@ impl Worker {
                 self.out.send_all(port, batch);
                 return;
             }
+        }
+        if all_quick {
+            for (p, fate) in batch.drain().zip(&fates) {
+                if let Fate::Send(port) = fate {
+                    self.out.send(*port, p);
+                }
+            }
+            return;
         }
         for (i, p) in batch.drain().enumerate() {
             match fates[i] {

@@ -1,8 +1,9 @@
 //! Actions compiled once per megaflow into a flat program, and its execution on one packet.
 
 use crate::action::DpAction;
-use crate::edit::{self, EditError, SetOp};
-use crate::extract::Layout;
+use crate::edit::{self, EditError, Rewrite, SetOp};
+use crate::extract::{Layout, L3};
+use crate::flow_key::{off, FlowKey};
 use crate::meter;
 use crate::packet::{GsoType, Packet};
 use crate::stats::DropReason;
@@ -64,17 +65,20 @@ pub enum Shape {
 }
 
 /// A megaflow's actions, ready to run.
+#[repr(C)]
 pub struct Program {
+    /// The same in one go, where it can be said so: what is tried first.
+    pub rewrite: Option<Rewrite>,
+    /// IP TTL that the packet needs at least lest it be handed to the handler as an exception first; 0: any.
+    pub min_nw_ttl: u8,
+    /// The same for the outermost label.
+    pub min_mpls_ttl: u8,
     /// Shortest form.
     pub shape: Shape,
     /// As given.
     pub actions: Vec<DpAction>,
     /// Index of the handler's reason if it drops.
     pub drop_reason: u16,
-    /// IP TTL that the packet needs at least lest it be handed to the handler as an exception first; 0: any.
-    pub min_nw_ttl: u8,
-    /// The same for the outermost label.
-    pub min_mpls_ttl: u8,
 }
 
 impl Program {
@@ -88,7 +92,8 @@ impl Program {
         let (mut nw, mut mpls) = (0u8, 0u8);
         need_ttl(&actions, &mut nw, &mut mpls);
         let min = |n: u8| if n == 0 { 0 } else { n.saturating_add(1) };
-        Self { shape, actions, drop_reason, min_nw_ttl: min(nw), min_mpls_ttl: min(mpls) }
+        let rewrite = rewrite(&actions);
+        Self { rewrite, min_nw_ttl: min(nw), min_mpls_ttl: min(mpls), shape, actions, drop_reason }
     }
 
     /// Whether any packet can be an exception.
@@ -97,12 +102,33 @@ impl Program {
         self.min_nw_ttl != 0 || self.min_mpls_ttl != 0
     }
 
+    /// [`Program::is_exception`] of a packet with this key, as it came.
+    #[inline(always)]
+    pub fn is_exception_by_key(&self, p: &Packet, key: &FlowKey, l: &Layout) -> bool {
+        let has_ttl = matches!(l.l3, L3::Ipv4 | L3::Ipv6);
+        (has_ttl && key.byte(off::IP_TTL) < self.min_nw_ttl)
+            || (self.min_mpls_ttl != 0 && self.is_exception(p, l))
+    }
+
     /// Whether this packet must be looked at by itself: a TTL would run out half-way.
     #[inline]
     pub fn is_exception(&self, p: &Packet, l: &Layout) -> bool {
         (self.min_nw_ttl != 0 && edit::ip_ttl(p.data(), l).is_some_and(|t| t < self.min_nw_ttl))
             || (self.min_mpls_ttl != 0 && edit::mpls_ttl(p.data(), l).is_some_and(|t| t < self.min_mpls_ttl))
     }
+}
+
+fn rewrite(actions: &[DpAction]) -> Option<Rewrite> {
+    let (DpAction::Output(port), steps) = actions.split_last()? else { return None };
+    let mut r = Rewrite::new(port.0);
+    let all = steps.iter().all(|a| match a {
+        DpAction::Set(s) => r.set(&s.value, &s.mask),
+        DpAction::DecNwTtl => r.dec_ttl(),
+        DpAction::PushVlan { tpid, tci } => r.push(*tpid, *tci),
+        DpAction::PopVlan => r.pop(),
+        _ => false,
+    });
+    (all && !steps.is_empty()).then_some(r)
 }
 
 /// How many decrements the TTLs that the packet came with go through, at most. False when the headers are others from there on.
@@ -363,6 +389,75 @@ mod tests {
         assert_eq!(run(vec![PopVlan, o(1)]), "drop bad_header");
         assert_eq!(run(vec![DecNwTtl, Recirc(5)]), "recirc 5 62");
         assert_eq!(run(vec![DecNwTtl]), " nowhere");
+    }
+
+    /// The short form does to every packet what the steps do, or nothing.
+    #[test]
+    fn a_rewrite_equals_its_steps() {
+        use crate::action::KeyPatch;
+        use quickcheck::{Arbitrary, Gen};
+        let mut g = Gen::new(64);
+        let frames = [
+            crate::extract::tests::TCP4,
+            "0200000000020200000000018100200508004510002800014000 4006 0000 0a000001 0a000002 1234 0050 00000001 00000002 5012 ffff 0000 0000",
+            "02000000000202000000000188a8200581002006 0800 4510002800014000 0106 0000 0a000001 0a000002 1234 0050 00000001 00000002 5012 ffff 0000 0000",
+            "3333ff000002 020000000001 86dd 60000000 0008 3aff 20010db8000000000000000000000001 20010db8000000000000000000000002 8700123400000000",
+            "0200000000020200000000010806",
+        ];
+        let (mut short, mut whole) = (0, 0);
+        for _ in 0..20_000 {
+            let mut steps = Vec::new();
+            for _ in 0..1 + usize::arbitrary(&mut g) % 5 {
+                let (mut value, mut mask) = (FlowKey::ZERO, FlowKey::ZERO);
+                steps.push(match u8::arbitrary(&mut g) % 7 {
+                    0 => DpAction::DecNwTtl,
+                    1 => DpAction::PushVlan {
+                        tpid: [0x8100, 0x88a8][usize::from(bool::arbitrary(&mut g))],
+                        tci: u16::arbitrary(&mut g) | 0x1000,
+                    },
+                    2 => DpAction::PopVlan,
+                    3 => {
+                        value.set(off::VLAN0_TCI, u16::arbitrary(&mut g).to_be_bytes());
+                        mask.set(off::VLAN0_TCI, [0x1f, 0xff]);
+                        DpAction::Set(Box::new(KeyPatch { value, mask }))
+                    }
+                    4 => {
+                        let m = u8::arbitrary(&mut g);
+                        value.set_byte(off::IP_TOS, u8::arbitrary(&mut g) & m);
+                        mask.set_byte(off::IP_TOS, m);
+                        DpAction::Set(Box::new(KeyPatch { value, mask }))
+                    }
+                    _ => {
+                        let at = off::ETH_DST + usize::arbitrary(&mut g) % 7;
+                        value.set(at, u32::arbitrary(&mut g).to_be_bytes());
+                        mask.set(at, u32::arbitrary(&mut g).to_be_bytes());
+                        for i in 0..FlowKey::ZERO.0.len() {
+                            value.0[i] &= mask.0[i];
+                        }
+                        DpAction::Set(Box::new(KeyPatch { value, mask }))
+                    }
+                });
+            }
+            steps.push(DpAction::Output(PortId(3)));
+            let program = Program::new(steps, 0);
+            let (Some(r), Shape::Ops(ops)) = (&program.rewrite, &program.shape) else { continue };
+            whole += 1;
+            for f in frames {
+                let (mut a, mut b) = (
+                    Packet::from_bytes(&crate::extract::tests::hex(f)),
+                    Packet::from_bytes(&crate::extract::tests::hex(f)),
+                );
+                let mut l = edit::relayout(&a);
+                if !r.apply(&mut a, &l) {
+                    assert_eq!(a.data(), b.data());
+                    continue;
+                }
+                short += 1;
+                assert_eq!(super::run(ops, &mut b, &mut l, &mut Log::default()), Fate::Send(r.port));
+                assert_eq!(a.data(), b.data(), "{:?}", program.actions);
+            }
+        }
+        assert!(whole > 5000 && short > 5000, "{whole} {short}");
     }
 
     #[test]

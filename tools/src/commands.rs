@@ -6,6 +6,7 @@
 use crate::config::{self, BridgeSettings, ControllerConfig, FailMode};
 use crate::daemon::Daemon;
 use datapath::datapath::WorkerStats;
+use datapath::upcall::WorkerId;
 use serde_json::{json, Value};
 use std::fmt::Write;
 use std::time::Instant;
@@ -37,6 +38,7 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("port-xstats", &[], "[PORT]"),
     ("pool-show", &["netdev-dpdk/get-mempool-info"], ""),
     ("pmd-perf-show", &["dpif-netdev/pmd-perf-show"], ""),
+    ("emc-set", &[], "[pmd=WORKER] auto|ENTRIES"),
     ("upcall-show", &["upcall/show"], ""),
     ("set-flow-limit", &["upcall/set-flow-limit"], "N"),
     ("memory-show", &["memory/show"], ""),
@@ -172,6 +174,18 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
             let [n] = params[..] else { return Err(usage(name)) };
             let n = n.parse().map_err(|_| format!("{n:?} is not a number of megaflows"))?;
             d.switch.set_flow_limit(n).map_err(|e| e.to_string())?;
+            Answer::none()
+        }
+        "emc-set" => {
+            let (worker, size) = match params[..] {
+                [size] => (None, size),
+                [worker, size] => (Some(worker), size),
+                _ => return Err(usage(name)),
+            };
+            let worker = worker.map(|w| {
+                w.strip_prefix("pmd=").and_then(|w| w.parse().ok()).map(WorkerId).ok_or_else(|| usage(name))
+            });
+            d.switch.datapath().set_emc(worker.transpose()?, size.parse()?).map_err(|e| e.to_string())?;
             Answer::none()
         }
         "memory-show" => {
@@ -585,6 +599,14 @@ fn pmd_stats(d: &mut Daemon) -> Answer {
         let _ = writeln!(t, "  packet recirculations: {}", get("recirculated"));
         let _ = writeln!(t, "  avg. datapath passes per packet: {:.2}", 1.0 + ratio(get("recirculated"), rx));
         let _ = writeln!(t, "  emc hits: {emc}");
+        let _ = writeln!(
+            t,
+            "  emc entries: {} (admitted: {}, refused: {}; ports that do without for now: {})",
+            get("emc_entries"),
+            get("emc_inserts"),
+            get("emc_refused"),
+            get("emc_resting_ports")
+        );
         let _ = writeln!(t, "  smc hits: {smc}");
         let _ = writeln!(t, "  megaflow hits: {mega}");
         let _ = writeln!(

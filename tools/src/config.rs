@@ -1,6 +1,7 @@
 //! What `ofswitchd` is told: flags, and a TOML file that says the same and more. Both become a [`Config`], checked as a whole
 //! before anything happens.
 
+use datapath::emc::EmcSize;
 use datapath::rxq::PmdSettings;
 use ofproto::api::TableLimit;
 use ofproto::conn::tls::TlsFiles;
@@ -28,6 +29,7 @@ usage: ofswitchd [OPTION]...
   --dpdk \"EAL ARGS\"      arguments of DPDK's environment (with feature dpdk)
   --pmd-cores 1,2-3      cores with a busy-polling thread each (also --pmd-cpu-mask HEX)
   --pmd KEY=VALUE        pmd-rxq-assign, pmd-sleep-max, pmd-auto-lb ... as `ofctl set-pmd` has them
+  --emc-entries N        room of each worker's exact-match cache: auto (default: grows with traffic), 0 (off), or entries
   --isa NAME             kernels of the packet path: auto (default), avx512, avx2 or scalar
   --private-key F --certificate F --ca-cert F    TLS (make some with `ofctl pki DIR`)
  per bridge, for the last --bridge (default br0):
@@ -217,6 +219,8 @@ pub struct Config {
     pub pmd_given: Vec<String>,
     /// Kernels of the packet path, if not the best.
     pub isa: Option<String>,
+    /// Size of the workers' exact-match caches.
+    pub emc_entries: EmcSize,
     /// TLS files.
     pub tls: Option<TlsFiles>,
     /// Bridges, in order.
@@ -356,6 +360,8 @@ struct FileConfig {
     #[serde(default)]
     pmd: BTreeMap<String, toml::Value>,
     isa: Option<String>,
+    /// A number, or `"auto"`.
+    emc_entries: Option<toml::Value>,
     private_key: Option<PathBuf>,
     certificate: Option<PathBuf>,
     ca_cert: Option<PathBuf>,
@@ -439,6 +445,7 @@ impl Config {
             pmd: PmdSettings::default(),
             pmd_given: Vec::new(),
             isa: None,
+            emc_entries: EmcSize::Auto,
             tls: None,
             bridges: Vec::new(),
         }
@@ -461,6 +468,7 @@ impl Config {
             pmd_cpu_mask,
             pmd,
             isa,
+            emc_entries,
             private_key,
             certificate,
             ca_cert,
@@ -483,6 +491,10 @@ impl Config {
             self.set_pmd(&k, &v).map_err(at)?;
         }
         self.isa = isa.or(self.isa.take());
+        if let Some(v) = emc_entries {
+            let text = v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+            self.emc_entries = text.parse().map_err(|e| at(format!("emc_entries: {e}")))?;
+        }
         tls.private_key = private_key.or(tls.private_key.take());
         tls.certificate = certificate.or(tls.certificate.take());
         tls.ca_cert = ca_cert.or(tls.ca_cert.take());
@@ -563,6 +575,7 @@ impl Config {
                 "--pmd-cpu-mask",
                 "--pmd",
                 "--isa",
+                "--emc-entries",
                 "--bridge",
                 "--dpid",
                 "--fail-mode",
@@ -603,6 +616,7 @@ impl Config {
                     c.set_pmd(&k, t).map_err(in_flag)?;
                 }
                 "--isa" => c.isa = Some(v),
+                "--emc-entries" => c.emc_entries = v.parse().map_err(in_flag)?,
                 "--bridge" => c.bridges.push(BridgeSettings::new(&v)),
                 "--dpid" => c.last_bridge().dpid = Some(dpid(&v).map_err(in_flag)?),
                 "--fail-mode" => c.last_bridge().fail_mode = v.parse().map_err(in_flag)?,
@@ -774,6 +788,7 @@ mod tests {
             (&["--pmd-cpu-mask", "0xq"], "--pmd-cpu-mask: \"0xq\" is not a hexadecimal mask"),
             (&["--pmd", "sleep-max=1s"], "--pmd: pmd-sleep-max=1s: write 0 to 10000"),
             (&["--port", "d,type=dpdk,pmd-rxq-affinity=0:x,devargs=net_null0"], "write QUEUE:CORE"),
+            (&["--emc-entries", "lots"], "write auto, 0 (off)"),
             (&["--certificate", "x"], "all three"),
             (&["--port", "p1,max-rate=fast"], "port p1: max-rate=fast: \"fast\" is not a rate"),
             (&["--buffers", "many"], "not a number up to 65536"),

@@ -173,6 +173,7 @@ impl Daemon {
         let dp = DatapathConfig {
             pmd: config.pmd.clone(),
             isa: config.isa.clone(),
+            emc: config.emc_entries,
             waker: waker.clone(),
             ..DatapathConfig::default()
         };

@@ -123,6 +123,15 @@ impl Megaflow {
     fn prefetch_rest(&self, stats: &MegaflowStats) {
         prefetch(stats);
         if self.quick == u16::MAX {
+            // Not what it points to: the pointer itself is on the next line.
+            prefetch(&self.program);
+        }
+    }
+
+    /// Starts fetching what is to be done, if it is more than one output.
+    #[inline(always)]
+    pub fn prefetch_program(&self) {
+        if self.quick == u16::MAX {
             prefetch(Arc::as_ptr(&self.program));
         }
     }

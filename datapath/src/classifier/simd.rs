@@ -236,66 +236,63 @@ pub(crate) fn profile_of(f: &[u8]) -> Option<usize> {
     }
 }
 
-/// A run of packets of one profile, its constants and sums in registers.
+/// Extraction of a batch's packets of common shapes, its sums in registers.
 pub(crate) struct Common {
-    profile: &'static Profile,
-    mask: __m512i,
-    value: __m512i,
-    from: __m512i,
-    and: __m512i,
-    or: __m512i,
+    prefix: __m512i,
     any: __m512i,
     all: __m512i,
 }
 
 impl Common {
-    /// `prefix` are the key's first eight bytes.
+    /// `prefix` are the keys' first eight bytes.
     ///
     /// # Safety
     /// - As for all methods: the machine has AVX-512 F, BW and VBMI, and the caller enables them.
     #[inline(always)]
-    pub(crate) unsafe fn new(shape: usize, prefix: u64, any: &[u64; 8], all: &[u64; 8]) -> Self {
-        let p = &PROFILES[shape];
+    pub(crate) unsafe fn new(prefix: u64, any: &[u64; 8], all: &[u64; 8]) -> Self {
         // SAFETY: loads of 64-byte arrays; key bytes 0..8 come from no frame byte.
         unsafe {
             Self {
-                profile: p,
-                mask: _mm512_loadu_si512(p.mask.as_ptr().cast()),
-                value: _mm512_loadu_si512(p.value.as_ptr().cast()),
-                from: _mm512_loadu_si512(p.from.as_ptr().cast()),
-                and: _mm512_loadu_si512(p.and.as_ptr().cast()),
-                or: _mm512_or_si512(
-                    _mm512_loadu_si512(p.or.as_ptr().cast()),
-                    _mm512_zextsi128_si512(_mm_cvtsi64_si128(prefix as i64)),
-                ),
+                prefix: _mm512_zextsi128_si512(_mm_cvtsi64_si128(prefix as i64)),
                 any: _mm512_loadu_si512(any.as_ptr().cast()),
                 all: _mm512_loadu_si512(all.as_ptr().cast()),
             }
         }
     }
 
-    /// Fills lane 0 of `key` from a packet, if it is of this profile; else false, and nothing is written.
+    /// Fills lane 0 of `key` from a packet, if it is of this shape (below 3); else false, and nothing is written.
     ///
     /// # Safety
     /// - As for [`Common::new`].
     #[inline(always)]
-    pub(crate) unsafe fn extract(&mut self, packet: &Packet, key: &mut FlowKey) -> bool {
-        let p = self.profile;
+    pub(crate) unsafe fn extract(&mut self, shape: usize, packet: &Packet, key: &mut FlowKey) -> bool {
+        let p = &PROFILES[shape];
         if !packet.readable_64() {
             return false;
         }
-        // SAFETY: 64 bytes are readable; the store is to the key's first lane.
+        // SAFETY: 64 bytes are readable; loads of 64-byte arrays; the store is to the key's first lane.
         unsafe {
             let frame = packet.as_ptr();
             let v = _mm512_loadu_si512(frame.cast());
             let kind = usize::from(KINDS[usize::from(frame.add(p.l3 + 9).read())]);
-            let other = _mm512_test_epi8_mask(_mm512_xor_si512(v, self.value), self.mask);
+            let differs = _mm512_xor_si512(v, _mm512_load_si512((&p.value as *const [u8; 64]).cast()));
+            let other =
+                _mm512_test_epi8_mask(differs, _mm512_load_si512((&p.mask as *const [u8; 64]).cast()));
             if other != 0 || (packet.len() as u32) < p.min_len[kind] {
                 return false;
             }
-            let k = _mm512_maskz_permutexvar_epi8(p.keep[kind], self.from, v);
+            let k = _mm512_maskz_permutexvar_epi8(
+                p.keep[kind],
+                _mm512_load_si512((&p.from as *const [u8; 64]).cast()),
+                v,
+            );
+            let or = _mm512_or_si512(self.prefix, _mm512_load_si512((&p.or as *const [u8; 64]).cast()));
             // (k & and) | or
-            let k = _mm512_ternarylogic_epi64::<0xf8>(self.or, k, self.and);
+            let k = _mm512_ternarylogic_epi64::<0xf8>(
+                or,
+                k,
+                _mm512_load_si512((&p.and as *const [u8; 64]).cast()),
+            );
             self.any = _mm512_or_si512(self.any, k);
             self.all = _mm512_and_si512(self.all, k);
             _mm512_storeu_si512(key.0.as_mut_ptr().cast(), k);
