@@ -9,7 +9,7 @@ use crate::revalidator::Change;
 use crate::rule::RuleCore;
 use crate::snapshot::BridgeSnap;
 use crate::table::{Checks, Effect, FlowTables};
-use crate::xlate::{PortTarget, PortView};
+use crate::xlate::{PortTarget, PortView, Standalone};
 use datapath::port::PortInfo;
 use datapath::PortId;
 use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
@@ -125,10 +125,10 @@ pub struct Bridge {
     pub buffers: Buffers,
     /// Somebody wants [`Event::FlowChange`].
     pub monitored: bool,
-    /// A controller is connected.
-    pub connected: bool,
-    /// The NORMAL entry of fail-mode standalone is in table 0.
-    pub standalone_entry: bool,
+    /// What it does for want of a controller.
+    pub standalone: Standalone,
+    /// A controller is configured; one is connected.
+    pub controllers: (bool, bool),
     /// Changed since the last publication.
     pub dirty: bool,
     /// What changed.
@@ -194,8 +194,8 @@ impl Bridge {
                 miss_send_len: 128,
             },
             monitored: false,
-            connected: false,
-            standalone_entry: false,
+            standalone: Standalone::No,
+            controllers: (false, false),
             dirty: true,
             changes: Vec::new(),
             events: Vec::new(),
@@ -245,6 +245,7 @@ impl Bridge {
             drop_fragments: self.settings.flags.0 & openflow::msg::ConfigFlags::FRAG_MASK.0
                 == openflow::msg::ConfigFlags::FRAG_DROP.0,
             slowpath: self.meters.virtual_meter(MeterId::SLOWPATH),
+            standalone: self.standalone,
         }
     }
     /// Lowest free port number.

@@ -544,7 +544,7 @@ impl Backend for BridgeView<'_> {
         self.switch.publish()
     }
 
-    fn synced(&self) -> u64 {
+    fn synced(&mut self) -> u64 {
         self.switch.synced()
     }
 }

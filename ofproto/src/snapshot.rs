@@ -31,6 +31,8 @@ pub struct BridgeSnap {
     pub drop_fragments: bool,
     /// The virtual meter SLOWPATH: limits packets that need a translation.
     pub slowpath: Option<Arc<datapath::meter::Meter>>,
+    /// What it does by itself.
+    pub standalone: xlate::Standalone,
 }
 
 /// Everything at one version.
@@ -150,6 +152,9 @@ impl World for View<'_> {
     }
     fn drop_fragments(&self, bridge: BridgeId) -> bool {
         self.bridge(bridge).is_some_and(|b| b.drop_fragments)
+    }
+    fn standalone(&self, bridge: BridgeId) -> xlate::Standalone {
+        self.bridge(bridge).map_or_else(Default::default, |b| b.standalone)
     }
     fn mac_lookup(&self, bridge: BridgeId, vlan: u16, mac: [u8; 6]) -> Option<PortNo> {
         self.slow.macs.lookup(bridge, vlan, mac)

@@ -16,7 +16,7 @@ pub use crate::table::Cursor as FlowCursor;
 use crate::table::{flow_removed, Effect};
 use crate::trace::Drawing;
 use crate::upcall::Slow;
-use crate::xlate::REASONS;
+use crate::xlate::{Standalone, REASONS};
 use datapath::meter::Verdict;
 use datapath::port::{Port, PortConfig as DpPortConfig, PortInfo};
 use datapath::{Datapath, DatapathConfig, FlowKey, PortId};
@@ -24,7 +24,7 @@ use openflow::field::FIELDS;
 use openflow::msg::multipart::PortStats;
 use openflow::msg::{FlowMod, FlowModCommand, FlowRemovedReason, PortReason, PortStatus};
 use openflow::port::{Port as OfPortDesc, PortConfig};
-use openflow::{Action, Instruction, Match, MeterId, OxmField, PortNo, TableId, Xid};
+use openflow::{Match, MeterId, OxmField, PortNo, Xid};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -156,7 +156,7 @@ impl Switch {
             self.bridges.remove(&id);
             return Err(e);
         }
-        self.set_standalone(now, id, standalone);
+        self.set_standalone(id, standalone);
         Ok(id)
     }
     /// Removes a bridge with its ports.
@@ -631,40 +631,32 @@ impl Switch {
             b.monitored = on;
         }
     }
-    /// Whether some controller is connected (fail-mode `standalone` acts while none is).
-    pub fn set_controllers_connected(&mut self, now: Instant, bridge: BridgeId, on: bool) {
+    /// Whether controllers are configured, and whether one is connected (fail-mode `standalone` acts while none is).
+    pub fn set_controllers(&mut self, bridge: BridgeId, configured: bool, connected: bool) {
         if let Some(b) = self.bridges.get_mut(&bridge) {
-            b.connected = on;
+            b.controllers = (configured, connected);
         }
-        self.standalone(now, bridge);
+        self.standalone(bridge);
     }
     /// Changes the fail mode.
-    pub fn set_standalone(&mut self, now: Instant, bridge: BridgeId, on: bool) {
+    pub fn set_standalone(&mut self, bridge: BridgeId, on: bool) {
         if let Some(b) = self.bridges.get_mut(&bridge) {
             b.config.standalone = on;
         }
-        self.standalone(now, bridge);
+        self.standalone(bridge);
     }
-    /// Puts in or takes away the entry that makes a bridge without controller a learning switch.
-    fn standalone(&mut self, now: Instant, bridge: BridgeId) {
-        let now_ns = self.ns(now);
+    /// What a bridge does by itself (1.3.5, "Connection Interruption"). The tables are left as they are: a controller that comes back
+    /// finds what it put there.
+    fn standalone(&mut self, bridge: BridgeId) {
         let Some(b) = self.bridges.get_mut(&bridge) else { return };
-        let wanted = b.config.standalone && !b.connected;
-        if wanted == b.standalone_entry {
-            return;
-        }
-        let normal = Action::Output { port: PortNo::NORMAL, max_len: 0 };
-        let mut m = FlowMod { priority: 0, table_id: TableId(0), ..FlowMod::default() };
-        m.instructions = vec![Instruction::ApplyActions(vec![normal])].into();
-        if !wanted {
-            m.command = FlowModCommand::DELETE_STRICT;
-        } else if b.tables.len(0) > 0 {
-            return; // what a controller left behind goes on
-        }
-        let mut effects = Vec::new();
-        if b.own_flow_mod(&m, now_ns, &mut effects).is_ok() {
-            b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
-            b.standalone_entry = wanted;
+        let mode = match (b.config.standalone, b.controllers) {
+            (false, _) | (true, (_, true)) => Standalone::No,
+            (true, (false, false)) => Standalone::Misses,
+            (true, (true, false)) => Standalone::All,
+        };
+        if std::mem::replace(&mut b.standalone, mode) != mode {
+            b.dirty = true;
+            b.changes.push(Change::Bridge(bridge));
         }
         self.publish();
     }

@@ -191,3 +191,138 @@ fn tls_serves_those_with_a_certificate_and_no_others() {
     let out = ns.try_sh("timeout 5 ovs-ofctl -O OpenFlow13 show tcp:127.0.0.1:6640");
     assert!(!out.status.success(), "a client without TLS was served");
 }
+
+#[test]
+fn a_standalone_bridge_switches_by_itself_until_its_controller_is_back() {
+    let _quiet = shared();
+    let (ns, hosts, dir) = Lab::bare(2);
+    let listener = Listener::new(&dir, "c.sock");
+    let mut args = vec!["--bridge", "br0", "--fail-mode", "standalone", "--port", "p1", "--port", "p2"];
+    args.extend(["--controller", &listener.target]);
+    let switch = Switch::start(&ns, &dir, &args);
+    let mut peer = listener.accept(10 * SECOND);
+    let lab = Lab { switch, hosts, ns, dir };
+    // What the controller wants is a wall.
+    peer.flow_mod(0, 10, 0, &[], &apply(&[]));
+    peer.barrier();
+    assert!(!lab.ping(1, 2, 1));
+    let path = lab.dir.path("run").join("c.sock");
+    std::fs::remove_file(&path).expect("socket");
+    drop((peer, listener));
+    wait_for("learning by itself", 30 * SECOND, || lab.ping(1, 2, 1).then_some(()));
+    assert!(
+        lab.switch.ofctl(&["dump-flows", "br0"]).contains("priority=10"),
+        "the controller's flows wait for it"
+    );
+    let listener = Listener::new(&lab.dir, "c.sock");
+    let mut peer = listener.accept(10 * SECOND);
+    peer.barrier();
+    assert!(!lab.ping(1, 2, 1), "the controller is back, and so is its wall");
+}
+
+#[test]
+fn auxiliary_connections_live_and_die_with_the_main_one() {
+    let _quiet = shared();
+    let (ns, _hosts, dir) = Lab::bare(1);
+    let listener = Listener::new(&dir, "c.sock");
+    let target = format!("{},aux=2", listener.target);
+    let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &target]);
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let mut peer = listener.accept(10 * SECOND);
+        let xid = peer.send(ofpt::FEATURES_REQUEST, &[]);
+        let m = peer.expect("FEATURES_REPLY", 5 * SECOND, |m| m.xid == xid);
+        all.push((m.body[13], peer));
+    }
+    all.sort_by_key(|a| a.0);
+    assert_eq!(all.iter().map(|a| a.0).collect::<Vec<_>>(), [0, 1, 2], "auxiliary ids");
+    // One that is lost comes back; what it asks for is done.
+    all.remove(2);
+    let mut again = listener.accept(10 * SECOND);
+    again.flow_mod(0, 10, 0, &oxm_in_port(1), &apply(&output(2)));
+    again.barrier();
+    // Without the main one, none stays.
+    let (_, main) = all.remove(0);
+    drop(main);
+    wait_for("the end of the auxiliary connections", 5 * SECOND, || {
+        (all[0].1.is_closed() && again.is_closed()).then_some(())
+    });
+}
+
+#[test]
+fn sockets_are_private_and_snoop_shows_what_the_controller_says() {
+    use std::os::unix::fs::PermissionsExt;
+    let _quiet = shared();
+    let (ns, _hosts, dir) = Lab::bare(1);
+    let listener = Listener::new(&dir, "c.sock");
+    let switch =
+        Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &listener.target]);
+    let mut peer = listener.accept(10 * SECOND);
+    for name in ["br0.mgmt", "br0.snoop", "ofswitchd.sock"] {
+        let mode = std::fs::metadata(switch.run_dir().join(name)).expect(name).permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let out = dir.path("snoop.txt");
+    let file = std::fs::File::create(&out).expect("file");
+    let target = format!("unix:{}", switch.run_dir().join("br0.snoop").display());
+    let mut child = std::process::Command::new("timeout")
+        .args(["10", "ovs-ofctl", "-O", "OpenFlow13", "snoop", &target])
+        // Where it makes a socket of its own.
+        .env("OVS_RUNDIR", dir.path("run"))
+        .stdout(file.try_clone().expect("file"))
+        .stderr(file)
+        .spawn()
+        .expect("ovs-ofctl");
+    let text = || std::fs::read_to_string(&out).unwrap_or_default();
+    wait_for("snoop to show both sides", 8 * SECOND, || {
+        peer.flow_mod(0, 77, 0, &oxm_in_port(1), &apply(&output(2)));
+        peer.barrier();
+        std::thread::sleep(SECOND / 10);
+        (text().contains("priority=77") && text().contains("OFPT_BARRIER_REPLY")).then_some(())
+    });
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
+fn echoes_are_answered_while_a_million_flow_mods_are_applied() {
+    let _quiet = shared();
+    let (ns, _hosts, dir) = Lab::bare(1);
+    let state = dir.path("state").to_string_lossy().into_owned();
+    let switch = Switch::start(&ns, &dir, &["--state-dir", &state, "--bridge", "br0", "--port", "p1"]);
+    let socket = switch.run_dir().join("br0.mgmt");
+    let mut busy = Peer::connect(&socket);
+    let mut idle = Peer::connect(&socket);
+    let writer = std::thread::spawn(move || {
+        let mut slowest = Duration::ZERO;
+        for i in 0..1_000_000u32 {
+            // eth_dst, so that each is another entry.
+            let mut oxm = vec![0x80, 0, 3 << 1, 6, 2, 0];
+            oxm.extend(i.to_be_bytes());
+            busy.flow_mod(0, 10, 0, &oxm, &apply(&output(1)));
+            if i % 100_000 == 99_999 {
+                let begun = Instant::now();
+                let xid = busy.send(ofpt::ECHO_REQUEST, &[1, 2, 3]);
+                busy.expect("ECHO_REPLY behind flow-mods", 10 * SECOND, |m| m.xid == xid);
+                slowest = slowest.max(begun.elapsed());
+            }
+        }
+        busy.barrier();
+        slowest
+    });
+    let mut slowest = Duration::ZERO;
+    let mut echoes = 0;
+    while !writer.is_finished() {
+        let begun = Instant::now();
+        let xid = idle.send(ofpt::ECHO_REQUEST, &[]);
+        idle.expect("ECHO_REPLY", 10 * SECOND, |m| m.xid == xid);
+        slowest = slowest.max(begun.elapsed());
+        echoes += 1;
+        std::thread::sleep(SECOND / 50);
+    }
+    let behind = writer.join().expect("the writer");
+    println!("slowest echo {slowest:?} of {echoes} on another connection, {behind:?} behind flow-mods");
+    assert!(slowest < SECOND && behind < SECOND, "{slowest:?} {behind:?}");
+    let n = switch.ofctl(&["dump-aggregate", "br0"]);
+    assert!(n.contains("flow_count=1000000"), "{n}");
+}

@@ -5,6 +5,7 @@
 mod afxdp_ports;
 mod barrier;
 mod bridges;
+mod bundles;
 mod cli;
 mod connections;
 mod dpdk_ports;

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 /// Name, `ovs-appctl`'s names, arguments in words.
 const COMMANDS: &[(&str, &[&str], &str)] = &[
-    ("add-br", &[], "BRIDGE [dpid=HEX] [fail-mode=M]"),
+    ("add-br", &[], "BRIDGE [dpid=HEX] [fail-mode=M] [mfr|hw|sw|serial|dp=TEXT]"),
     ("del-br", &[], "BRIDGE"),
     ("list-br", &["ofproto/list"], ""),
     ("add-port", &[], "BRIDGE PORT [ofport=N] [type=T] [KEY=VALUE]..."),
@@ -128,7 +128,7 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
             let u = d.unit(bridge)?;
             u.settings.fail_mode = mode;
             let id = u.id;
-            d.switch.set_standalone(now, id, mode == FailMode::Standalone);
+            d.switch.set_standalone(id, mode == FailMode::Standalone);
             Answer::none()
         }
         "list-connections" => connections(d, &params, now)?,
@@ -292,6 +292,9 @@ async fn add_br(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer,
         match o.split_once('=') {
             Some(("dpid", v)) => s.dpid = Some(config::dpid(v)?),
             Some(("fail-mode" | "fail_mode", v)) => s.fail_mode = v.parse()?,
+            Some((k, v)) if config::DESC_KEYS.contains(&k) => {
+                s.desc.insert(k.into(), v.into());
+            }
             _ => return Err(format!("{o:?} is unknown; {}", usage("add-br"))),
         }
     }

@@ -1,6 +1,7 @@
 //! What `ofswitchd` is told: flags, and a TOML file that says the same and more. Both become a [`Config`], checked as a whole
 //! before anything happens.
 
+use crate::state::Sync;
 use datapath::emc::EmcSize;
 use datapath::rxq::PmdSettings;
 use ofproto::api::TableLimit;
@@ -24,6 +25,7 @@ usage: ofswitchd [OPTION]...
   --config F             TOML file that says the same and more; flags after it win
   --run-dir D            directory of the sockets (default /run/ofswitch)
   --state-dir D          keep flows, groups, meters and configuration here over a restart
+  --state-sync WHEN      lazy (default): on the disk within a second; barrier: before barrier and commit replies leave
   --log LEVEL            error, warn, info (default), debug or trace
   --metrics ADDR:PORT    serve OpenMetrics over HTTP
   --dpdk \"EAL ARGS\"      arguments of DPDK's environment (with feature dpdk)
@@ -40,9 +42,11 @@ usage: ofswitchd [OPTION]...
                          (devargs=... last), dpdkvhostuser, dpdkvhostuserclient, dpdkr, memif; queues of any but patch:
                          max-rate=BPS (of the port), queueN-min-rate=BPS, queueN-max-rate=BPS
   --controller TARGET    tcp:IP:PORT ssl:IP:PORT ptcp:PORT:IP pssl:PORT:IP unix:PATH punix:PATH, then perhaps
-                         ,max_backoff=MS ,inactivity_probe=MS ,rate=PPS ,burst=N
+                         ,max_backoff=MS (1000) ,inactivity_probe=MS (5000; 0: never) ,rate=PPS ,burst=N of packet-ins
+                         (0: no limit) ,aux=N auxiliary connections ,name=HOST its certificate must be for
   --buffers N            packets kept for controllers that ask for a part of them (default 0: packet-ins carry what was asked for, no buffer)
   --table N,flow-limit=COUNT[,overflow-policy=refuse|evict]   a smaller flow table, and what happens when it is full
+  --protocols LIST       OpenFlow versions offered in HELLO: OpenFlow13 is what this switch speaks
   --desc KEY=TEXT        answer to DESC requests: mfr, hw, sw, serial or dp
   -h, --help   -V, --version
 ";
@@ -54,7 +58,7 @@ pub enum FailMode {
     /// Without a controller, only what is in the tables counts.
     #[default]
     Secure,
-    /// Without a controller, a table miss in table 0 means NORMAL.
+    /// While no controller is connected, all packets are NORMAL (if none is configured: those that table 0 has no entry for).
     Standalone,
 }
 
@@ -84,6 +88,8 @@ pub struct ControllerConfig {
     pub burst: u32,
     /// Auxiliary connections (active targets).
     pub auxiliary: u8,
+    /// Name that the controller's certificate must be for (TLS, active targets); `None`: our CA's signature is enough.
+    pub name: Option<String>,
 }
 
 impl std::str::FromStr for ControllerConfig {
@@ -91,23 +97,33 @@ impl std::str::FromStr for ControllerConfig {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = text.split(',');
         let target = words.next().unwrap_or("").parse::<Target>().map_err(|e| e.to_string())?;
-        let mut c =
-            Self { target, max_backoff_ms: 1000, inactivity_probe_ms: 5000, rate: 0, burst: 0, auxiliary: 0 };
+        let mut c = Self {
+            target,
+            max_backoff_ms: 1000,
+            inactivity_probe_ms: 5000,
+            rate: 0,
+            burst: 0,
+            auxiliary: 0,
+            name: None,
+        };
         for w in words {
             let (k, v) = w.split_once('=').ok_or_else(|| format!("{w:?} of {text:?} is not KEY=VALUE"))?;
             let number = |max: u64| match v.parse::<u64>() {
                 Ok(n) if n <= max => Ok(n),
                 _ => Err(format!("{k}={v} of {text:?}: expected a number up to {max}")),
             };
-            match k {
+            // Hyphens as well; and what the columns of Open vSwitch's Controller table are called.
+            match k.replace('-', "_").as_str() {
                 "max_backoff" => c.max_backoff_ms = number(3_600_000)?.max(1),
                 "inactivity_probe" => c.inactivity_probe_ms = number(3_600_000)?,
-                "rate" => c.rate = number(u32::MAX.into())? as u32,
-                "burst" => c.burst = number(u32::MAX.into())? as u32,
+                "rate" | "controller_rate_limit" => c.rate = number(u32::MAX.into())? as u32,
+                "burst" | "controller_burst_limit" => c.burst = number(u32::MAX.into())? as u32,
                 "aux" => c.auxiliary = number(16)? as u8,
+                "name" if c.target.is_tls() && !c.target.is_passive() => c.name = Some(v.into()),
+                "name" => return Err(format!("{w:?} of {text:?}: only ssl: controllers have a name to check")),
                 _ => {
                     return Err(format!(
-                        "{k:?} of {text:?} is unknown; controllers take max_backoff, inactivity_probe, rate, burst and aux"
+                        "{k:?} of {text:?} is unknown; controllers take max_backoff, inactivity_probe, rate, burst, aux and name"
                     ))
                 }
             }
@@ -118,9 +134,10 @@ impl std::str::FromStr for ControllerConfig {
 
 impl std::fmt::Display for ControllerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { target, max_backoff_ms, inactivity_probe_ms, rate, burst, auxiliary } = self;
+        let Self { target, max_backoff_ms, inactivity_probe_ms, rate, burst, auxiliary, name } = self;
         write!(f, "{target},max_backoff={max_backoff_ms},inactivity_probe={inactivity_probe_ms}")?;
-        write!(f, ",rate={rate},burst={burst},aux={auxiliary}")
+        write!(f, ",rate={rate},burst={burst},aux={auxiliary}")?;
+        name.iter().try_for_each(|n| write!(f, ",name={n}"))
     }
 }
 
@@ -207,6 +224,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Where state is kept.
     pub state_dir: Option<PathBuf>,
+    /// When state is on the disk.
+    pub state_sync: Sync,
     /// Log level.
     pub log: String,
     /// OpenMetrics endpoint.
@@ -236,6 +255,29 @@ pub enum Asked {
     Version,
     /// To run.
     Run(Box<Config>),
+}
+
+/// When state is on the disk.
+fn state_sync(text: &str) -> Result<Sync, String> {
+    match text {
+        "lazy" => Ok(Sync::Lazy),
+        "barrier" => Ok(Sync::Barrier),
+        _ => Err(format!("{text:?} is unknown; write lazy or barrier")),
+    }
+}
+
+/// Versions to offer, as Open vSwitch's `protocols` column has them. There is one that we speak.
+fn protocols(text: &str) -> Result<(), String> {
+    for p in text.split(',').map(str::trim) {
+        match p {
+            "OpenFlow13" => {}
+            "OpenFlow10" | "OpenFlow11" | "OpenFlow12" | "OpenFlow14" | "OpenFlow15" => {
+                return Err(format!("--protocols: {p} is not spoken by this switch; OpenFlow13 is"));
+            }
+            _ => return Err(format!("--protocols: {p:?} is unknown; write OpenFlow13")),
+        }
+    }
+    Ok(())
 }
 
 /// A datapath id: up to 16 hexadecimal digits.
@@ -352,6 +394,7 @@ pub fn check_port(spec: &PortSpec) -> Result<(), String> {
 struct FileConfig {
     run_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
+    state_sync: Option<String>,
     log: Option<String>,
     metrics: Option<SocketAddr>,
     dpdk: Option<String>,
@@ -425,7 +468,8 @@ fn table_controller(mut t: BTreeMap<String, toml::Value>) -> Result<ControllerCo
     format!("{}{}", plain(&target), words.concat()).parse()
 }
 
-const DESC_KEYS: &[&str] = &["mfr", "hw", "sw", "serial", "dp"];
+/// Keys of `--desc`.
+pub const DESC_KEYS: &[&str] = &["mfr", "hw", "sw", "serial", "dp"];
 
 #[derive(Default)]
 struct Tls {
@@ -439,6 +483,7 @@ impl Config {
         Self {
             run_dir: DEFAULT_RUN_DIR.into(),
             state_dir: None,
+            state_sync: Sync::Lazy,
             log: "info".into(),
             metrics: None,
             dpdk: None,
@@ -461,6 +506,7 @@ impl Config {
         let FileConfig {
             run_dir,
             state_dir,
+            state_sync: sync,
             log,
             metrics,
             dpdk,
@@ -478,6 +524,9 @@ impl Config {
             self.run_dir = d;
         }
         self.state_dir = state_dir.or(self.state_dir.take());
+        if let Some(m) = sync {
+            self.state_sync = state_sync(&m).map_err(|e| at(format!("state_sync: {e}")))?;
+        }
         if let Some(l) = log {
             self.log = l;
         }
@@ -568,6 +617,7 @@ impl Config {
                 "--config",
                 "--run-dir",
                 "--state-dir",
+                "--state-sync",
                 "--log",
                 "--metrics",
                 "--dpdk",
@@ -587,6 +637,7 @@ impl Config {
                 "--desc",
                 "--buffers",
                 "--table",
+                "--protocols",
             ];
             if !known.contains(&flag.as_str()) {
                 return Err(format!("unknown argument {a:?} (see ofswitchd --help)"));
@@ -600,6 +651,7 @@ impl Config {
                 "--config" => c.read_file(Path::new(&v), &mut tls)?,
                 "--run-dir" => c.run_dir = v.into(),
                 "--state-dir" => c.state_dir = Some(v.into()),
+                "--state-sync" => c.state_sync = state_sync(&v).map_err(in_flag)?,
                 "--log" => c.log = v,
                 "--metrics" => {
                     c.metrics =
@@ -640,6 +692,10 @@ impl Config {
                 "--table" => {
                     let t = table_limit(&v).map_err(in_flag)?;
                     c.last_bridge().tables.extend([t]);
+                }
+                "--protocols" => {
+                    protocols(&v)?;
+                    c.last_bridge();
                 }
                 "--private-key" => tls.private_key = Some(v.into()),
                 "--certificate" => tls.certificate = Some(v.into()),
@@ -797,6 +853,11 @@ mod tests {
                 &["--table", "0,overflow-policy=drop"],
                 "write flow-limit=COUNT or overflow-policy=refuse|evict",
             ),
+            (
+                &["--protocols", "OpenFlow13,OpenFlow10"],
+                "OpenFlow10 is not spoken by this switch; OpenFlow13 is",
+            ),
+            (&["--controller", "tcp:127.0.0.1,name=x"], "only ssl: controllers have a name"),
             (&["--config", "/nonexistent.toml"], "/nonexistent.toml: No such file"),
         ] {
             let e = run(line).unwrap_err();

@@ -45,6 +45,8 @@ pub struct Controller {
     dialer: Option<Rconn>,
     /// Active targets: the open main connection.
     conn: Option<ConnId>,
+    /// Auxiliary connections by number, and when to dial those that are not open.
+    auxiliaries: Vec<(Rconn, Option<ConnId>)>,
     /// Why it is not connected.
     pub last_error: Option<String>,
 }
@@ -75,7 +77,8 @@ pub struct Unit {
     pub controllers: Vec<Controller>,
     journal: Option<Journal>,
     own_listeners: Vec<u64>,
-    connected: bool,
+    /// Controllers are configured, one is connected; as the switch was told.
+    controlled: (bool, bool),
     monitored: bool,
 }
 
@@ -325,7 +328,7 @@ impl Daemon {
             controllers: Vec::new(),
             journal: None,
             own_listeners: Vec::new(),
-            connected: false,
+            controlled: (false, false),
             monitored: false,
         };
         self.units.insert(name.clone(), unit);
@@ -347,7 +350,7 @@ impl Daemon {
             self.add_port(name, p, now)?;
         }
         if let Some(dir) = self.config.state_dir.clone() {
-            let mut journal = Journal::open(&dir, name)?;
+            let mut journal = Journal::open(&dir, name, self.config.state_sync)?;
             let id = self.unit(name)?.id;
             let did = journal.replay(&mut self.switch.view(id), now)?;
             tracing::info!(
@@ -447,7 +450,7 @@ impl Daemon {
             dialer = None;
         } else {
             if config.target.is_tls() {
-                self.tls.connector()?;
+                self.tls.connector(config.name.is_some())?;
             }
             key = self.key();
             let backoff = RconnConfig {
@@ -459,7 +462,14 @@ impl Daemon {
         }
         let u = self.unit(bridge)?;
         u.settings.controllers.push(config.clone());
-        u.controllers.push(Controller { config, key, dialer, conn: None, last_error: None });
+        u.controllers.push(Controller {
+            config,
+            key,
+            dialer,
+            conn: None,
+            auxiliaries: Vec::new(),
+            last_error: None,
+        });
         Ok(())
     }
 
@@ -605,8 +615,9 @@ impl Daemon {
             if let Some(j) = &mut u.journal {
                 j.write();
                 if j.is_due() {
-                    if let Err(e) = j.rewrite(&mut self.switch.view(u.id), now) {
-                        tracing::error!(error = %e, "journal not rewritten");
+                    match j.rewrite_some(&mut self.switch.view(u.id), now) {
+                        Ok(busy) => more |= busy,
+                        Err(e) => tracing::error!(error = %e, "journal not rewritten"),
                     }
                 }
             }
@@ -627,15 +638,22 @@ impl Daemon {
 
     fn timers(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
-        let mut dials: Vec<(u64, Target, u8)> = Vec::new();
+        let mut dials: Vec<(u64, ControllerConfig, u8)> = Vec::new();
         for u in self.units.values_mut() {
             next = [next, u.manager.timers(now)].into_iter().flatten().min();
             for (id, why) in u.manager.doomed() {
                 u.manager.close(id);
                 tracing::debug!(bridge = %u.settings.name, conn = id.0, %why, "connection closed");
+                for (r, conn) in u.controllers.iter_mut().flat_map(|c| &mut c.auxiliaries) {
+                    if *conn == Some(id) {
+                        *conn = None;
+                        r.closed(now);
+                    }
+                }
                 for c in u.controllers.iter_mut().filter(|c| c.conn == Some(id)) {
                     tracing::info!(bridge = %u.settings.name, controller = %c.config.target, %why, "controller lost");
                     c.conn = None;
+                    c.auxiliaries.clear();
                     c.last_error = Some(why.clone());
                     if let Some(r) = &mut c.dialer {
                         r.closed(now);
@@ -643,9 +661,20 @@ impl Daemon {
                 }
             }
             for c in &mut u.controllers {
+                for (i, (r, conn)) in c.auxiliaries.iter_mut().enumerate() {
+                    if conn.is_some() {
+                        continue;
+                    }
+                    match r.run(now) {
+                        Some(Todo::Connect) => dials.push((c.key, c.config.clone(), i as u8 + 1)),
+                        Some(_) => r.closed(now),
+                        None => {}
+                    }
+                    next = [next, r.deadline()].into_iter().flatten().min();
+                }
                 let Some(r) = &mut c.dialer else { continue };
                 match r.run(now) {
-                    Some(Todo::Connect) => dials.push((c.key, c.config.target.clone(), 0)),
+                    Some(Todo::Connect) => dials.push((c.key, c.config.clone(), 0)),
                     Some(Todo::Disconnect(why)) if c.conn.is_none() => {
                         c.last_error = Some(why.into());
                         r.closed(now);
@@ -658,25 +687,27 @@ impl Daemon {
             }
             let (connected, monitored) =
                 (u.manager.is_controlled(), u.manager.is_monitored() || u.journal.is_some());
-            if connected != u.connected {
-                u.connected = connected;
-                self.switch.set_controllers_connected(now, u.id, connected);
+            // Whoever only waits for controllers does not miss them.
+            let configured = u.controllers.iter().any(|c| c.dialer.is_some());
+            if (configured, connected) != u.controlled {
+                u.controlled = (configured, connected);
+                self.switch.set_controllers(u.id, configured, connected);
             }
             if monitored != u.monitored {
                 u.monitored = monitored;
                 self.switch.set_monitored(u.id, monitored);
             }
         }
-        for (key, target, auxiliary_id) in dials {
-            self.dial(key, target, auxiliary_id);
+        for (key, config, auxiliary_id) in dials {
+            self.dial(key, config, auxiliary_id);
         }
         next
     }
 
-    fn dial(&self, key: u64, target: Target, auxiliary_id: u8) {
+    fn dial(&self, key: u64, config: ControllerConfig, auxiliary_id: u8) {
         let (tls, done) = (self.tls.clone(), self.dialled.0.clone());
         tokio::task::spawn_local(async move {
-            let outcome = io::dial(&target, &tls).await;
+            let outcome = io::dial(&config.target, config.name.as_deref(), &tls).await;
             let _ = done.send(Dialled { key, auxiliary_id, outcome }).await;
         });
     }
@@ -716,13 +747,15 @@ impl Daemon {
         let now = Instant::now();
         let id = ConnId(self.key());
         let wake = self.wake.clone();
-        let mut auxiliaries = Vec::new();
         for u in self.units.values_mut() {
             let bridge = &u.settings.name;
             let Some(c) = u.controllers.iter_mut().find(|c| c.key == d.key) else { continue };
             let stream = match d.outcome {
                 Ok(s) => s,
                 Err(e) => {
+                    if let Some((r, _)) = c.auxiliaries.get_mut(usize::from(d.auxiliary_id).wrapping_sub(1)) {
+                        r.closed(now);
+                    }
                     if d.auxiliary_id == 0 {
                         if c.last_error.as_ref() != Some(&e) {
                             tracing::warn!(%bridge, controller = %c.config.target, error = %e, "cannot connect");
@@ -747,16 +780,25 @@ impl Daemon {
                 c.conn = Some(id);
                 c.last_error = None;
                 tracing::info!(%bridge, controller = %c.config.target, "controller connected");
-                auxiliaries = (1..=c.config.auxiliary).map(|a| (c.key, c.config.target.clone(), a)).collect();
+                let backoff = RconnConfig {
+                    max_backoff: Duration::from_millis(c.config.max_backoff_ms),
+                    inactivity_probe: None,
+                };
+                let seed = u.settings.dpid() ^ c.key;
+                c.auxiliaries = (1..=c.config.auxiliary)
+                    .map(|a| (Rconn::active(backoff, seed ^ u64::from(a), now), None))
+                    .collect();
             } else {
+                // The main connection may have gone while this one was dialled.
+                let Some((r, conn)) = c.auxiliaries.get_mut(usize::from(d.auxiliary_id) - 1) else { return };
+                r.opened(now);
+                r.greeted(now);
+                *conn = Some(id);
                 options.auxiliary_id = d.auxiliary_id;
                 options.main = c.conn;
             }
             u.manager.open(id, options, pipe, now);
             break;
-        }
-        for (key, target, a) in auxiliaries {
-            self.dial(key, target, a);
         }
     }
 

@@ -3,19 +3,27 @@
 //! The store is a journal per bridge of the OpenFlow messages that changed something, and one JSON file of configuration. A journal
 //! suits because what must be kept already has a compact, versioned, well-tested form: the wire's. There is nothing to keep in step with
 //! the tables but the requests themselves, and a reply never leaves before its request is in the file (the control thread writes before it
-//! lets sockets go on). So `kill -9` loses nothing that was answered.
+//! lets sockets go on). So `kill -9` loses nothing that was answered. Against the loss of power there is [`Sync`]: a thread of its own has the
+//! disk take what was written, at most a second later; or before the barrier's reply leaves, for whoever asks for that.
 //!
 //! ```text
 //! record   length:4 | crc32:4 | kind:1 | messages        little-endian; the sum covers kind and messages
 //! kind     0 one message, 1 the messages of a bundle, 2 flow entries (as ADDs) of a snapshot
 //! ```
-//! A torn or damaged record ends the journal: all before it counts, the rest is cut off. At start the journal is replayed and then written
-//! anew as a snapshot of what is; later it is rewritten whenever it has grown to several times its last snapshot.
+//! A torn or damaged record ends the journal: all before it counts, the rest is cut off (and put beside it, as `.journal.torn`). At start the
+//! journal is replayed and then written anew as a snapshot of what is.
+//!
+//! **Rewriting.** A journal that has grown to [`GROWTH`] times its last snapshot is written anew, a few entries at a time between the requests,
+//! so that nobody waits. Meanwhile requests go on: each is recorded in the old file and, between the slices of the snapshot, in the new one.
+//! That gives the same tables: an entry changed before its slice was written is found changed there, one changed after is changed again
+//! by the record behind. Nothing can be refused that was taken before, since groups and meters come first and entries are never more
+//! than there were. When all of it is on the disk the new file takes the old one's name.
 
 use crate::config::{BridgeSettings, ControllerConfig, FailMode};
 use bytes::BytesMut;
 use ofproto::conn::bundled::Bundled;
 use ofproto::conn::manager::{Backend, ConnId};
+use ofproto::switch::FlowCursor;
 use ofproto::table_features::TableShapes;
 use ofproto::PortSpec;
 use openflow::codec::OfCodec;
@@ -29,12 +37,16 @@ use openflow::msg::{
 };
 use openflow::port::{Port, PortConfig};
 use openflow::{Action, GroupId, MeterId, OfpError};
+use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio_util::codec::Decoder;
 
 const HEAD: usize = 8;
@@ -69,16 +81,128 @@ fn crc32(data: &[u8]) -> u32 {
     !data.iter().fold(!0u32, |c, b| CRC[((c ^ u32::from(*b)) & 0xff) as usize] ^ (c >> 8))
 }
 
-/// The journal of one bridge.
-pub struct Journal {
+/// When what is written is on the disk, so that it survives the loss of power too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sync {
+    /// At most [`LAZY`] later.
+    #[default]
+    Lazy,
+    /// Before the reply to a barrier or to a bundle's commit leaves.
+    Barrier,
+}
+
+/// How long something written may not be on the disk yet.
+pub const LAZY: Duration = Duration::from_secs(1);
+
+/// What makes the disk take a file; a test has its own.
+type Flush = Arc<dyn Fn(&File) -> std::io::Result<()> + Send + std::marker::Sync>;
+
+/// Bytes recorded since the start, and how many of them are on the disk.
+struct Flushed {
+    file: Arc<File>,
+    wanted: u64,
+    done: u64,
+    stop: bool,
+    failed: bool,
+}
+
+/// The thread that waits for the disk.
+struct Flusher {
+    state: Arc<(Mutex<Flushed>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flusher {
+    fn new(file: Arc<File>, mode: Sync, flush: Flush) -> Self {
+        let state = Flushed { file, wanted: 0, done: 0, stop: false, failed: false };
+        let state = Arc::new((Mutex::new(state), Condvar::new()));
+        let shared = state.clone();
+        let work = move || {
+            let (lock, changed) = &*shared;
+            let mut s = lock.lock();
+            loop {
+                while s.wanted == s.done && !s.stop {
+                    changed.wait(&mut s);
+                }
+                if s.stop && s.wanted == s.done {
+                    return;
+                }
+                if mode == Sync::Lazy && !s.stop {
+                    // What comes meanwhile goes along.
+                    let until = Instant::now() + LAZY * 4 / 5;
+                    while !s.stop && !changed.wait_until(&mut s, until).timed_out() {}
+                }
+                let (file, upto) = (s.file.clone(), s.wanted);
+                let flushed = parking_lot::MutexGuard::unlocked(&mut s, || flush(&file));
+                if let Err(e) = flushed {
+                    // Said, and not waited for any longer.
+                    tracing::error!(error = %e, "the disk does not take the state");
+                    s.failed = true;
+                }
+                s.done = upto;
+            }
+        };
+        let thread = std::thread::Builder::new().name("state".into()).spawn(work);
+        if let Err(e) = &thread {
+            tracing::error!(error = %e, "no thread to have state on the disk");
+            state.0.lock().failed = true;
+        }
+        Self { state, thread: thread.ok() }
+    }
+    fn want(&self, upto: u64) {
+        let mut s = self.state.0.lock();
+        s.wanted = upto;
+        if s.failed {
+            s.done = upto;
+        }
+        self.state.1.notify_one();
+    }
+    /// Another file holds the same from now on, and is on the disk.
+    fn moved(&self, file: Arc<File>) {
+        self.state.0.lock().file = file;
+    }
+    fn done(&self) -> u64 {
+        self.state.0.lock().done
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.state.0.lock().stop = true;
+        self.state.1.notify_one();
+        if let Some(t) = self.thread.take() {
+            let _ = t.join();
+        }
+    }
+}
+
+/// A new journal under way.
+struct Rewrite<C> {
+    file: Arc<File>,
     path: PathBuf,
-    file: File,
+    cursor: C,
+    written: u64,
+    /// All is in it; the answer of the thread that has the disk take it.
+    flushed: Option<Receiver<std::io::Result<()>>>,
+}
+
+/// The journal of one bridge. `C`: where a dump of its tables stands.
+pub struct Journal<C = FlowCursor> {
+    path: PathBuf,
+    file: Arc<File>,
     pending: BytesMut,
     written: u64,
     snapshot: u64,
     /// While it is replayed, nothing is recorded.
     replaying: bool,
     failed: bool,
+    mode: Sync,
+    /// Bytes recorded since the start.
+    recorded: u64,
+    flusher: Flusher,
+    /// Versions of the tables, and the bytes that must be on the disk for them; the oldest first.
+    marks: VecDeque<(u64, u64)>,
+    rewrite: Option<Rewrite<C>>,
 }
 
 fn at<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> String + '_ {
@@ -130,12 +254,16 @@ pub struct Replayed {
     pub torn_bytes: u64,
 }
 
-impl Journal {
+impl<C: Default> Journal<C> {
     /// Opens or makes a bridge's journal.
     ///
     /// # Errors
     /// One line that names the file.
-    pub fn open(dir: &Path, bridge: &str) -> Result<Self, String> {
+    pub fn open(dir: &Path, bridge: &str, mode: Sync) -> Result<Self, String> {
+        Self::open_with(dir, bridge, mode, Arc::new(File::sync_data))
+    }
+
+    fn open_with(dir: &Path, bridge: &str, mode: Sync, flush: Flush) -> Result<Self, String> {
         std::fs::create_dir_all(dir).map_err(at(dir))?;
         let path = dir.join(format!("{bridge}.journal"));
         let file = OpenOptions::new()
@@ -145,14 +273,20 @@ impl Journal {
             .truncate(false)
             .open(&path)
             .map_err(at(&path))?;
+        let file = Arc::new(file);
         Ok(Self {
             path,
+            flusher: Flusher::new(file.clone(), mode, flush),
             file,
             pending: BytesMut::new(),
             written: 0,
             snapshot: 0,
             replaying: false,
             failed: false,
+            mode,
+            recorded: 0,
+            marks: VecDeque::new(),
+            rewrite: None,
         })
     }
 
@@ -160,17 +294,23 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be read or written.
-    pub fn replay<B: Backend>(&mut self, backend: &mut B, now: Instant) -> Result<Replayed, String> {
+    pub fn replay<B: Backend<Cursor = C>>(
+        &mut self,
+        backend: &mut B,
+        now: Instant,
+    ) -> Result<Replayed, String> {
         let mut data = Vec::new();
         let mut did = Replayed::default();
-        self.file
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| self.file.read_to_end(&mut data))
-            .map_err(at(&self.path))?;
+        let mut file = &*self.file;
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut data)).map_err(at(&self.path))?;
         let (list, end) = records(&data);
         did.torn_bytes = (data.len() - end) as u64;
-        self.file.set_len(end as u64).map_err(at(&self.path))?;
-        self.file.seek(SeekFrom::Start(end as u64)).map_err(at(&self.path))?;
+        if end < data.len() {
+            // Nothing is thrown away that somebody may want to look at.
+            let _ = std::fs::write(self.path.with_extension("journal.torn"), &data[end..]);
+        }
+        file.set_len(end as u64).map_err(at(&self.path))?;
+        file.seek(SeekFrom::Start(end as u64)).map_err(at(&self.path))?;
         self.written = end as u64;
         self.replaying = true;
         let from = ConnId(0);
@@ -252,64 +392,166 @@ impl Journal {
             return;
         }
         let out = self.pending.split();
-        if let Err(e) = self.file.write_all(&out) {
+        if let Err(e) = (&*self.file).write_all(&out) {
             // The switch goes on; what is kept ends here, and says so.
             tracing::error!(journal = %self.path.display(), error = %e, "state is no longer kept");
             self.failed = true;
+            self.rewrite = None;
             let _ = self.file.set_len(self.written);
             return;
         }
         self.written += out.len() as u64;
+        self.recorded += out.len() as u64;
+        self.flusher.want(self.recorded);
+        if let Some(r) = &mut self.rewrite {
+            match (&*r.file).write_all(&out) {
+                Ok(()) => r.written += out.len() as u64,
+                Err(e) => {
+                    tracing::error!(journal = %r.path.display(), error = %e, "journal not rewritten");
+                    self.rewrite = None;
+                }
+            }
+        }
     }
 
-    /// Whether it has grown enough to be rewritten.
+    /// `version` of the tables holds what was recorded so far.
+    pub fn mark(&mut self, version: u64) {
+        self.write();
+        if self.mode == Sync::Barrier && !self.failed {
+            match self.marks.back_mut() {
+                Some(m) if m.0 == version => m.1 = self.recorded,
+                _ => self.marks.push_back((version, self.recorded)),
+            }
+        }
+    }
+
+    /// Versions from this one on are not on the disk yet; `None`: all are, or nobody asked.
+    pub fn not_on_disk(&mut self) -> Option<u64> {
+        if self.marks.is_empty() || self.failed {
+            return None;
+        }
+        let done = self.flusher.done();
+        while self.marks.front().is_some_and(|m| m.1 <= done) {
+            self.marks.pop_front();
+        }
+        self.marks.front().map(|m| m.0)
+    }
+
+    /// Whether [`Journal::rewrite_some`] has something to do.
     pub fn is_due(&self) -> bool {
-        !self.failed && self.written > SMALL && self.written > GROWTH * self.snapshot
+        self.rewrite.is_some()
+            || !self.failed && self.written > SMALL && self.written > GROWTH * self.snapshot
     }
 
-    /// Replaces the journal by a snapshot of what the tables hold.
+    fn begin<B: Backend<Cursor = C>>(&mut self, backend: &mut B, now: Instant) -> Result<(), String> {
+        self.write();
+        let path = self.path.with_extension("journal.new");
+        let file = File::create(&path).map_err(at(&path))?;
+        let mut out = BytesMut::new();
+        for m in settings(backend, now).into_iter().chain(meters(backend, now)).chain(groups(backend, now)) {
+            append(&mut out, ONE, |o| m.emit(o).is_ok());
+        }
+        (&file).write_all(&out).map_err(at(&path))?;
+        let written = out.len() as u64;
+        self.rewrite =
+            Some(Rewrite { file: Arc::new(file), path, cursor: C::default(), written, flushed: None });
+        Ok(())
+    }
+
+    /// A slice of the snapshot; true once all of it is written.
+    fn slice<B: Backend<Cursor = C>>(&mut self, backend: &mut B, now: Instant) -> Result<bool, String> {
+        self.write();
+        let Some(r) = &mut self.rewrite else { return Ok(true) };
+        let mut flows = Vec::new();
+        let more = backend.dump_flows(now, &FlowStatsRequest::default(), &mut r.cursor, FLOWS, &mut flows);
+        let mut out = BytesMut::new();
+        append(&mut out, SNAPSHOT, |o| {
+            flows.into_iter().all(|f| OfMessage::new(0u32, add_of(f)).emit(o).is_ok())
+        });
+        (&*r.file).write_all(&out).map_err(at(&r.path))?;
+        r.written += out.len() as u64;
+        Ok(!more)
+    }
+
+    /// The new file takes the old one's place.
+    fn finish(&mut self) -> Result<(), String> {
+        let Some(r) = self.rewrite.take() else { return Ok(()) };
+        std::fs::rename(&r.path, &self.path).map_err(at(&r.path))?;
+        if let Some(dir) = self.path.parent() {
+            // The name, too, must survive.
+            let _ = File::open(dir).and_then(|d| d.sync_all());
+        }
+        self.flusher.moved(r.file.clone());
+        (self.file, self.written, self.snapshot, self.failed) = (r.file, r.written, r.written, false);
+        Ok(())
+    }
+
+    /// Goes on with writing the journal anew, for a moment; begins if it has not. The old one counts until the new one is on the disk. True:
+    /// there is more to do at once.
     ///
     /// # Errors
     /// The new file cannot be written; the old one stays.
-    pub fn rewrite<B: Backend>(&mut self, backend: &mut B, now: Instant) -> Result<(), String> {
-        self.write();
-        let new = self.path.with_extension("journal.new");
-        let mut f = File::create(&new).map_err(at(&new))?;
-        let mut out = BytesMut::new();
-        let mut written = 0u64;
-        let mut put = |out: &mut BytesMut| -> Result<(), String> {
-            f.write_all(out).map_err(at(&new))?;
-            written += out.len() as u64;
-            out.clear();
-            Ok(())
+    pub fn rewrite_some<B: Backend<Cursor = C>>(
+        &mut self,
+        backend: &mut B,
+        now: Instant,
+    ) -> Result<bool, String> {
+        let done = self.rewrite_step(backend, now);
+        if done.is_err() {
+            // Not at once again: it takes as much growth as the last time.
+            (self.rewrite, self.snapshot) = (None, self.written);
+        }
+        done
+    }
+
+    fn rewrite_step<B: Backend<Cursor = C>>(
+        &mut self,
+        backend: &mut B,
+        now: Instant,
+    ) -> Result<bool, String> {
+        let Some(r) = &mut self.rewrite else {
+            self.begin(backend, now)?;
+            return Ok(true);
         };
-        let before_flows = settings(backend, now).into_iter().chain(meters(backend, now));
-        for m in before_flows.chain(groups(backend, now)) {
-            append(&mut out, ONE, |o| m.emit(o).is_ok());
-        }
-        let (mut cursor, all) = (B::Cursor::default(), FlowStatsRequest::default());
-        loop {
-            let mut flows = Vec::new();
-            let more = backend.dump_flows(now, &all, &mut cursor, FLOWS, &mut flows);
-            append(&mut out, SNAPSHOT, |o| {
-                flows.into_iter().all(|f| OfMessage::new(0u32, add_of(f)).emit(o).is_ok())
-            });
-            put(&mut out)?;
-            if !more {
-                break;
+        let Some(answer) = &r.flushed else {
+            if !self.slice(backend, now)? {
+                return Ok(true);
             }
+            if let Some(r) = &mut self.rewrite {
+                let (tell, answer) = std::sync::mpsc::channel();
+                let file = r.file.clone();
+                std::thread::spawn(move || tell.send(file.sync_data()));
+                r.flushed = Some(answer);
+            }
+            return Ok(false);
+        };
+        match answer.try_recv() {
+            Err(TryRecvError::Empty) => {}
+            Ok(Ok(())) => self.finish()?,
+            Ok(Err(e)) => return Err(at(&r.path)(e)),
+            Err(TryRecvError::Disconnected) => return Err(at(&r.path)("the disk gave no answer")),
         }
-        f.sync_data().map_err(at(&new))?;
-        std::fs::rename(&new, &self.path).map_err(at(&new))?;
-        (self.file, self.written, self.snapshot, self.failed) = (f, written, written, false);
-        Ok(())
+        Ok(false)
+    }
+
+    /// Replaces the journal by a snapshot of what the tables hold, at once.
+    ///
+    /// # Errors
+    /// The new file cannot be written; the old one stays.
+    pub fn rewrite<B: Backend<Cursor = C>>(&mut self, backend: &mut B, now: Instant) -> Result<(), String> {
+        self.begin(backend, now)?;
+        while !self.slice(backend, now)? {}
+        if let Some(r) = &self.rewrite {
+            r.file.sync_data().map_err(at(&r.path))?;
+        }
+        self.finish()
     }
 }
 
-impl Drop for Journal {
+impl<C> Drop for Journal<C> {
     fn drop(&mut self) {
-        self.write();
-        let _ = self.file.sync_data();
+        let out = self.pending.split();
+        let _ = (&*self.file).write_all(&out).and_then(|()| self.file.sync_data());
     }
 }
 
@@ -519,11 +761,11 @@ fn groups<B: Backend>(backend: &mut B, now: Instant) -> Vec<OfMessage> {
 }
 
 /// A backend whose changes are recorded.
-pub struct Recorded<'a, B> {
+pub struct Recorded<'a, B: Backend> {
     /// The tables.
     pub inner: B,
     /// Where their changes go; `None` records nothing.
-    pub journal: Option<&'a mut Journal>,
+    pub journal: Option<&'a mut Journal<B::Cursor>>,
 }
 
 impl<B: Backend> Backend for Recorded<'_, B> {
@@ -568,10 +810,18 @@ impl<B: Backend> Backend for Recorded<'_, B> {
         self.inner.dump_flows(now, request, cursor, max, out)
     }
     fn publish(&mut self) -> u64 {
-        self.inner.publish()
+        let version = self.inner.publish();
+        if let Some(j) = &mut self.journal {
+            j.mark(version);
+        }
+        version
     }
-    fn synced(&self) -> u64 {
-        self.inner.synced()
+    fn synced(&mut self) -> u64 {
+        let version = self.inner.synced();
+        match self.journal.as_mut().and_then(|j| j.not_on_disk()) {
+            Some(v) => version.min(v.saturating_sub(1)),
+            None => version,
+        }
     }
 }
 
@@ -722,8 +972,45 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Tables(Vec<FlowMod>);
+    struct Tables(BTreeMap<u16, FlowMod>, u64);
 
+    impl Backend for &mut Tables {
+        type Cursor = usize;
+        fn handle(
+            &mut self,
+            now: Instant,
+            c: ConnId,
+            m: &OfMessage,
+            r: &mut Vec<Message>,
+        ) -> Result<(), OfpError> {
+            (**self).handle(now, c, m, r)
+        }
+        fn handle_bundle(
+            &mut self,
+            now: Instant,
+            c: ConnId,
+            m: &ofproto::conn::bundled::Bundled,
+            f: BundleFlags,
+        ) -> Result<(), (usize, OfpError)> {
+            (**self).handle_bundle(now, c, m, f)
+        }
+        fn dump_flows(
+            &mut self,
+            now: Instant,
+            r: &FlowStatsRequest,
+            c: &mut usize,
+            max: usize,
+            out: &mut Vec<FlowStats>,
+        ) -> bool {
+            (**self).dump_flows(now, r, c, max, out)
+        }
+        fn publish(&mut self) -> u64 {
+            (**self).publish()
+        }
+        fn synced(&mut self) -> u64 {
+            (**self).synced()
+        }
+    }
     impl Backend for Tables {
         type Cursor = usize;
         fn handle(
@@ -735,10 +1022,9 @@ mod tests {
         ) -> Result<(), OfpError> {
             match &m.body {
                 Message::FlowMod(f) if f.command == FlowModCommand::ADD => {
-                    self.0.retain(|g| g.priority != f.priority);
-                    self.0.push(f.clone());
+                    self.0.insert(f.priority, f.clone());
                 }
-                Message::FlowMod(f) => self.0.retain(|g| g.priority != f.priority),
+                Message::FlowMod(f) => drop(self.0.remove(&f.priority)),
                 _ => {}
             }
             Ok(())
@@ -763,19 +1049,22 @@ mod tests {
             max: usize,
             out: &mut Vec<FlowStats>,
         ) -> bool {
-            out.extend(self.0.iter().skip(*cursor).take(max).map(|f| FlowStats {
+            let from = *cursor;
+            let Ok(first) = u16::try_from(from) else { return false };
+            out.extend(self.0.range(first..).take(max).map(|(_, f)| FlowStats {
                 priority: f.priority,
                 cookie: f.cookie,
                 ..FlowStats::default()
             }));
-            *cursor += max;
-            *cursor < self.0.len()
+            *cursor = out.last().map_or(from, |f| usize::from(f.priority) + 1);
+            out.len() == max
         }
         fn publish(&mut self) -> u64 {
-            0
+            self.1 += 1;
+            self.1
         }
-        fn synced(&self) -> u64 {
-            0
+        fn synced(&mut self) -> u64 {
+            self.1
         }
     }
 
@@ -783,9 +1072,7 @@ mod tests {
         OfMessage::new(1u32, FlowMod { priority, cookie: 7, ..FlowMod::default() })
     }
     fn priorities(t: &Tables) -> Vec<u16> {
-        let mut p: Vec<u16> = t.0.iter().map(|f| f.priority).collect();
-        p.sort_unstable();
-        p
+        t.0.keys().copied().collect()
     }
 
     #[test]
@@ -800,7 +1087,7 @@ mod tests {
         let now = Instant::now();
         let mut marks = vec![(0, 0)];
         {
-            let mut j = Journal::open(&dir, "br0").unwrap();
+            let mut j = Journal::open(&dir, "br0", Sync::Lazy).unwrap();
             j.replay(&mut Tables::default(), now).unwrap();
             let mut t = Recorded { inner: Tables::default(), journal: Some(&mut j) };
             for i in 1..=5 {
@@ -822,7 +1109,7 @@ mod tests {
             std::fs::write(dir.join("br0.journal"), &whole[..cut]).unwrap();
             let want = marks.iter().rev().find(|m| m.0 <= cut).unwrap();
             let mut t = Tables::default();
-            let did = Journal::open(&dir, "br0").unwrap().replay(&mut t, now).unwrap();
+            let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
             assert_eq!(
                 (priorities(&t).len(), did.torn_bytes),
                 (want.1, (cut - want.0) as u64),
@@ -830,16 +1117,132 @@ mod tests {
             );
             // What was rewritten holds the same, and nothing torn.
             let mut again = Tables::default();
-            let did = Journal::open(&dir, "br0").unwrap().replay(&mut again, now).unwrap();
+            let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut again, now).unwrap();
             assert_eq!((priorities(&again), did.torn_bytes), (priorities(&t), 0));
         }
-        // A flipped bit ends it there.
-        let mut bad = whole.clone();
-        bad[marks[3].0 + 20] ^= 1;
-        std::fs::write(dir.join("br0.journal"), &bad).unwrap();
+        // A damaged byte, wherever it is, ends it there; the rest is put aside.
+        let mut at = 7usize;
+        for _ in 0..60 {
+            at = (at * 31 + 17) % whole.len();
+            let mut bad = whole.clone();
+            bad[at] ^= 1 << (at % 8);
+            std::fs::write(dir.join("br0.journal"), &bad).unwrap();
+            let want = marks.iter().rev().find(|m| m.0 <= at).unwrap();
+            let mut t = Tables::default();
+            Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
+            assert_eq!(priorities(&t).len(), want.1, "damaged at {at}");
+            assert_eq!(std::fs::read(dir.join("br0.journal.torn")).unwrap(), bad[want.0..]);
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    fn scratch(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("ofsw-journal-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        dir
+    }
+
+    #[test]
+    fn a_rewrite_between_requests_holds_what_the_tables_hold() {
+        let (dir, now) = (scratch("r"), Instant::now());
+        let flows = (1..20_000).map(|p| (p, FlowMod { priority: p, cookie: 1, ..FlowMod::default() }));
+        let mut t = Tables(flows.collect(), 0);
+        let delete = |priority| {
+            let command = FlowModCommand::DELETE_STRICT;
+            OfMessage::new(1u32, FlowMod { priority, command, ..FlowMod::default() })
+        };
+        let mut j = Journal::open(&dir, "br0", Sync::Lazy).unwrap();
+        j.rewrite(&mut t, now).unwrap();
+        // Enough for it to begin by itself, and to go on while it is at it.
+        let mut n = 0u32;
+        let mut rounds = 0;
+        while rounds == 0 || j.rewrite.is_some() {
+            let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
+            for _ in 0..200 {
+                n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let m = if n >> 31 == 0 { flow((n >> 8) as u16) } else { delete((n >> 8) as u16) };
+                r.handle(now, ConnId(1), &m, &mut Vec::new()).unwrap();
+            }
+            j.write();
+            if j.is_due() {
+                j.rewrite_some(&mut &mut t, now).unwrap();
+                rounds += 1;
+            }
+        }
+        assert!(rounds > 20, "in slices: {rounds}");
+        let (size, snapshot) = (j.written, j.snapshot);
+        assert!(size < 2 * SMALL && snapshot <= size, "{size} bytes after a snapshot of {snapshot}");
+        drop(j);
+        let mut back = Tables::default();
+        let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut back, now).unwrap();
+        assert_eq!((did.refused, did.torn_bytes), (0, 0));
+        let all = |t: &Tables| t.0.values().map(|f| (f.priority, f.cookie)).collect::<Vec<_>>();
+        assert!(all(&back) == all(&t), "{} and {} entries", back.0.len(), t.0.len());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn endless_change_does_not_fill_the_disk() {
+        let (dir, now) = (scratch("b"), Instant::now());
         let mut t = Tables::default();
-        Journal::open(&dir, "br0").unwrap().replay(&mut t, now).unwrap();
-        assert_eq!(priorities(&t), [1, 2, 3]);
+        let mut j = Journal::open(&dir, "br0", Sync::Lazy).unwrap();
+        j.replay(&mut t, now).unwrap();
+        let mut largest = 0;
+        for i in 0..400_000u32 {
+            let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
+            r.handle(now, ConnId(1), &flow((i % 3) as u16), &mut Vec::new()).unwrap();
+            if i % 64 == 0 {
+                j.write();
+                if j.is_due() && !j.rewrite_some(&mut &mut t, now).unwrap() {
+                    // The disk's time is not what is bounded here.
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                largest = largest.max(j.written);
+            }
+        }
+        let all: u64 = 400_000 * 65;
+        assert!(largest < 2 * SMALL && j.recorded > all - 100_000, "{largest} bytes of {}", j.recorded);
+        drop(j);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_barrier_waits_for_the_disk_where_that_is_asked_for() {
+        let (dir, now) = (scratch("s"), Instant::now());
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let gone = Mutex::new(gone);
+        let flush: Flush = Arc::new(move |_: &File| {
+            gone.lock().recv().unwrap();
+            Ok(())
+        });
+        let mut t = Tables::default();
+        let mut j = Journal::open_with(&dir, "br0", Sync::Barrier, flush).unwrap();
+        let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
+        let v0 = r.publish();
+        assert!(r.synced() >= v0, "nothing to wait for");
+        r.handle(now, ConnId(1), &flow(1), &mut Vec::new()).unwrap();
+        let v = r.publish();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(r.synced() < v, "the disk has not answered");
+        go.send(()).unwrap();
+        let begun = Instant::now();
+        while r.synced() < v {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+            std::thread::yield_now();
+        }
+        drop(go);
+        // Lazy: nobody waits.
+        let mut j = Journal::open(&dir, "br1", Sync::Lazy).unwrap();
+        let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
+        r.handle(now, ConnId(1), &flow(2), &mut Vec::new()).unwrap();
+        let v = r.publish();
+        assert!(r.synced() >= v);
+        let begun = Instant::now();
+        while j.flusher.done() < j.recorded {
+            assert!(begun.elapsed() < 10 * LAZY, "it never reaches the disk");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(j);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -902,7 +1305,7 @@ mod tests {
         let config = PortConfig::NO_FWD | PortConfig::NO_PACKET_IN;
         {
             let (mut s, id) = a_switch(1);
-            let mut j = Journal::open(&dir, "br0").unwrap();
+            let mut j = Journal::open(&dir, "br0", Sync::Lazy).unwrap();
             let mut view = s.view(id);
             j.replay(&mut view, now).unwrap();
             let p = ports(&mut view, now).remove(0);
@@ -935,7 +1338,7 @@ mod tests {
         for mac in 2..5 {
             let (mut s, id) = a_switch(mac);
             let mut view = s.view(id);
-            let did = Journal::open(&dir, "br0").unwrap().replay(&mut view, now).unwrap();
+            let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut view, now).unwrap();
             assert_eq!((did.refused, did.torn_bytes), (0, 0), "restart {mac}");
             let kept = settings(&mut view, now);
             let has = |f: &dyn Fn(&Message) -> bool| kept.iter().any(|m| f(&m.body));
@@ -956,7 +1359,7 @@ mod tests {
         let _ = std::fs::remove_dir_all(&dir);
         let now = Instant::now();
         {
-            let mut j = Journal::open(&dir, "br0").unwrap();
+            let mut j = Journal::<usize>::open(&dir, "br0", Sync::Lazy).unwrap();
             j.took(&flow(1));
             j.took(&flow(2));
             j.happened(
@@ -975,7 +1378,7 @@ mod tests {
             );
         }
         let mut t = Tables::default();
-        Journal::open(&dir, "br0").unwrap().replay(&mut t, now).unwrap();
+        Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
         assert_eq!(priorities(&t), [2]);
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -95,11 +95,12 @@ pub async fn serve(stream: impl Stream, pipe: Pipe, wake: Arc<Notify>) {
     wake.notify_one();
 }
 
-/// Opens a connection to an active target.
+/// Opens a connection to an active target. With TLS and a `name`, the peer's certificate must be for that name; without, being signed by
+/// our CA is enough.
 ///
 /// # Errors
 /// Why not, in one line.
-pub async fn dial(target: &Target, tls: &TlsStore) -> Result<Box<dyn Stream>, String> {
+pub async fn dial(target: &Target, name: Option<&str>, tls: &TlsStore) -> Result<Box<dyn Stream>, String> {
     match target {
         Target::Tcp(a) => {
             let s = TcpStream::connect(a).await.map_err(|e| e.to_string())?;
@@ -107,11 +108,15 @@ pub async fn dial(target: &Target, tls: &TlsStore) -> Result<Box<dyn Stream>, St
             Ok(Box::new(s))
         }
         Target::Ssl(a) => {
-            let connector = tls.connector()?;
+            let connector = tls.connector(name.is_some())?;
+            let server = match name {
+                Some(n) => rustls::pki_types::ServerName::try_from(n.to_string())
+                    .map_err(|_| format!("name={n} is neither a host name nor an address"))?,
+                None => rustls::pki_types::ServerName::IpAddress(a.ip().into()),
+            };
             let s = TcpStream::connect(a).await.map_err(|e| e.to_string())?;
             let _ = s.set_nodelay(true);
-            let name = rustls::pki_types::ServerName::IpAddress(a.ip().into());
-            match tokio::time::timeout(HANDSHAKE, connector.connect(name, s)).await {
+            match tokio::time::timeout(HANDSHAKE, connector.connect(server, s)).await {
                 Ok(Ok(s)) => Ok(Box::new(s)),
                 Ok(Err(e)) => Err(super::tls::explain(&e)),
                 Err(_) => Err("TLS handshake timed out".into()),

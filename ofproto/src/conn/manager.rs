@@ -184,7 +184,7 @@ pub trait Backend {
     /// Lets workers see all that was handled so far; the version that holds it.
     fn publish(&mut self) -> u64;
     /// The newest version that every worker obeys.
-    fn synced(&self) -> u64;
+    fn synced(&mut self) -> u64;
 }
 
 /// Counters of a connection.
@@ -473,6 +473,10 @@ impl<C: Default> Manager<C> {
     /// The connection is gone; what it left half done (bundles, parts) is forgotten.
     pub fn close(&mut self, id: ConnId) {
         self.conns.remove(&id);
+        // "... the auxiliary connections are closed with the main connection" (1.3.5, "Auxiliary Connections").
+        for c in self.conns.values_mut().filter(|c| c.options.main == Some(id)) {
+            c.doom("the main connection is closed");
+        }
         self.retap();
     }
 

@@ -70,7 +70,7 @@ impl Backend for Tables {
         }
         self.version
     }
-    fn synced(&self) -> u64 {
+    fn synced(&mut self) -> u64 {
         self.synced
     }
 }

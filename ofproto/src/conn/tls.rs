@@ -1,4 +1,4 @@
-//! TLS 1.2 and 1.3 with certificates on both sides, as OVS has it: a peer is who the CA says it is; its name is not checked.
+//! TLS 1.2 and 1.3 with certificates on both sides, as OVS has it: a peer is who the CA says it is; its name is checked where one is given.
 //! Certificates are read again when their files change, so renewing them needs no restart.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -34,6 +34,8 @@ type Stamp = [Option<SystemTime>; 3];
 struct Loaded {
     stamp: Stamp,
     client: Arc<ClientConfig>,
+    /// The same, for peers whose name counts.
+    named: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
 }
 
@@ -59,12 +61,12 @@ impl TlsStore {
     pub fn files(&self) -> Option<TlsFiles> {
         self.files.borrow().clone()
     }
-    /// For dialling.
+    /// For dialling; `with_name`: the certificate must be for the name given to `connect`.
     ///
     /// # Errors
     /// No files, or none that were ever good.
-    pub fn connector(&self) -> Result<TlsConnector, String> {
-        self.fresh(|l| TlsConnector::from(l.client.clone()))
+    pub fn connector(&self, with_name: bool) -> Result<TlsConnector, String> {
+        self.fresh(|l| TlsConnector::from(if with_name { l.named.clone() } else { l.client.clone() }))
     }
     /// For dialling without tokio.
     ///
@@ -146,14 +148,18 @@ fn load(files: &TlsFiles) -> Result<Loaded, String> {
     let inner = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
         .build()
         .map_err(|e| at(&files.ca_cert, &e))?;
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ByAuthority(inner)))
-        .with_client_auth_cert(chain, key)
-        .map_err(mismatch)?;
-    Ok(Loaded { stamp, client: Arc::new(client), server: Arc::new(server) })
+    let by_authority = Arc::new(ByAuthority(inner.clone()));
+    let client = |verifier: Arc<dyn ServerCertVerifier>| {
+        let client = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(mismatch)?;
+        Ok::<_, String>(Arc::new(client))
+    };
+    Ok(Loaded { stamp, client: client(by_authority)?, named: client(inner)?, server: Arc::new(server) })
 }
 
 /// Checks everything but the name: controllers are named by address, and their certificates rarely hold one. The CA is private
@@ -222,6 +228,12 @@ pub fn explain(e: &io::Error) -> String {
                 "the peer's certificate is not signed by our CA certificate (another CA of the same name?)"
                     .into()
             }
+            CertificateError::NotValidForName => "the peer's certificate is for another name".into(),
+            CertificateError::NotValidForNameContext { expected, presented } => format!(
+                "the peer's certificate is for another name: {} is wanted, it has {}",
+                expected.to_str(),
+                if presented.is_empty() { "none".into() } else { presented.join(", ") }
+            ),
             CertificateError::Revoked => "the peer's certificate is revoked".into(),
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 "the peer's certificate is not for this purpose (extended key usage)".into()

@@ -148,6 +148,18 @@ pub struct Punt {
     pub userdata: Vec<u8>,
 }
 
+/// What a bridge in fail-mode standalone does while no controller is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standalone {
+    /// Only what the tables say.
+    #[default]
+    No,
+    /// No controller is configured: what table 0 has no entry for is NORMAL.
+    Misses,
+    /// The controllers are lost: every packet is NORMAL; the tables wait for them.
+    All,
+}
+
 /// The tables and what belongs to them, at one version: what translation reads, and where it leaves side effects.
 pub trait World {
     /// Flow entries.
@@ -168,6 +180,10 @@ pub trait World {
     fn bridge_name(&self, bridge: BridgeId) -> String;
     /// Whether fragments are dropped.
     fn drop_fragments(&self, bridge: BridgeId) -> bool;
+    /// What a bridge does by itself, for want of a controller.
+    fn standalone(&self, _bridge: BridgeId) -> Standalone {
+        Standalone::No
+    }
     /// Whether a port is live (link up, not down by configuration).
     fn live(&self, bridge: BridgeId, number: PortNo) -> bool {
         self.port(bridge, number).is_some_and(|p| p.live)
@@ -589,8 +605,16 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
                 return self.end(Reason::Fragment);
             }
         }
+        if self.world.standalone(self.bridge) == Standalone::All {
+            self.note("no controller is connected: NORMAL for all packets (fail-mode standalone)");
+            return self.push_normal();
+        }
         self.steps.push(Step::ActionSet);
         self.steps.push(Step::Table(0));
+    }
+    fn push_normal(&mut self) {
+        let normal = Action::Output { port: PortNo::NORMAL, max_len: 0 };
+        self.steps.push(Step::Actions(List::Own(vec![normal].into()), 0, Origin::NONE));
     }
 
     fn tell(&mut self, f: impl FnOnce(&mut dyn Listener)) {
@@ -733,7 +757,10 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         let Some(e) = entry else {
             self.tell(|l| l.table(d, table, "No match."));
             self.credits.push(Credit::Miss(self.bridge, TableId(table)));
-            if !resubmit {
+            if !resubmit && table == 0 && self.world.standalone(self.bridge) == Standalone::Misses {
+                self.note("no controller is configured: NORMAL (fail-mode standalone)");
+                self.push_normal();
+            } else if !resubmit {
                 // OpenFlow 1.3.5, "Table-miss": dropped, whatever the action set holds.
                 self.action_set.0.clear();
                 self.end(Reason::TableMiss);

@@ -69,7 +69,7 @@ const COMMANDS: &[(&str, &str, usize, usize)] = &[
     ("parse-flow", "FLOW", 1, 1),
     ("parse-flows", "FILE", 1, 1),
     ("pki", "DIR (makes a test CA and certificates; --days N)", 1, 1),
-    ("add-br", "BRIDGE [dpid=HEX] [fail-mode=M]", 1, 9),
+    ("add-br", "BRIDGE [dpid=HEX] [fail-mode=M] [mfr|hw|sw|serial|dp=TEXT]", 1, 9),
     ("del-br", "BRIDGE", 1, 1),
     ("list-br", "", 0, 0),
     ("add-port", "BRIDGE PORT [ofport=N] [type=T] [KEY=VALUE]...", 2, 40),
