@@ -261,9 +261,8 @@ mod tests {
             assert!(at(pair[0]) < at(pair[1]), "{pair:?} in\n{log}");
         }
         assert!(
-            lines
-                .iter()
-                .any(|l| l.contains(": OFPT_FLOW_MOD") && l.contains("priority=0 actions=CONTROLLER:65535")),
+            lines.iter().any(|l| l.contains(": OFPT_FLOW_MOD")
+                && l.contains("priority=0 out_port:0 out_group:0 actions=CONTROLLER:65535")),
             "{log}"
         );
         assert!(at("OFPT_PACKET_IN") < at("OFPT_PACKET_OUT"), "{log}");
