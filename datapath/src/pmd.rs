@@ -45,6 +45,8 @@ pub const MAX_RECIRC: u32 = 64;
 pub const ROOM: usize = 256;
 /// Programs of late that new megaflows may share.
 const RECENT_PROGRAMS: usize = 32;
+/// Commands that a worker handles between two rounds of packets.
+const COMMANDS: usize = 128;
 /// One batch in so many is timed stage by stage.
 const SAMPLE: u32 = 32;
 const WAKE_TAG: u64 = u64::MAX;
@@ -323,6 +325,8 @@ pub(crate) struct Worker {
     id: WorkerId,
     shared: Arc<Shared>,
     out: Out,
+    /// It has slept since it last handled commands.
+    slept: bool,
     flows: FlowTable,
     rx: Vec<RxSlot>,
     epoll: Option<Epoll>,
@@ -392,6 +396,7 @@ impl Worker {
                 scratch: Verdict::default(),
             },
             shared: s.shared,
+            slept: false,
             flows,
             rx: Vec::new(),
             epoll,
@@ -487,7 +492,8 @@ impl Worker {
     }
 
     /// Sleeps until a command comes, or so long.
-    fn sleep(&self, at_most: Option<Duration>) {
+    fn sleep(&mut self, at_most: Option<Duration>) {
+        self.slept = true;
         let c = &self.shared;
         c.asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -528,6 +534,7 @@ impl Worker {
             }
             c.asleep.store(false, Ordering::SeqCst);
             fence(Ordering::SeqCst);
+            self.slept = true;
             self.commands();
             let t = tsc();
             self.tick(t);
@@ -601,8 +608,11 @@ impl Worker {
     #[inline(never)]
     fn handle_commands(&mut self) {
         self.tick(tsc());
-        while self.shared.sent.load(Ordering::SeqCst) != self.done {
+        // Who slept has promised to handle all before any packet; else packets need not wait for thousands of removals.
+        let mut left = if std::mem::take(&mut self.slept) { usize::MAX } else { COMMANDS };
+        while left > 0 && self.shared.sent.load(Ordering::SeqCst) != self.done {
             if let Some(c) = self.shared.commands.pop() {
+                left -= 1;
                 self.command(c);
                 self.done += 1;
                 self.shared.counters.commands.add(1);

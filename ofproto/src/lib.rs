@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod buffers;
 pub mod check;
 pub mod classifier;
+pub mod columns;
 pub mod conn;
 pub mod fields;
 pub mod flow;

@@ -16,6 +16,7 @@
 //! end with its last counts: no packet is lost or counted twice.
 
 use crate::api::BridgeId;
+use crate::columns::Columns;
 
 use crate::flow::{pipe, Flow};
 use crate::rule::RuleCore;
@@ -64,6 +65,8 @@ struct Held {
     template: u32,
     /// Where it stands among the members of its template; [`NONE`]: its removal is under way.
     place: u32,
+    /// Where its visits stand in their groups.
+    positions: SmallVec<[u32; 2]>,
     key: ShortKey,
 }
 
@@ -71,6 +74,8 @@ struct Held {
 struct Family {
     template: Arc<Template>,
     worker: u32,
+    /// Of [`Columns`], one for each visit.
+    groups: SmallVec<[u32; 4]>,
     /// Slots.
     members: Vec<u32>,
     /// Members whose removal is under way.
@@ -121,6 +126,8 @@ pub struct Cache {
     by_rule: HashMap<usize, HashSet<u32>>,
     /// Families by the tables they visited.
     by_table: HashMap<(BridgeId, u8), HashSet<u32>>,
+    /// Megaflows by the tables they visited and what they were there.
+    columns: Columns,
     /// Families with traffic to be credited.
     due: Vec<u32>,
     len: usize,
@@ -152,6 +159,22 @@ fn is_of_conjunction(r: &RuleCore) -> bool {
     r.mask().mask.u32(pipe::CONJ_ID) != 0
 }
 
+/// Lowest priority at which a new entry can change what a visit found.
+pub fn bar(v: &VisitRecord) -> u16 {
+    v.entry.as_ref().map_or(0, |e| if is_of_conjunction(&e.rule) { 0 } else { e.rule.priority })
+}
+
+/// Bits of the flow at a visit that all packets of a megaflow of the template have alike.
+pub fn fixed(t: &Template, v: &VisitRecord) -> Flow {
+    let (_, known) = v.flow(t, &FlowKey::ZERO);
+    let mut fixed = Flow::ZERO;
+    for (i, f) in fixed.0.iter_mut().enumerate() {
+        // The pipeline's own words are constant; a packet's are where actions or the mask say so. A conjunction may find any conj_id.
+        *f = t.mask.0.get(i).map_or(u64::MAX, |bits| bits | known.map_or(0, |k| k.0[i])) & !CONJ_ID.0[i];
+    }
+    fixed
+}
+
 /// Whether some packet of a megaflow may match a rule in a table it visited.
 fn overlaps(t: &Template, key: &FlowKey, v: &VisitRecord, r: &RuleCore) -> bool {
     let (flow, known) = v.flow(t, key);
@@ -165,8 +188,9 @@ fn overlaps(t: &Template, key: &FlowKey, v: &VisitRecord, r: &RuleCore) -> bool 
     })
 }
 
-/// New entries of a table that are held against each megaflow one by one.
-const FEW: usize = 16;
+/// Comparisons of new entries of a table with visits of it, a nanosecond each, up to which the columns are asked about each entry. Beyond, each
+/// megaflow is looked up again.
+const COMPARISONS: usize = 20_000_000;
 
 /// Whether a lookup in the tables as they are now finds the same, by no more bits than the megaflow has.
 fn still_true(t: &Template, key: &FlowKey, v: &VisitRecord, snap: &Snapshot) -> bool {
@@ -273,7 +297,7 @@ impl Cache {
         }
         let snap = slow.snapshot.load();
         for ((bridge, table), list) in added {
-            if list.len() <= FEW {
+            if list.len().saturating_mul(self.columns.visits((bridge, table))) <= COMPARISONS {
                 list.into_iter().for_each(|c| self.find(c, &mut hit));
                 continue;
             }
@@ -380,9 +404,13 @@ impl Cache {
             }
             self.by_table.entry((v.bridge, v.table)).or_default().insert(at);
         }
+        let groups =
+            template.visits.iter().map(|v| self.columns.hold((v.bridge, v.table), &fixed(&template, v)));
+        let groups = groups.collect();
         self.families[at as usize] = Some(Family {
             template,
             worker,
+            groups,
             members: Vec::new(),
             leaving: 0,
             known: true,
@@ -410,6 +438,7 @@ impl Cache {
         self.settle(slow);
         let Some(f) = self.families[family as usize].take() else { return };
         self.free.push(family);
+        f.groups.iter().for_each(|g| self.columns.release(*g));
         for v in &f.template.visits {
             if let Some(e) = &v.entry {
                 let key = rule_key(&e.rule);
@@ -431,11 +460,26 @@ impl Cache {
         let held = &mut self.workers[worker as usize].held;
         while held.len() <= slot as usize {
             let key = ShortKey::default();
-            held.push(Held { token: 0, folded: (0, 0), used_ms: 0, template: NONE, place: NONE, key });
+            held.push(Held {
+                token: 0,
+                folded: (0, 0),
+                used_ms: 0,
+                template: NONE,
+                place: NONE,
+                positions: SmallVec::new(),
+                key,
+            });
         }
         let place = f.members.len() as u32;
         f.members.push(slot);
-        held[slot as usize] = Held { token, folded: (0, 0), used_ms: now_ms, template: family, place, key };
+        let whole = key.key();
+        let mut positions = SmallVec::new();
+        for (i, (v, g)) in f.template.visits.iter().zip(&f.groups).enumerate() {
+            let (flow, _) = v.flow(&f.template, &whole);
+            positions.push(self.columns.push(*g, &flow, bar(v), ((worker, slot), i as u32)));
+        }
+        held[slot as usize] =
+            Held { token, folded: (0, 0), used_ms: now_ms, template: family, place, positions, key };
         self.len += 1;
     }
 
@@ -461,6 +505,8 @@ impl Cache {
 
     /// Takes a megaflow out of its family's members. `false`: it was.
     fn unlink(&mut self, (worker, slot): Id) -> bool {
+        // Visits of other workers' megaflows that take the places of this one's.
+        let mut moved_visits: SmallVec<[(u32, u32, u32, u32); 2]> = SmallVec::new();
         let held = &mut self.workers[worker as usize].held;
         let Some(h) = held.get_mut(slot as usize) else { return false };
         let place = std::mem::replace(&mut h.place, NONE);
@@ -468,8 +514,28 @@ impl Cache {
             return false;
         };
         f.members.swap_remove(place as usize);
+        // Visits last first: one that moves meanwhile is never one that is already out.
+        while let Some(pos) = held[slot as usize].positions.pop() {
+            let which = held[slot as usize].positions.len();
+            let Some(((w, s), i)) = f.groups.get(which).and_then(|g| self.columns.remove(*g, pos)) else {
+                continue;
+            };
+            moved_visits.push((w, s, i, pos));
+            if w == worker {
+                if let Some(p) = held[s as usize].positions.get_mut(i as usize) {
+                    *p = pos;
+                }
+                moved_visits.pop();
+            }
+        }
         if let Some(moved) = f.members.get(place as usize) {
             held[*moved as usize].place = place;
+        }
+        for (w, s, i, pos) in moved_visits {
+            let held = self.workers.get_mut(w as usize).and_then(|w| w.held.get_mut(s as usize));
+            if let Some(p) = held.and_then(|h| h.positions.get_mut(i as usize)) {
+                *p = pos;
+            }
         }
         self.len -= 1;
         true
@@ -477,19 +543,7 @@ impl Cache {
 
     fn find(&self, c: &Change, out: &mut Vec<Id>) {
         match c {
-            Change::RuleAdded(bridge, r) => {
-                for family in self.by_table.get(&(*bridge, r.table)).into_iter().flatten() {
-                    let Some(f) = &self.families[*family as usize] else { continue };
-                    let visits: SmallVec<[&VisitRecord; 4]> = would_win(&f.template, *bridge, r).collect();
-                    if visits.is_empty() {
-                        continue;
-                    }
-                    out.extend(self.members(*family).filter_map(|(id, h)| {
-                        let key = h.key.key();
-                        visits.iter().any(|v| overlaps(&f.template, &key, v, r)).then_some(id)
-                    }));
-                }
-            }
+            Change::RuleAdded(bridge, r) => self.columns.find(*bridge, r, &mut |id| out.push(id)),
             Change::RuleGone(_, r) => {
                 for family in self.by_rule.get(&rule_key(r)).into_iter().flatten() {
                     out.extend(self.members(*family).map(|(id, _)| id));

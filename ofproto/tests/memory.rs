@@ -75,7 +75,8 @@ fn a_flow_entry_is_small_and_leaves_nothing_behind() {
         t.flow_mod(&flow(i), 0, &Any).expect("taken");
     }
     let each = (live() - before) / N as isize;
-    assert!(each <= 200, "{each} bytes a flow entry");
+    // About the worst number of entries for a trie: its leaves have just split.
+    assert!(each <= 216, "{each} bytes a flow entry");
     // A published version that the next changes do not share with it.
     let published = t.tables.clone();
     for i in 0..100 {

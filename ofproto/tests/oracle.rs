@@ -6,10 +6,11 @@
 use datapath::flow_key::off;
 use datapath::{DpAction, FlowKey, FlowMask, PortId};
 use ofproto::api::BridgeId;
+use ofproto::columns::Columns;
 use ofproto::fields::match_to_flow;
 use ofproto::flow::mix;
 use ofproto::group::GroupTable;
-use ofproto::revalidator::{affected, Change};
+use ofproto::revalidator::{affected, bar, fixed, Change};
 use ofproto::snapshot::{BridgeSnap, Snapshot, View};
 use ofproto::table::{Checks, FlowTables};
 use ofproto::upcall::{record, Slow, Template};
@@ -17,7 +18,7 @@ use ofproto::xlate::{PortTarget, PortView};
 use openflow::msg::{FlowMod, FlowModCommand};
 use openflow::text::{parse_flow, NoNames};
 use openflow::{GroupId, MeterId, PortNo};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -290,6 +291,57 @@ fn blend(a: &FlowKey, b: &FlowKey, mask: &FlowMask) -> FlowKey {
     k
 }
 
+type Cached = (FlowMask, Vec<DpAction>, (FlowKey, Template));
+
+/// The cache, and the index that finds what a new entry touches.
+#[derive(Default)]
+struct Cache {
+    list: BTreeMap<u32, Cached>,
+    columns: Columns,
+    /// Group and position of each visit.
+    places: BTreeMap<u32, Vec<(u32, u32)>>,
+}
+
+impl Cache {
+    fn insert(&mut self, c: Cached) {
+        // Numbers are used again, as slots are.
+        let slot = (0..).find(|s| !self.list.contains_key(s)).unwrap();
+        let (key, t) = &c.2;
+        let mut places = Vec::new();
+        for (i, v) in t.visits.iter().enumerate() {
+            let g = self.columns.hold((v.bridge, v.table), &fixed(t, v));
+            places.push((g, self.columns.push(g, &v.flow(t, key).0, bar(v), ((0, slot), i as u32))));
+        }
+        self.places.insert(slot, places);
+        self.list.insert(slot, c);
+    }
+    fn remove(&mut self, slot: u32) {
+        self.list.remove(&slot);
+        let mut groups = Vec::new();
+        while let Some((g, pos)) = self.places.get_mut(&slot).unwrap().pop() {
+            if let Some(((_, s), i)) = self.columns.remove(g, pos) {
+                self.places.get_mut(&s).unwrap()[i as usize].1 = pos;
+            }
+            groups.push(g);
+        }
+        self.places.remove(&slot);
+        groups.into_iter().for_each(|g| self.columns.release(g));
+    }
+    /// Takes out what a change touches. The index must name just those that holding each against the change names.
+    fn change(&mut self, c: &Change, seed: u64) {
+        let touched = self.list.iter().filter(|(_, (_, _, m))| affected(&m.1, &m.0, c));
+        let naive: BTreeSet<u32> = touched.map(|(s, _)| *s).collect();
+        if let Change::RuleAdded(bridge, r) = c {
+            let mut found = BTreeSet::new();
+            self.columns.find(*bridge, r, &mut |(_, slot)| {
+                found.insert(slot);
+            });
+            assert_eq!(found, naive, "seed {seed}");
+        }
+        naive.into_iter().for_each(|s| self.remove(s));
+    }
+}
+
 fn run(seed: u64, flows: usize, packets: usize, churn: bool, clauses: bool) {
     let mut r = Rng(seed);
     let mut w = World::new();
@@ -299,7 +351,7 @@ fn run(seed: u64, flows: usize, packets: usize, churn: bool, clauses: bool) {
         w.flow_mod(&parse_flow(&t, FlowModCommand::ADD, &NoNames).unwrap_or_else(|e| panic!("{t}: {e}")));
         texts.push(t);
     }
-    let mut cache: Vec<(FlowMask, Vec<DpAction>, (FlowKey, Template))> = Vec::new();
+    let mut cache = Cache::default();
     for n in 0..packets {
         if churn && n % 10 == 9 {
             let command = if r.below(3) == 0 { FlowModCommand::DELETE } else { FlowModCommand::ADD };
@@ -316,11 +368,11 @@ fn run(seed: u64, flows: usize, packets: usize, churn: bool, clauses: bool) {
                 t
             };
             let changes = w.flow_mod(&parse_flow(&t, command, &NoNames).unwrap());
-            cache.retain(|(_, _, m)| !changes.iter().any(|c| affected(&m.1, &m.0, c)));
+            changes.iter().for_each(|c| cache.change(c, seed));
         }
         let key = packet(&mut r);
         let (mask, fresh, m) = w.translate(&key);
-        let hits: Vec<_> = cache.iter().filter(|(mask, _, m)| key.matches(&m.0, mask)).collect();
+        let hits: Vec<_> = cache.list.values().filter(|(mask, _, m)| key.matches(&m.0, mask)).collect();
         for (cm, cached, cmega) in &hits {
             assert!(
                 *cached == fresh,
@@ -347,7 +399,7 @@ fn run(seed: u64, flows: usize, packets: usize, churn: bool, clauses: bool) {
             texts.join("\n")
         );
         if hits.is_empty() {
-            cache.push((mask, fresh, m));
+            cache.insert((mask, fresh, m));
         }
     }
 }
