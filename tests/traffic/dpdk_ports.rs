@@ -308,11 +308,16 @@ fn pmds_are_set_shown_and_kept() {
     s.ofctl(&["pmd-stats-clear"]);
     assert!(s.ofctl(&["pmd-stats-show"]).contains("packets received: 0"));
     assert!(s.ofctl(&["pool-show"]).contains("NUMA node 0"), "{}", s.ofctl(&["pool-show"]));
+    // Options that need the device opened anew; one that cannot be leaves the port as it was.
+    s.ofctl(&["set-port", "n0", "n_rxq=3", "n_rxq_desc=1024"]);
+    assert_eq!(s.ofctl(&["pmd-rxq-show"]).matches("port: n0").count(), 3);
     for (args, says) in [
-        (&["set-pmd", "sleep-max=never"][..], "write 0 to 10000"),
+        (&["set-port", "n0", "n_rxq=999"][..], "n_rxq=999: write 1 to 256"),
+        (&["set-port", "n0", "mtu=2000", "color=red"], "has no option color"),
+        (&["set-pmd", "sleep-max=never"], "write 0 to 10000"),
         (&["set-pmd", "pmd-cores=77"], "pinning to core 77"),
         (&["set-pmd", "color=red"], "unknown; there are"),
-        (&["set-port", "n0", "pmd-rxq-affinity=9:1"], "there is no queue 9; it has 2"),
+        (&["set-port", "n0", "pmd-rxq-affinity=9:1"], "there is no queue 9; it has 3"),
         (&["set-port", "br0", "pmd-rxq-affinity=0:1"], "epoll worker"),
         (&["port-xstats", "nobody"], "no port named nobody"),
     ] {
@@ -323,11 +328,13 @@ fn pmds_are_set_shown_and_kept() {
             "{args:?}: {e}"
         );
     }
+    assert_eq!(s.ofctl(&["pmd-rxq-show"]).matches("port: n0").count(), 3);
     let settings = s.ofctl(&["get-pmd"]);
     s.kill();
     // What was set is there again, the pins too.
     let s = start(&[]);
     assert_eq!(s.ofctl(&["get-pmd"]), settings);
+    assert_eq!(s.ofctl(&["pmd-rxq-show"]).matches("port: n0").count(), 3);
     assert!(
         settings.contains("pmd-cores=1\npmd-rxq-assign=roundrobin\n") && settings.contains("interval=10s")
     );

@@ -107,7 +107,7 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         "add-port" => add_port(d, &params, now)?,
         "del-port" => del_port(d, &params, now)?,
         "list-ports" => list_ports(d, &params)?,
-        "set-port" => set_port(d, &params)?,
+        "set-port" => set_port(d, &params, now)?,
         "set-queue" => set_queue(d, &params, now, true)?,
         "del-queue" => set_queue(d, &params, now, false)?,
         "set-controller" => {
@@ -331,12 +331,14 @@ enum PortChange {
     Mtu(u32),
     Up(bool),
     Affinity(Vec<(usize, usize)>),
+    /// An option that only a port opened anew takes.
+    Anew(String, String),
 }
 
-fn set_port(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
+fn set_port(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
     let [name, words @ ..] = params else { return Err(usage("set-port")) };
     let found = d.switch.datapath().ports().into_iter().find(|(_, p)| p.name == *name);
-    let (port, info) = found.ok_or_else(|| format!("no port named {name}"))?;
+    let (_, info) = found.ok_or_else(|| format!("no port named {name}"))?;
     // All words are read before anything is changed.
     let mut changes = Vec::new();
     for w in words {
@@ -351,17 +353,34 @@ fn set_port(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
             ("pmd-rxq-affinity" | "other_config:pmd-rxq-affinity", v) => {
                 PortChange::Affinity(datapath::rxq::affinity(v).map_err(|e| format!("port {name}: {e}"))?)
             }
+            (k, v) if w.contains('=') && !matches!(k, "admin" | "ofport" | "type" | "name" | "peer") => {
+                PortChange::Anew(k.into(), v.into())
+            }
             _ => {
                 return Err(format!(
-                    "{w:?}: set-port takes mtu=N, admin=up|down and pmd-rxq-affinity=QUEUE:CORE,...; for the rest, del-port and add-port"
+                    "{w:?}: set-port takes mtu=N, admin=up|down, pmd-rxq-affinity=QUEUE:CORE,... and the options of the port's type as KEY=VALUE"
                 ))
             }
         });
     }
+    // What may be refused comes first.
+    let anew: Vec<_> = changes
+        .iter()
+        .filter_map(|c| match c {
+            PortChange::Anew(k, v) => Some((k.clone(), v.clone())),
+            _ => None,
+        })
+        .collect();
+    if !anew.is_empty() {
+        reopen(d, name, &anew, now)?;
+    }
     let dp = d.switch.datapath().clone();
+    let port = dp.ports().into_iter().find(|(_, p)| p.name == *name).map(|(id, _)| id);
+    let port = port.ok_or_else(|| format!("no port named {name}"))?;
     let mut kept = Vec::new();
     for change in changes {
         match change {
+            PortChange::Anew(..) => {}
             PortChange::Mtu(mtu) => {
                 dp.set_mtu(port, mtu).map_err(|e| e.to_string())?;
                 // The kernel keeps the MTU of its own interfaces.
@@ -387,6 +406,29 @@ fn set_port(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
         }
     }
     Ok(Answer::none())
+}
+
+/// Closes a port and opens it under the same number with other options; as it was if that is refused.
+fn reopen(d: &mut Daemon, name: &str, options: &[(String, String)], now: Instant) -> Result<(), String> {
+    let all = d.units.values().flat_map(|u| u.settings.ports.iter().map(move |p| (&u.settings.name, p)));
+    let found = all.into_iter().find(|(_, p)| p.name == name).map(|(b, p)| (b.clone(), p.clone()));
+    let (bridge, old) = found.ok_or_else(|| format!("port {name} is a bridge's own: it has no options"))?;
+    let mut new = old.clone();
+    for (k, v) in options {
+        config::port_option(&mut new, k, v)?;
+        if v.is_empty() {
+            new.options.remove(k);
+        }
+    }
+    config::check_port(&new)?;
+    d.del_port(&bridge, name, now)?;
+    if let Err(e) = d.add_port(&bridge, new, now) {
+        return match d.add_port(&bridge, old, now) {
+            Ok(_) => Err(e),
+            Err(again) => Err(format!("{e}; and as it was it cannot be had any more: {again}")),
+        };
+    }
+    Ok(())
 }
 
 fn port_xstats(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
