@@ -749,6 +749,16 @@ fn parse_flow_into(
 pub fn parse_flow(text: &str) -> Result<(FlowKey, FlowMask), TextError> {
     let (mut k, mut m) = (FlowKey::ZERO, FlowMask::ZERO);
     parse_flow_into(text, 0, 0, &mut k, &mut m)?;
+    // Type and code of ICMP are a byte each: ports of another protocol beside its number are no packet's.
+    let icmp = matches!(
+        (k.u16(off::ETH_TYPE), k.byte(off::IP_PROTO)),
+        (eth_type::IPV4, ip_proto::ICMP) | (eth_type::IPV6, ip_proto::ICMPV6)
+    );
+    let wide = |at: usize| (k.u16(at) | m.u16(at)) & 0xff00 != 0;
+    if icmp && (wide(off::TP_SRC) || wide(off::TP_DST)) {
+        let what = format!("ports of another protocol beside proto={}", k.byte(off::IP_PROTO));
+        return Err(TextError { column: 1, what });
+    }
     Ok((k, m))
 }
 
@@ -913,6 +923,7 @@ mod tests {
             ("in_port(1", 10),
             ("ipv4(proto=300)", 12),
             ("in_port(1))", 11),
+            ("eth_type(0x0800),ipv4(proto=1),tcp(src=1024)", 1),
         ] {
             assert_eq!(parse_flow(t).unwrap_err().column, column, "{t}");
         }
