@@ -683,9 +683,7 @@ impl UpcallHandler for Slow {
         // There is room: `upcall` saw to that, and nobody else writes here.
         let _ = side.ring.push(Report::Installed { slot, template, token, version, key });
         // Control need not hear of each at once.
-        if side.ring.len() > REPORTS / 4 {
-            self.wake();
-        } else if own.turn_to_wake(self.now_ms()) {
+        if side.ring.len() > REPORTS / 4 || own.turn_to_wake(self.now_ms()) {
             self.wake();
         }
     }
