@@ -75,7 +75,15 @@ class Contestant:
             self.dev.pages[1].pause(on)
             os.sched_setscheduler(self.forwarding(), os.SCHED_IDLE if on else os.SCHED_OTHER, os.sched_param(0))
             os.sched_setaffinity(self.forwarding(), {REST_CORE if on else PMD_CORE})
+            os.setpriority(os.PRIO_PROCESS, self.forwarding(), 0 if on else -20)
         self.halted = on
+
+    def wake(self):
+        """Before the end: a stopped process does not end. One that died already needs nothing."""
+        try:
+            self.freeze(False)
+        except OSError:
+            pass
 
     def on_cpu(self):
         """Seconds that the forwarding thread has run so far."""
@@ -176,7 +184,7 @@ class OvsDpdk(Daemon, Contestant):
         return self.appctl("dpctl/dump-flows", "filter=in_port=p1").count("recirc_id")
 
     def stop(self):
-        self.freeze(False)
+        self.wake()
         super().stop()
         self.dev.close()
 
@@ -226,7 +234,7 @@ class Ours(Ofswitch, Contestant):
         return int(self.pmd().get("counters", {}).get("megaflows", 0))
 
     def stop(self):
-        self.freeze(False)
+        self.wake()
         super().stop()
         self.dev.close()
 
@@ -276,7 +284,7 @@ class Testpmd(Contestant):
         sys.exit("testpmd ended by itself")
 
     def stop(self):
-        self.freeze(False)
+        self.wake()
         try:
             self.say("quit")
             self.p.stdin.close()
