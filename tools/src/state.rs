@@ -13,7 +13,7 @@
 //! A torn or damaged record ends the journal: all before it counts, the rest is cut off (and put beside it, as `.journal.torn`). At start the
 //! journal is replayed and then written anew as a snapshot of what is.
 //!
-//! **Rewriting.** A journal that has grown to [`GROWTH`] times its last snapshot is written anew, a few entries at a time between the requests,
+//! **Rewriting.** A journal that has grown to `GROWTH` times its last snapshot is written anew, a few entries at a time between the requests,
 //! so that nobody waits. Meanwhile requests go on: each is recorded in the old file and, between the slices of the snapshot, in the new one.
 //! That gives the same tables: an entry changed before its slice was written is found changed there, one changed after is changed again
 //! by the record behind. Nothing can be refused that was taken before, since groups and meters come first and entries are never more
