@@ -5,6 +5,7 @@
 #![no_main]
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
+use ofproto::conn::bundled::Bundled;
 use ofproto::conn::manager::TURN;
 use ofproto::conn::pipe::{OUTPUT_HIGH, OUTPUT_LIMIT};
 use ofproto::conn::{Backend, ConnId, ConnKind, ConnOptions, Event, Manager, PacketInEvent, Pipe};
@@ -58,12 +59,12 @@ impl Backend for Tables {
         &mut self,
         now: Instant,
         from: ConnId,
-        msgs: &[OfMessage],
+        msgs: &Bundled,
         _: BundleFlags,
     ) -> Result<(), (usize, OfpError)> {
         let before = self.cookies.len();
         for (i, m) in msgs.iter().enumerate() {
-            if let Err(e) = self.handle(now, from, m, &mut Vec::new()) {
+            if let Err(e) = self.handle(now, from, &m, &mut Vec::new()) {
                 self.cookies.truncate(before);
                 return Err((i, e));
             }
@@ -95,7 +96,7 @@ impl Backend for Tables {
         }
         self.version
     }
-    fn synced(&self) -> u64 {
+    fn synced(&mut self) -> u64 {
         self.synced
     }
 }
@@ -296,6 +297,7 @@ fn life(ops: &[u8]) -> usize {
                     frame: vec![arg; 60 + usize::from(arg)].into(),
                     max_len: if arg & 1 == 1 { 0xffff } else { 128 },
                     userdata: vec![arg; usize::from(arg & 31)],
+                    buffer_id: if arg & 2 == 2 { u32::MAX } else { u32::from(arg) },
                 });
                 l.manager.event(&event, l.now);
             }

@@ -1299,8 +1299,7 @@ mod tests {
             eprintln!("skipped: a bridge's LOCAL port needs root");
             return;
         }
-        let dir = std::env::temp_dir().join(format!("ofsw-journal-s-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
+        let dir = scratch("settings");
         let now = Instant::now();
         let config = PortConfig::NO_FWD | PortConfig::NO_PACKET_IN;
         {
@@ -1355,8 +1354,7 @@ mod tests {
 
     #[test]
     fn what_expires_by_itself_is_forgotten_too() {
-        let dir = std::env::temp_dir().join(format!("ofsw-journal-x-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
+        let dir = scratch("expiry");
         let now = Instant::now();
         {
             let mut j = Journal::<usize>::open(&dir, "br0", Sync::Lazy).unwrap();
