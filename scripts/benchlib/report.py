@@ -195,7 +195,7 @@ def write(data, root):
     notes = os.path.join(where, "packet-path-notes.md")
     parts = [f"""# The packet path on one core, beside OVS-DPDK
 
-64-byte frames, one forwarding core, at least {windows} windows of {some['seconds']:.0f} s for each cell and switch, in turn in one run while the others are frozen. Devices: our
+64-byte frames, one forwarding core, at least {windows} windows of {some['seconds']:.1f} s for each cell and switch, in turn in one run while the others step aside (net_pcap: are frozen). Devices: our
 generator and sink (`scripts/genpmd`), which testpmd, OVS and ofswitch load alike, or, where a cell says so, `net_pcap` (infinite_rx) and `net_null`. Mpps
 are medians, ± is half the range. Net cycles are time-stamp cycles ({some['hz'] / 1e9:.2f} GHz) per packet above testpmd's `io` loop on the same devices. Before timing, each
 switch had to do the right thing (last table). Written by `make bench` (`scripts/bench`); raw figures in [packet-path.json](packet-path.json).
