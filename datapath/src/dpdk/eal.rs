@@ -195,10 +195,13 @@ pub fn init(user_args: &str) -> Result<Eal, DpdkError> {
     affinity.restore();
     if r < 0 {
         let errno = last_errno();
+        // SAFETY: a plain query.
+        let root = unsafe { libc::geteuid() } == 0;
         let advice = match errno {
-            libc::EACCES | libc::EPERM => "DPDK needs root (or CAP_SYS_ADMIN, CAP_IPC_LOCK, CAP_NET_RAW)".to_owned(),
-            libc::ENOMEM | libc::ENOTSUP | libc::ENOENT if hugepages => format!(
-                "hugepages: {} MiB free of {} MiB; reserve some (`sysctl vm.nr_hugepages=512` gives 1 GiB) or run without: --dpdk \"--no-huge -m 512\"",
+            // Root without a single hugepage (or hugetlbfs) is told EACCES: that is about memory.
+            libc::EACCES | libc::EPERM if !(root && hugepages) => "DPDK needs root (or CAP_SYS_ADMIN, CAP_IPC_LOCK, CAP_NET_RAW)".to_owned(),
+            libc::ENOMEM | libc::ENOTSUP | libc::ENOENT | libc::EACCES | libc::EPERM if hugepages => format!(
+                "hugepages: {} MiB free of {} MiB; reserve some (`sysctl vm.nr_hugepages=512` gives 1 GiB), free those of dead processes, or run without: --dpdk \"--no-huge -m 512\"",
                 huge_free >> 20,
                 huge_total >> 20
             ),
