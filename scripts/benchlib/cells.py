@@ -84,8 +84,13 @@ def masks_rules(n):
 
 
 def masks_trace(n):
-    """20,000 flows spread over those rules: too many for an exact-match cache to hide the masks."""
+    """20,000 flows spread over those rules: too many for an exact-match cache of 8,192 entries, few enough for a signature cache (SMC)."""
     return traced(lambda: drawn([frame(src=0x0A000000 + i % 32, dst=0x0B000000 + i, dport=2000 + i % n) for i in range(20000)], 1 << 17))
+
+
+def masks_million(n):
+    """A million flows spread over those rules: more than any cache of whole flows holds, so that masks are visited."""
+    return gen(f"flows=1000000,dist=uniform,sips=32,dip=11.0.0.0,dips=1000000,dport=2000,dports={n}")
 
 
 # --- L2, L3
@@ -142,6 +147,8 @@ CELLS = [
          least=3.0, check=expect(ttl=63, smac=0x0200000000BB, dmac=lambda s: 0x020000000000 | s.dst >> 8 & 0xFFFF), quick=True, warm=5),
     Cell("20m", "20 masks, 20k flows", masks_trace(20), lambda: masks_rules(20), "5x", least=5.0, check=expect(ttl=64)),
     Cell("200m", "200 masks, 20k flows", masks_trace(200), lambda: masks_rules(200), "10x", least=10.0, check=expect(ttl=64), isa=True, quick=True),
+    Cell("20m-1M", "20 masks, 1M flows", masks_million(20), lambda: masks_rules(20), "5x", least=5.0, check=expect(ttl=64)),
+    Cell("200m-1M", "200 masks, 1M flows", masks_million(200), lambda: masks_rules(200), "10x", least=10.0, check=expect(ttl=64), isa=True),
     Cell("acl", "ACL, 10k rules (ClassBench-like), 30k flows", traced(lambda: [f for f, _ in the_acl()[1]]), lambda: the_acl()[0], "4x", least=4.0,
          check=expect(ttl=64), check_all=lambda: [ok for _, ok in the_acl()[1]], warm=6),
     Cell("8t", "eight tables, VLAN push and pop, set-field, group; 1k flows", traced(pipeline_frames), lambda: PIPELINE, "2.5x", least=2.5,
