@@ -1,7 +1,7 @@
 //! The whole packet path on one worker, between a generating and a discarding port in memory: cycles per packet above (almost) nothing.
 //!
 //! `cargo bench -p datapath --bench pipeline [-- FILTER]`; `ISA=scalar|avx2|avx512` forces kernels, `CORE=n` pins. Figures are the best of many
-//! short windows, so that other load on the machine disturbs little; `source` is the cost of generating and discarding alone.
+//! short windows, so that other load on the machine disturbs little; net is above what generating and discarding alone costs.
 
 #![allow(unsafe_code)]
 
@@ -20,7 +20,21 @@ static OPS: PacketOps = PacketOps { free, name: "bench" };
 const RING: usize = 1024;
 const SLOT: usize = 256;
 
+/// What the generated frames differ in, besides the source address and port by flow number.
+#[derive(Clone, Copy, PartialEq)]
+enum Frames {
+    Plain,
+    /// So many destination ports, 32 source addresses.
+    Ports(u32),
+    /// So many destinations, one in each /24.
+    Prefixes(u32),
+    /// Odd flows have a tag.
+    Tags,
+}
+
 struct Gen {
+    frames: Frames,
+    templates: [[u8; 64]; 2],
     ring: Vec<u8>,
     heads: Vec<Head>,
     at: usize,
@@ -32,7 +46,7 @@ struct Gen {
 unsafe impl Send for Gen {}
 
 impl Gen {
-    fn new(flows: u64) -> Self {
+    fn new(flows: u64, frames: Frames) -> Self {
         let mut ring = vec![0u8; RING * SLOT];
         for s in ring.chunks_exact_mut(SLOT) {
             let f = &mut s[128..];
@@ -46,7 +60,11 @@ impl Gen {
         let heads = (0..RING)
             .map(|i| Head::foreign(unsafe { base.add(i * SLOT) }, SLOT as u16, 128, 60, &OPS))
             .collect();
-        Self { ring, heads, at: 0, flows, rng: 0x2545_f491_4f6c_dd1d }
+        let plain: [u8; 64] = ring[128..192].try_into().unwrap();
+        let mut tagged = plain;
+        tagged.copy_within(12..60, 16);
+        tagged[12..16].copy_from_slice(&[0x81, 0, 0, 200]);
+        Self { frames, templates: [plain, tagged], ring, heads, at: 0, flows, rng: 0x2545_f491_4f6c_dd1d }
     }
 }
 
@@ -61,9 +79,31 @@ impl Rxq for Gen {
             let base = i * SLOT + 128;
             self.at = (i + 1) % RING;
             let f = &mut self.ring[base..base + 64];
+            if self.frames == Frames::Tags {
+                // The last passage has moved the frame.
+                f.copy_from_slice(&self.templates[id as usize & 1]);
+                let at = 26 + 4 * (id as usize & 1);
+                f[at..at + 4].copy_from_slice(&(0x0a00_0000 + id).to_be_bytes());
+                let buf = NonNull::from(&mut self.ring[i * SLOT]);
+                self.heads[i] = Head::foreign(buf, SLOT as u16, 128, 60, &OPS);
+                // SAFETY: as below.
+                batch.push(unsafe { Packet::from_raw(NonNull::from(&mut self.heads[i])) });
+                continue;
+            }
             f[26..30].copy_from_slice(&(0x0a00_0000 + id).to_be_bytes());
             f[22] = 64;
             f[34..36].copy_from_slice(&(id as u16).to_be_bytes());
+            match self.frames {
+                Frames::Ports(n) => {
+                    f[26..30].copy_from_slice(&(0x0a00_0000 + id % 32).to_be_bytes());
+                    f[34..36].copy_from_slice(&1024u16.to_be_bytes());
+                    f[36..38].copy_from_slice(&((2000 + id % n) as u16).to_be_bytes());
+                }
+                Frames::Prefixes(n) => {
+                    f[30..34].copy_from_slice(&(0x0b00_0000 + ((id % n) << 8)).to_be_bytes());
+                }
+                Frames::Plain | Frames::Tags => {}
+            }
             // SAFETY: the ring outlives the packets of a round (they are discarded in it), and slots do not overlap.
             batch.push(unsafe { Packet::from_raw(NonNull::from(&mut self.heads[i])) });
         }
@@ -118,6 +158,12 @@ enum Rules {
     Rewrite,
     /// Push and pop of a VLAN tag.
     Vlan,
+    /// A megaflow and a mask per destination port, up to 200.
+    Ports,
+    /// A megaflow per destination /24, each with a next hop of its own: TTL and MAC rewrite.
+    Prefixes,
+    /// What has a tag loses it, what has none gets one; then DSCP, TTL and both addresses.
+    Pipeline,
 }
 
 struct Handler(Rules, AtomicU64);
@@ -152,6 +198,46 @@ impl UpcallHandler for Handler {
                 v.actions.insert(0, DpAction::DecNwTtl);
                 v.actions.insert(0, DpAction::Set(Box::new(KeyPatch { value, mask })));
             }
+            Rules::Ports => {
+                let n = u32::from(key.u16(off::TP_DST)) - 2000;
+                m.set(off::IP_PROTO, [0xff]);
+                m.set(off::TP_DST, [0xff; 2]);
+                m.set(off::IPV4_SRC, (!0u32 << (5 + n % 20)).to_be_bytes());
+                m.set(off::TP_SRC, (!0u16 << (n / 20)).to_be_bytes());
+            }
+            Rules::Prefixes | Rules::Pipeline => {
+                let (mut value, mut mask) = (FlowKey::ZERO, FlowMask::ZERO);
+                value.set(off::ETH_SRC, [2, 0, 0, 0, 0, 0xbb]);
+                value.set(off::ETH_DST, [2, 0, 0, 0, 0, 0xaa]);
+                if matches!(self.0, Rules::Prefixes) {
+                    m.set(off::IPV4_DST, [0xff, 0xff, 0xff, 0]);
+                    value.set(off::ETH_DST + 4, key.get::<2>(off::IPV4_DST + 1));
+                } else {
+                    m.set(off::VLAN0_TCI, [0x1f, 0xff]);
+                    m.set(off::IPV4_SRC, [0xff, 0, 0, 0]);
+                    m.set(off::IPV4_DST, [0xff, 0xff, 0xff, 0]);
+                    m.set(off::IP_PROTO, [0xff]);
+                    m.set(off::TP_DST, [0xff; 2]);
+                }
+                for at in [off::ETH_DST, off::ETH_SRC] {
+                    mask.set(at, [0xff; 6]);
+                }
+                v.actions.insert(0, DpAction::Set(Box::new(KeyPatch { value, mask })));
+                v.actions.insert(0, DpAction::DecNwTtl);
+                if matches!(self.0, Rules::Pipeline) {
+                    let (mut value, mut mask) = (FlowKey::ZERO, FlowMask::ZERO);
+                    value.set_byte(off::IP_TOS, 46 << 2);
+                    mask.set_byte(off::IP_TOS, 0xfc);
+                    v.actions.insert(0, DpAction::Set(Box::new(KeyPatch { value, mask })));
+                    v.actions.insert(
+                        0,
+                        match key.u16(off::VLAN0_TCI) {
+                            0 => DpAction::PushVlan { tpid: 0x8100, tci: 0x1064 },
+                            _ => DpAction::PopVlan,
+                        },
+                    );
+                }
+            }
             Rules::Vlan => {
                 v.actions.insert(0, DpAction::PopVlan);
                 v.actions.insert(0, DpAction::PushVlan { tpid: 0x8100, tci: 5 });
@@ -166,12 +252,13 @@ impl UpcallHandler for Handler {
     fn ended(&self, _: WorkerId, _: Ended) {}
 }
 
-fn cell(name: &str, flows: u64, rules: Rules, floor: f64) {
+fn cell(name: &str, flows: u64, frames: Frames, rules: Rules) {
     if let Some(filter) = std::env::args().skip(1).find(|a| !a.starts_with('-')) {
         if !name.contains(&filter) {
             return;
         }
     }
+    let floor = source(frames);
     let core = std::env::var("CORE").ok().and_then(|c| c.parse().ok()).unwrap_or(1);
     let isa = std::env::var("ISA").ok();
     let config = DatapathConfig {
@@ -181,8 +268,11 @@ fn cell(name: &str, flows: u64, rules: Rules, floor: f64) {
         ..DatapathConfig::default()
     };
     let dp = Datapath::new(config, Arc::new(Handler(rules, AtomicU64::new(0)))).unwrap();
-    dp.add_port_object(Box::new(BenchPort { name: "gen".into(), rxq: Some(Box::new(Gen::new(flows))) }))
-        .unwrap();
+    dp.add_port_object(Box::new(BenchPort {
+        name: "gen".into(),
+        rxq: Some(Box::new(Gen::new(flows, frames))),
+    }))
+    .unwrap();
     dp.add_port_object(Box::new(BenchPort { name: "out".into(), rxq: None })).unwrap();
     let get = |what: &str| {
         let s = &dp.worker_stats()[1];
@@ -236,9 +326,10 @@ fn cell(name: &str, flows: u64, rules: Rules, floor: f64) {
     );
 }
 
-fn source() -> f64 {
+/// What generating and discarding alone costs.
+fn source(frames: Frames) -> f64 {
     let mut best = f64::MAX;
-    let (mut g, mut b) = (Gen::new(1000), Batch::new());
+    let (mut g, mut b) = (Gen::new(1000, frames), Batch::new());
     for _ in 0..2000 {
         let t = datapath::sys::tsc();
         for _ in 0..20 {
@@ -247,23 +338,26 @@ fn source() -> f64 {
         }
         best = best.min(datapath::sys::tsc().wrapping_sub(t) as f64 / (20 * BATCH_SIZE) as f64);
     }
-    println!("{:<28} {best:7.1} TSC/packet", "source");
     best
 }
 
 fn main() {
-    let floor = source();
-    cell("port 1 flow", 1, Rules::Port, floor);
-    cell("port 1M flows", 1_000_000, Rules::Port, floor);
-    cell("l3 1k flows", 1000, Rules::L3, floor);
-    cell("l3 100k flows", 100_000, Rules::L3, floor);
-    cell("perflow 1k", 1000, Rules::PerFlow, floor);
-    cell("perflow 10k", 10_000, Rules::PerFlow, floor);
-    cell("perflow 100k", 100_000, Rules::PerFlow, floor);
-    cell("perflow 1M", 1_000_000, Rules::PerFlow, floor);
-    cell("masks 20, 10k flows", 10_000, Rules::Masks(20), floor);
-    cell("masks 200, 10k flows", 10_000, Rules::Masks(200), floor);
-    cell("masks 200, 100k flows", 100_000, Rules::Masks(200), floor);
-    cell("rewrite 1k flows", 1000, Rules::Rewrite, floor);
-    cell("vlan 1k flows", 1000, Rules::Vlan, floor);
+    let plain = |name, flows, rules| cell(name, flows, Frames::Plain, rules);
+    plain("port 1 flow", 1, Rules::Port);
+    plain("port 1M flows", 1_000_000, Rules::Port);
+    plain("l3 1k flows", 1000, Rules::L3);
+    plain("l3 100k flows", 100_000, Rules::L3);
+    plain("perflow 1k", 1000, Rules::PerFlow);
+    plain("perflow 10k", 10_000, Rules::PerFlow);
+    plain("perflow 100k", 100_000, Rules::PerFlow);
+    plain("perflow 1M", 1_000_000, Rules::PerFlow);
+    plain("masks 20, 10k flows", 10_000, Rules::Masks(20));
+    plain("masks 200, 10k flows", 10_000, Rules::Masks(200));
+    plain("masks 200, 100k flows", 100_000, Rules::Masks(200));
+    cell("20 megaflows and masks", 20_000, Frames::Ports(20), Rules::Ports);
+    cell("200 megaflows and masks", 20_000, Frames::Ports(200), Rules::Ports);
+    plain("rewrite 1k flows", 1000, Rules::Rewrite);
+    plain("vlan 1k flows", 1000, Rules::Vlan);
+    cell("rewrite per /24, 10k", 1_000_000, Frames::Prefixes(10_000), Rules::Prefixes);
+    cell("pipeline, two shapes", 1000, Frames::Tags, Rules::Pipeline);
 }

@@ -537,51 +537,90 @@ fn remove_tag(p: &mut Packet) {
     }
 }
 
-/// VLAN tags that a [`Rewrite`] pushes and pops at most.
-const TAG_STEPS: usize = 4;
+/// VLAN tags that a [`Rewrite`] leaves behind more, or takes away, at most.
+const TAGS: usize = 2;
 
 /// The commonest rewriting in one line of memory and one go: tags pushed and popped, Ethernet addresses set, IPv4's TTL decremented and its
 /// traffic class set; then one output.
-/// These touch different bytes, so their order does not matter, but for that of the tags among themselves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// These touch different bytes, so their order does not matter, but for that of the tags among themselves; of those it is kept what comes of
+/// it: so many of the packet's tags go, so many others come. What is behind the tags stays where it is, and all that is written is the twenty
+/// bytes in front and six of the IPv4 header. Without a branch that depends on the steps: packets of many rewritings come mixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Rewrite {
     /// Where the packet goes.
     pub port: u32,
-    sets_eth: bool,
-    dec_ttl: bool,
-    tag_steps: u8,
+    /// Of the packet's own tags, how many go.
+    pops: u8,
+    /// Tags that come.
     pushes: u8,
-    tos_keep: u8,
-    tos_value: u8,
-    eth_keep: [u32; 3],
-    eth_value: [u32; 3],
-    /// TPID (0: a pop) and TCI.
-    tags: [(u16, u16); TAG_STEPS],
+    /// How many tags more than at first there are at the highest.
+    peak: u8,
+    /// The least TTL that a packet needs.
+    min_ttl: u8,
+    /// Anything in the IPv4 header changes.
+    ipv4: bool,
+    /// Addresses: bits that stay, and what the others become.
+    keep: u64,
+    value: u64,
+    keep_end: u32,
+    value_end: u32,
+    /// The eight bytes behind the addresses, likewise.
+    keep_tags: u64,
+    value_tags: u64,
+    /// Words of the IPv4 header as they stand in memory: the first's bits that stay, what the others become; what is taken from the fifth.
+    keep_tos: u16,
+    value_tos: u16,
+    minus_ttl: u16,
 }
+
+// SAFETY: integers and a bool.
+#[allow(unsafe_code)]
+unsafe impl crate::sys::Zeroed for Rewrite {}
 
 impl Rewrite {
     /// Nothing but an output.
     pub fn new(port: u32) -> Self {
         Self {
             port,
-            sets_eth: false,
-            dec_ttl: false,
-            tag_steps: 0,
+            pops: 0,
             pushes: 0,
-            tos_keep: 0xff,
-            tos_value: 0,
-            eth_keep: [!0; 3],
-            eth_value: [0; 3],
-            tags: [(0, 0); TAG_STEPS],
+            peak: 0,
+            min_ttl: 0,
+            ipv4: false,
+            keep: !0,
+            value: 0,
+            keep_end: !0,
+            value_end: 0,
+            keep_tags: !0,
+            value_tags: 0,
+            keep_tos: !0,
+            value_tos: 0,
+            minus_ttl: 0,
         }
+    }
+
+    /// The tags that come, outermost first: bytes as in the frame.
+    fn tags(&self) -> [[u8; 4]; TAGS] {
+        let b = self.value_tags.to_ne_bytes();
+        [[b[0], b[1], b[2], b[3]], [b[4], b[5], b[6], b[7]]]
+    }
+
+    fn set_tags(&mut self, tags: [[u8; 4]; TAGS], pushes: u8) {
+        let mut keep = [0xff; 8];
+        keep[..usize::from(pushes) * 4].fill(0);
+        self.pushes = pushes;
+        self.keep_tags = u64::from_ne_bytes(keep);
+        let [a, b] = tags;
+        self.value_tags =
+            u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]) & !self.keep_tags;
     }
 
     /// Adds a field to be set; false if that is nothing for this form.
     pub fn set(&mut self, value: &FlowKey, mask: &FlowMask) -> bool {
         let mut rest = *mask;
         rest.bytes_mut()[off::ETH_DST..off::ETH_DST + 12].fill(0);
-        let eth = rest != *mask;
         let tci = rest.get::<2>(off::VLAN0_TCI);
         rest.set(off::VLAN0_TCI, [0; 2]);
         let tos = rest.byte(off::IP_TOS);
@@ -590,115 +629,113 @@ impl Rewrite {
             return false;
         }
         if tci != [0; 2] {
-            // Of a tag that was just pushed; one that came with the packet may not be there.
-            let Some(at) = usize::from(self.tag_steps).checked_sub(1).filter(|at| self.tags[*at].0 != 0)
-            else {
+            // Of a tag that was pushed; one that came with the packet may not be there.
+            if self.pushes == 0 {
                 return false;
-            };
-            let m = u16::from_be_bytes([tci[0] & 0xef, tci[1]]);
-            self.tags[at].1 = (self.tags[at].1 & !m) | (value.u16(off::VLAN0_TCI) & m);
-        }
-        self.tos_keep &= !tos;
-        self.tos_value = (self.tos_value & !tos) | (value.byte(off::IP_TOS) & tos);
-        if eth {
-            self.sets_eth = true;
-            for i in 0..3 {
-                let at = off::ETH_DST + i * 4;
-                let m = u32::from_ne_bytes(mask.get(at));
-                self.eth_keep[i] &= !m;
-                self.eth_value[i] = (self.eth_value[i] & !m) | (u32::from_ne_bytes(value.get(at)) & m);
             }
+            let mut tags = self.tags();
+            let m = u16::from_be_bytes([tci[0] & 0xef, tci[1]]);
+            let old = u16::from_be_bytes([tags[0][2], tags[0][3]]);
+            let new = (old & !m) | (value.u16(off::VLAN0_TCI) & m);
+            tags[0][2..].copy_from_slice(&new.to_be_bytes());
+            self.set_tags(tags, self.pushes);
         }
+        if tos != 0 {
+            let m = u16::from_ne_bytes([0, tos]);
+            let v = u16::from_ne_bytes([0, value.byte(off::IP_TOS)]);
+            self.ipv4 = true;
+            self.keep_tos &= !m;
+            self.value_tos = (self.value_tos & !m) | (v & m);
+        }
+        let macs = |k: &FlowKey| {
+            (u64::from_ne_bytes(k.get(off::ETH_DST)), u32::from_ne_bytes(k.get(off::ETH_DST + 8)))
+        };
+        let (v, m) = (macs(value), macs(mask));
+        self.keep &= !m.0;
+        self.value = (self.value & !m.0) | (v.0 & m.0);
+        self.keep_end &= !m.1;
+        self.value_end = (self.value_end & !m.1) | (v.1 & m.1);
         true
     }
 
     /// Adds a TTL decrement; false if there was one.
     pub fn dec_ttl(&mut self) -> bool {
-        !std::mem::replace(&mut self.dec_ttl, true)
+        self.ipv4 = true;
+        self.min_ttl = 2;
+        std::mem::replace(&mut self.minus_ttl, u16::from_ne_bytes([1, 0])) == 0
     }
 
     /// Adds a tag; false if that is nothing for this form.
     pub fn push(&mut self, tpid: u16, tci: u16) -> bool {
-        matches!(tpid, eth_type::VLAN | eth_type::QINQ) && self.tag(tpid, tci)
+        if !matches!(tpid, eth_type::VLAN | eth_type::QINQ) || usize::from(self.pushes) == TAGS {
+            return false;
+        }
+        let mut new = [0; 4];
+        new[..2].copy_from_slice(&tpid.to_be_bytes());
+        new[2..].copy_from_slice(&tci.to_be_bytes());
+        self.set_tags([new, self.tags()[0]], self.pushes + 1);
+        self.peak = self.peak.max(self.pushes.saturating_sub(self.pops));
+        true
     }
 
     /// Pops a tag; false if that is too much.
     pub fn pop(&mut self) -> bool {
-        self.tag(0, 0)
-    }
-
-    fn tag(&mut self, tpid: u16, tci: u16) -> bool {
-        let Some(t) = self.tags.get_mut(usize::from(self.tag_steps)) else { return false };
-        *t = (tpid, tci);
-        self.tag_steps += 1;
-        self.pushes += u8::from(tpid != 0);
+        match self.pushes {
+            0 if usize::from(self.pops) == TAGS => return false,
+            0 => self.pops += 1,
+            n => self.set_tags([self.tags()[1], [0; 4]], n - 1),
+        }
         true
     }
 
     /// Changes the packet; false, and nothing is changed, if it is one that only the steps one by one do justice.
-    #[inline]
-    pub fn apply(&self, p: &mut Packet, l: &Layout) -> bool {
-        let mut tags = l.n_vlan;
-        for (tpid, _) in &self.tags[..usize::from(self.tag_steps).min(TAG_STEPS)] {
-            match *tpid {
-                0 if tags == 0 => return false,
-                0 => tags -= 1,
-                _ if tags == 2 => return false,
-                _ => tags += 1,
-            }
-        }
-        if p.len() < 18 || p.headroom() < usize::from(self.pushes) * 4 {
-            return false;
-        }
-        if (self.dec_ttl || self.tos_keep != 0xff) && !self.edit_ipv4(p, l) {
-            return false;
-        }
-        for (tpid, tci) in &self.tags[..usize::from(self.tag_steps).min(TAG_STEPS)] {
-            if *tpid == 0 {
-                remove_tag(p);
-            } else {
-                insert_tag(p, *tpid, *tci);
-            }
-        }
-        if self.sets_eth {
-            if let Some(macs) = p.data_mut().first_chunk_mut::<12>() {
-                let old = [
-                    [macs[0], macs[1], macs[2], macs[3]],
-                    [macs[4], macs[5], macs[6], macs[7]],
-                    [macs[8], macs[9], macs[10], macs[11]],
-                ];
-                for i in 0..3 {
-                    let new = (u32::from_ne_bytes(old[i]) & self.eth_keep[i]) | self.eth_value[i];
-                    macs[i * 4..i * 4 + 4].copy_from_slice(&new.to_ne_bytes());
-                }
-            }
-        }
-        true
-    }
-}
-
-impl Rewrite {
     #[inline(always)]
-    fn edit_ipv4(&self, p: &mut Packet, l: &Layout) -> bool {
-        let at = usize::from(l.payload);
-        let Some(h) = p.data_mut().get_mut(at..at + 12).filter(|_| l.l3 == L3::Ipv4) else { return false };
-        if self.dec_ttl && h[8] < 2 {
+    pub fn apply(&self, p: &mut Packet, l: &Layout) -> bool {
+        self.apply_at(p, l.n_vlan, usize::from(l.payload), l.l3 == L3::Ipv4)
+    }
+
+    /// The same of a packet with so many tags and this payload.
+    #[inline(always)]
+    pub fn apply_at(&self, p: &mut Packet, n_vlan: u8, payload: usize, is_ipv4: bool) -> bool {
+        let (pops, pushes) = (usize::from(self.pops), usize::from(self.pushes));
+        let f = p.data();
+        let (Some(macs), Some(ttl)) = (f.first_chunk::<12>(), f.get(payload + 8)) else { return false };
+        let bad = (n_vlan < self.pops)
+            | (n_vlan + self.peak > 2)
+            | (f.len() < 36)
+            | (self.ipv4 & !is_ipv4)
+            | (*ttl < self.min_ttl);
+        let (a, b) = macs.split_at(8);
+        let (mut first, mut second) = ([0; 8], [0; 4]);
+        first.copy_from_slice(a);
+        second.copy_from_slice(b);
+        if bad || !p.reframe(pops * 4, pushes * 4) {
             return false;
         }
-        let mut sum = u32::from(u16::from_be_bytes([h[10], h[11]]));
-        if self.dec_ttl {
-            h[8] -= 1;
-            // As in `dec_nw_ttl`.
-            sum += 0x100;
-            sum = (sum + u32::from(sum >= 0xffff)) & 0xffff;
+        let f = p.data_mut();
+        let Some(front) = f.first_chunk_mut::<20>() else { return true };
+        let first = (u64::from_ne_bytes(first) & self.keep) | self.value;
+        let second = (u32::from_ne_bytes(second) & self.keep_end) | self.value_end;
+        front[..8].copy_from_slice(&first.to_ne_bytes());
+        front[8..12].copy_from_slice(&second.to_ne_bytes());
+        let mut tags = [0; 8];
+        tags.copy_from_slice(&front[12..]);
+        let tags = (u64::from_ne_bytes(tags) & self.keep_tags) | self.value_tags;
+        front[12..].copy_from_slice(&tags.to_ne_bytes());
+        if self.ipv4 {
+            let at = payload + pushes * 4 - pops * 4;
+            let Some(h) = f.get_mut(at..at + 12) else { return true };
+            let word = |h: &[u8], at: usize| u16::from_ne_bytes([h[at], h[at + 1]]);
+            let (tos, ttl, sum) = (word(h, 0), word(h, 8), word(h, 10));
+            let (new_tos, new_ttl) =
+                ((tos & self.keep_tos) | self.value_tos, ttl.wrapping_sub(self.minus_ttl));
+            // RFC 1624; the order of bytes does not matter to such sums.
+            let delta = u32::from(!tos) + u32::from(new_tos) + u32::from(!ttl) + u32::from(new_ttl);
+            let sum = !fold(u32::from(!sum) + delta);
+            h[..2].copy_from_slice(&new_tos.to_ne_bytes());
+            h[8..10].copy_from_slice(&new_ttl.to_ne_bytes());
+            h[10..].copy_from_slice(&sum.to_ne_bytes());
         }
-        if self.tos_keep != 0xff {
-            let (old, new) = (h[1], (h[1] & self.tos_keep) | self.tos_value);
-            h[1] = new;
-            let delta = u32::from(!u16::from(old)) + u32::from(new);
-            sum = u32::from(!fold(u32::from(!(sum as u16)) + delta));
-        }
-        h[10..12].copy_from_slice(&(sum as u16).to_be_bytes());
         true
     }
 }
@@ -711,15 +748,8 @@ pub fn push_vlan(p: &mut Packet, l: &mut Layout, tpid: u16, tci: u16) -> Result<
     if p.len() < 14 {
         return Err(EditError::BadHeader);
     }
-    if !p.push_front(4) {
+    if !insert_tag(p, tpid, tci) {
         return Err(EditError::TooLong);
-    }
-    if let Some(f) = p.data_mut().first_chunk_mut::<16>() {
-        let mut new = [0u8; 16];
-        new[..12].copy_from_slice(&f[4..]);
-        new[12..14].copy_from_slice(&tpid.to_be_bytes());
-        new[14..].copy_from_slice(&tci.to_be_bytes());
-        *f = new;
     }
     if matches!(tpid, eth_type::VLAN | eth_type::QINQ) {
         // A third tag is beyond what a key describes, but what is behind it stays what it was (and may be rewritten).

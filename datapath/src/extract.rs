@@ -165,6 +165,14 @@ impl Layouts {
     }
 }
 
+impl Layouts {
+    /// Bit i: packet i is IPv4 with TCP or UDP, without options, with at most one tag: its key says all of its layout.
+    #[inline(always)]
+    pub fn common(&self) -> u32 {
+        self.common
+    }
+}
+
 /// What the keys of a batch have in common.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]

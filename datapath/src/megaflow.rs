@@ -108,6 +108,12 @@ impl Default for StatsTable {
 }
 
 impl StatsTable {
+    /// The counters of all slots. (As an array: an index cut to its size needs no check.)
+    #[inline(always)]
+    pub(crate) fn all(&self) -> &[MegaflowStats; MAX_SLOTS] {
+        self.0.first_chunk().expect("it was made so large")
+    }
+
     /// A slot's counters.
     #[inline(always)]
     pub(crate) fn slot(&self, slot: u32) -> &MegaflowStats {

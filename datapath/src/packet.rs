@@ -526,6 +526,20 @@ impl Packet {
         }
     }
 
+    /// Takes `pulled` bytes away in front and makes room for `pushed` others. False, and nothing changed, if there is no room, or if there is offload
+    /// state, whose offsets would have to move.
+    #[inline(always)]
+    pub fn reframe(&mut self, pulled: usize, pushed: usize) -> bool {
+        let o = &self.offload;
+        let plain = (o.csum_start | o.hdr_len) == 0 && o.gso_type == GsoType::None;
+        let at = self.headroom() + pulled;
+        if !plain || at < pushed || at - pushed > 65_535 || self.len() < pulled {
+            return false;
+        }
+        self.place(at - pushed, self.len() - pulled + pushed);
+        true
+    }
+
     /// A copy in a heap buffer, offload state included.
     pub fn copy(&self) -> Packet {
         self.copy_prefix(self.len())

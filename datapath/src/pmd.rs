@@ -17,12 +17,13 @@
 //! megaflow takes the packets it matches out of the room at once: later packets, which hit it, do not overtake them.
 
 use crate::action::{DpAction, DpMeterId};
-use crate::classifier::{FlowTable, NONE, NOT_QUICK};
+use crate::classifier::{form, FlowTable, NONE, NOT_QUICK};
 use crate::datapath::MegaflowDump;
 use crate::edit;
 use crate::emc::EmcSize;
 use crate::extract::{extract, extract_batch, Keys, Layout, Layouts, Seen};
 use crate::flow_key::{off, FlowKey};
+use crate::megaflow::MAX_SLOTS;
 use crate::meter::{self, Meter};
 use crate::packet::{Batch, Packet, BATCH_SIZE};
 use crate::port::{Rxq, Txq};
@@ -757,8 +758,8 @@ impl Worker {
                     worker: self.id,
                     slot: at,
                     token: f.token(),
-                    key: f.key(),
-                    mask: self.flows.mask_of(f),
+                    key: self.flows.key_of(at),
+                    mask: self.flows.mask_of(at),
                     actions: f.program().actions.clone(),
                     packets: s.packets,
                     bytes: s.bytes,
@@ -865,6 +866,10 @@ impl Worker {
         self.recent.1 += n as u64 - hits;
         if counts.one && self.act_as_one(batch, bytes, &seen, ids[0]) {
             // Done.
+        } else if hits == n as u64 && counts.forms == form::OUTPUT {
+            self.act_outputs(batch, &keys, &seen, &ids);
+        } else if hits == n as u64 && counts.forms == form::REWRITE {
+            self.act_rewrites(batch, &keys, &layouts, &ids, depth);
         } else if hits == n as u64 {
             self.act(batch, &keys, &layouts, &ids, depth);
         } else {
@@ -879,14 +884,76 @@ impl Worker {
     /// All packets hit one megaflow; false, and nothing done, if it does more than to send them.
     #[inline]
     fn act_as_one(&mut self, batch: &mut Box<Batch>, bytes: u64, seen: &Seen, id: u32) -> bool {
-        let Some(f) = self.flows.slot(id) else { return false };
-        let port = f.quick();
+        let port = self.flows.hot()[id as usize & (MAX_SLOTS - 1)].quick();
         if port == NOT_QUICK {
             return false;
         }
         self.flows.stats(id).credit(batch.len() as u64, bytes, self.now_ms, seen.tcp_flags());
         self.out.send_all(port, batch);
         true
+    }
+
+    /// All packets hit megaflows that only send them.
+    #[inline]
+    fn act_outputs(&mut self, batch: &mut Box<Batch>, keys: &Keys, seen: &Seen, ids: &[u32; BATCH_SIZE]) {
+        let (hot, stats) = (self.flows.hot(), self.flows.all_stats());
+        let has_flags = seen.tcp_flags() != 0;
+        let mut ports = [0u16; BATCH_SIZE];
+        let (first, mut differ) = (hot[ids[0] as usize & (MAX_SLOTS - 1)].quick() as u16, 0);
+        for (i, p) in batch.as_slice().iter().enumerate().take(BATCH_SIZE) {
+            let at = ids[i] as usize & (MAX_SLOTS - 1);
+            let port = hot[at].quick() as u16;
+            ports[i] = port;
+            differ |= port ^ first;
+            let flags = if has_flags { keys[i].u16(off::TCP_FLAGS) } else { 0 };
+            stats[at].credit(1, p.len() as u64, self.now_ms, flags);
+        }
+        if differ == 0 {
+            self.out.send_all(u32::from(first), batch);
+        } else {
+            for (p, port) in batch.drain().zip(ports) {
+                self.out.send(u32::from(port), p);
+            }
+        }
+    }
+
+    /// All packets hit megaflows that rewrite and send them.
+    #[inline]
+    fn act_rewrites(
+        &mut self,
+        batch: &mut Box<Batch>,
+        keys: &Keys,
+        layouts: &Layouts,
+        ids: &[u32; BATCH_SIZE],
+        depth: u32,
+    ) {
+        let (rewrites, stats) = (self.flows.rewrites(), self.flows.all_stats());
+        let common = layouts.common();
+        let mut ports = [0u32; BATCH_SIZE];
+        let (first, mut differ, mut odd) = (rewrites[ids[0] as usize & (MAX_SLOTS - 1)].port, 0, 0u32);
+        for (i, p) in batch.as_mut_slice().iter_mut().enumerate().take(BATCH_SIZE) {
+            let at = ids[i] as usize & (MAX_SLOTS - 1);
+            let (r, key) = (&rewrites[at], &keys[i]);
+            ports[i] = r.port;
+            differ |= r.port ^ first;
+            let (len, n_vlan) = (p.len() as u64, key.byte(off::VLAN0_TCI) >> 4 & 1);
+            if common & (1 << i) == 0 || !r.apply_at(p, n_vlan, 14 + 4 * usize::from(n_vlan), true) {
+                odd |= 1 << i;
+                continue;
+            }
+            stats[at].credit(1, len, self.now_ms, key.u16(off::TCP_FLAGS));
+        }
+        if differ | odd == 0 {
+            self.out.send_all(first, batch);
+            return;
+        }
+        for (i, p) in batch.drain().enumerate() {
+            if odd & (1 << i) == 0 {
+                self.out.send(ports[i % BATCH_SIZE], p);
+            } else {
+                self.hit(ids[i % BATCH_SIZE], p, &keys[i], layouts.of(i, keys), depth);
+            }
+        }
     }
 
     /// All packets hit: credits runs of one megaflow at once, does what it says to the packets where they are, and sends whole batches where possible.
@@ -902,11 +969,9 @@ impl Worker {
         let n = batch.len();
         let mut fates = [Fate::Ended; BATCH_SIZE];
         let mut exceptions = 0u32;
-        let mut all_quick = true;
         for id in &ids[..n] {
             if let Some(f) = self.flows.slot(*id) {
                 f.prefetch_program();
-                all_quick &= f.quick() != NOT_QUICK;
             }
         }
         let mut i = 0;
@@ -918,7 +983,7 @@ impl Worker {
                 return;
             };
             let (mut packets, mut bytes, mut flags) = (0u64, 0u64, 0u16);
-            let quick = f.quick();
+            let quick = self.flows.hot()[id as usize & (MAX_SLOTS - 1)].quick();
             if quick != NOT_QUICK {
                 while i < n && ids[i] == id {
                     packets += 1;
@@ -968,14 +1033,6 @@ impl Worker {
                 self.out.send_all(port, batch);
                 return;
             }
-        }
-        if all_quick {
-            for (p, fate) in batch.drain().zip(&fates) {
-                if let Fate::Send(port) = fate {
-                    self.out.send(*port, p);
-                }
-            }
-            return;
         }
         for (i, p) in batch.drain().enumerate() {
             match fates[i] {

@@ -25,7 +25,7 @@
 //!
 //! **Threads.** All of it belongs to one worker. Others read only the [`StatsTable`].
 //!
-//! **Cost.** Hit through the cache: one line of hints, two of the entry. Through n subtables: n tag lines and the entry.
+//! **Cost.** Hit through the cache: one line of hints, one of the entry, half a line of counters, and one more if the packet is rewritten. Through n subtables: n tag lines and the entry.
 
 pub mod kernel;
 #[cfg(test)]
@@ -33,6 +33,7 @@ pub mod reference;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod simd;
 
+use crate::edit::Rewrite;
 use crate::emc::{Admission, Emc, EmcSize};
 use crate::extract::Seen;
 use crate::flow_key::{off, FlowKey, FlowMask, KEY_BYTES};
@@ -57,18 +58,50 @@ pub const ROUND_ABOVE: usize = 48;
 const CHUNK_BITS: u32 = 14;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
-const _: () = assert!(std::mem::size_of::<Option<Megaflow>>() == 128);
-
-/// An installed megaflow. A hit on one that only sends the packet touches the first line and the counters.
-#[repr(C, align(128))]
-pub struct Megaflow {
+/// What a hit reads of a megaflow: one line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Hot {
     /// The first six words of the masked key's lane 0.
     words: [u64; 6],
-    program: Arc<Program>,
+    /// Its mask; 0: there is no megaflow in this slot.
     mask: u32,
-    /// Port, if all it does is one output, else [`NOT_QUICK`].
-    quick: u16,
-    extent: Extent,
+    /// Where a [`form::OUTPUT`] goes.
+    port: u16,
+    /// One of [`form`].
+    form: u8,
+    /// The mask has bits beyond the six words: they are in [`Megaflow::extra`].
+    more: bool,
+    _spare: u64,
+}
+
+// SAFETY: integers and a bool.
+#[allow(unsafe_code)]
+unsafe impl crate::sys::Zeroed for Hot {}
+
+const _: () = assert!(std::mem::size_of::<Hot>() == 64 && std::mem::size_of::<Rewrite>() == 64);
+
+impl Hot {
+    /// The port, if all it does is one output; else [`NOT_QUICK`].
+    #[inline(always)]
+    pub fn quick(&self) -> u32 {
+        u32::from(self.port)
+    }
+}
+
+/// What a megaflow does, by how much a hit has to read: a bit each, so that those of a batch can be joined.
+pub mod form {
+    /// One output: the port is in the megaflow's first line.
+    pub const OUTPUT: u8 = 1;
+    /// Rewriting in one go and one output: [`FlowTable::rewrites`](super::FlowTable::rewrites) has it.
+    pub const REWRITE: u8 = 2;
+    /// Its program says.
+    pub const PROGRAM: u8 = 4;
+}
+
+/// The rest of an installed megaflow.
+pub struct Megaflow {
+    program: Arc<Program>,
     /// The rest of the masked key, if the mask has bits there.
     extra: Option<Box<[u64; REST]>>,
     token: u64,
@@ -77,21 +110,15 @@ pub struct Megaflow {
 
 const REST: usize = KEY_BYTES / 8 - 6;
 
-/// How much of the key the mask covers. (Also what tells a free slot from one in use, on the first line.)
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Extent {
-    Six,
-    More,
-}
-
-/// [`Megaflow::quick`] of a megaflow that does more than one output.
+/// [`Hot::quick`] of a megaflow that does more than one output.
 pub const NOT_QUICK: u32 = u16::MAX as u32;
 
-fn quick_of(p: &Program) -> u16 {
-    match p.shape {
-        Shape::Output(port) => u16::try_from(port).unwrap_or(u16::MAX),
-        _ => u16::MAX,
+/// Form and port of a program.
+fn form_of(p: &Program) -> (u8, u16) {
+    match (&p.shape, &p.rewrite) {
+        (Shape::Output(port), _) if *port < NOT_QUICK => (form::OUTPUT, *port as u16),
+        (_, Some(_)) => (form::REWRITE, u16::MAX),
+        _ => (form::PROGRAM, u16::MAX),
     }
 }
 
@@ -118,28 +145,10 @@ impl Hasher for OwnNumber {
 type OwnMap<K, V> = HashMap<K, V, BuildHasherDefault<OwnNumber>>;
 
 impl Megaflow {
-    /// Starts fetching what a hit will touch besides the entry.
-    #[inline(always)]
-    fn prefetch_rest(&self, stats: &MegaflowStats) {
-        prefetch(stats);
-        if self.quick == u16::MAX {
-            // Not what it points to: the pointer itself is on the next line.
-            prefetch(&self.program);
-        }
-    }
-
-    /// Starts fetching what is to be done, if it is more than one output.
+    /// Starts fetching what is to be done.
     #[inline(always)]
     pub fn prefetch_program(&self) {
-        if self.quick == u16::MAX {
-            prefetch(Arc::as_ptr(&self.program));
-        }
-    }
-
-    /// The port, if all it does is one output; else [`NOT_QUICK`].
-    #[inline(always)]
-    pub fn quick(&self) -> u32 {
-        u32::from(self.quick)
+        prefetch(Arc::as_ptr(&self.program));
     }
     /// What to do.
     #[inline]
@@ -151,23 +160,90 @@ impl Megaflow {
     pub fn token(&self) -> u64 {
         self.token
     }
-    /// The masked key.
-    pub fn key(&self) -> FlowKey {
-        let mut k = FlowKey::ZERO;
-        k.0[..6].copy_from_slice(&self.words);
-        if let Some(x) = &self.extra {
-            k.0[6..].copy_from_slice(&**x);
-        }
-        k
-    }
 }
 
 struct MaskSlot {
     mask: FlowMask,
     lanes: u8,
-    extent: Extent,
+    more: bool,
     users: u32,
 }
+
+impl MaskSlot {
+    fn new(mask: &FlowMask, users: u32) -> Self {
+        Self { mask: *mask, lanes: mask.lanes_used(), more: mask.0[6..].iter().any(|w| *w != 0), users }
+    }
+}
+
+/// All slots' megaflows: what a hit reads apart from the rest. Memory is taken when slots are first used.
+struct Slots {
+    hot: HugeSlice<Hot>,
+    rest: Vec<HugeSlice<Option<Megaflow>>>,
+    /// By number; 0 is nobody's.
+    masks: Vec<MaskSlot>,
+}
+
+impl Slots {
+    /// The slots' first lines. (As an array: an index cut to its size needs no check.)
+    #[inline(always)]
+    fn hot(&self) -> &[Hot; MAX_SLOTS] {
+        self.hot.first_chunk().expect("it was made so large")
+    }
+
+    #[inline(always)]
+    fn rest(&self, id: FlowId) -> Option<&Megaflow> {
+        self.rest.get((id >> CHUNK_BITS) as usize)?.get(id as usize & (CHUNK - 1))?.as_ref()
+    }
+
+    #[inline(always)]
+    fn rest_mut(&mut self, id: FlowId) -> Option<&mut Option<Megaflow>> {
+        self.rest.get_mut((id >> CHUNK_BITS) as usize)?.get_mut(id as usize & (CHUNK - 1))
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, id: FlowId) {
+        prefetch(&self.hot()[id as usize & LAST_SLOT]);
+    }
+
+    /// Whether megaflow `id` lives and matches.
+    #[inline(always)]
+    fn holds<K: Kernel>(&self, id: FlowId, key: &FlowKey) -> bool {
+        let h = &self.hot()[id as usize & LAST_SLOT];
+        self.six_equal::<K>(h, key) && (!h.more || self.rest_equal(id, key))
+    }
+
+    /// The same of the first six words.
+    #[inline(always)]
+    fn six_equal<K: Kernel>(&self, h: &Hot, key: &FlowKey) -> bool {
+        let Some(m) = self.masks.get(h.mask as usize) else { return false };
+        K::six_equal(key.lane(0), m.mask.lane(0), &h.words) & (h.mask != 0)
+    }
+
+    /// Those of the packets in `todo` that differ from the megaflows found for them beyond six words.
+    #[inline(always)]
+    fn not_equal(&self, mut todo: u32, keys: &[FlowKey], ids: &[FlowId; BATCH_SIZE]) -> u32 {
+        let mut differ = 0;
+        while todo != 0 {
+            let i = (todo.trailing_zeros() & 31) as usize;
+            todo &= todo - 1;
+            differ |= u32::from(!self.rest_equal(ids[i], &keys[i])) << i;
+        }
+        differ
+    }
+
+    /// The same of all other words.
+    #[inline(never)]
+    fn rest_equal(&self, id: FlowId, key: &FlowKey) -> bool {
+        let h = &self.hot()[id as usize & LAST_SLOT];
+        let (Some(m), Some(f)) = (self.masks.get(h.mask as usize), self.rest(id)) else { return false };
+        f.extra.as_ref().is_some_and(|x| {
+            x.iter().zip(&key.0[6..]).zip(&m.mask.0[6..]).fold(0, |d, ((x, k), m)| d | ((k & m) ^ x)) == 0
+        })
+    }
+}
+
+/// Never in use, so that [`NONE`] leads to no megaflow.
+const LAST_SLOT: usize = MAX_SLOTS - 1;
 
 /// Ids by tag, in lines of eight; an overfull line goes on in the next.
 pub(crate) struct TagTable {
@@ -185,13 +261,7 @@ impl TagTable {
     }
     /// The first id with this hash's tag whose megaflow matches.
     #[inline(always)]
-    fn find<K: Kernel>(
-        &self,
-        hash: u64,
-        chunks: &[HugeSlice<Option<Megaflow>>],
-        masks: &[MaskSlot],
-        key: &FlowKey,
-    ) -> Option<u32> {
+    fn find<K: Kernel>(&self, hash: u64, flows: &Slots, key: &FlowKey) -> Option<u32> {
         let tag = tag_of(hash);
         let mut at = self.line(hash);
         for _ in 0..self.lines.len() {
@@ -199,7 +269,7 @@ impl TagTable {
             let mut m = K::find(b, tag);
             while m != 0 {
                 let id = b.ids[(m.trailing_zeros() & 7) as usize];
-                if holds::<K>(chunks, masks, id, key) {
+                if flows.holds::<K>(id, key) {
                     return Some(id);
                 }
                 m &= m - 1;
@@ -312,40 +382,6 @@ impl PortTable {
     }
 }
 
-/// Where a megaflow of this id stands, without touching it.
-#[inline(always)]
-fn place(chunks: &[HugeSlice<Option<Megaflow>>], id: FlowId) -> Option<&Option<Megaflow>> {
-    chunks.get((id >> CHUNK_BITS) as usize)?.get(id as usize & (CHUNK - 1))
-}
-
-/// Whether megaflow `id` lives and matches.
-#[inline(always)]
-fn holds<K: Kernel>(
-    chunks: &[HugeSlice<Option<Megaflow>>],
-    masks: &[MaskSlot],
-    id: FlowId,
-    key: &FlowKey,
-) -> bool {
-    match place(chunks, id) {
-        Some(Some(f)) => equal::<K>(masks, f, key),
-        _ => false,
-    }
-}
-
-#[inline(always)]
-fn equal<K: Kernel>(masks: &[MaskSlot], f: &Megaflow, key: &FlowKey) -> bool {
-    let Some(m) = masks.get(f.mask as usize) else { return false };
-    K::six_equal(key.lane(0), m.mask.lane(0), &f.words)
-        && (f.extent == Extent::Six || rest_equal(f, key, &m.mask))
-}
-
-#[inline(never)]
-fn rest_equal(f: &Megaflow, key: &FlowKey, mask: &FlowMask) -> bool {
-    f.extra.as_ref().is_some_and(|x| {
-        x.iter().zip(&key.0[6..]).zip(&mask.0[6..]).fold(0, |d, ((x, k), m)| d | ((k & m) ^ x)) == 0
-    })
-}
-
 /// How a batch's lookups went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LookupCounts {
@@ -357,6 +393,8 @@ pub struct LookupCounts {
     pub probed: u32,
     /// All were found, and are the same one.
     pub one: bool,
+    /// What they do: joined [`form`]s, if all were found by the cache.
+    pub forms: u8,
 }
 
 /// What came of an insertion.
@@ -374,9 +412,12 @@ const CANDIDATES: u32 = 32;
 
 /// A worker's megaflows and their cache.
 pub struct FlowTable {
-    chunks: Vec<HugeSlice<Option<Megaflow>>>,
+    flows: Slots,
+    /// Of megaflows of that [`form`], by slot.
+    rewrites: HugeSlice<Rewrite>,
+    /// How many there are.
+    rewriters: usize,
     free: Vec<u32>,
-    masks: Vec<MaskSlot>,
     mask_ids: OwnMap<FlowMask, u32>,
     ports: OwnMap<u32, Box<PortTable>>,
     len: usize,
@@ -397,9 +438,14 @@ impl FlowTable {
     /// An empty table. `secret` keeps others from aiming at buckets.
     pub fn new(limit: usize, emc: EmcSize, secret: [u64; 4]) -> Self {
         Self {
-            chunks: Vec::new(),
+            flows: Slots {
+                hot: HugeSlice::zeroed(MAX_SLOTS),
+                rest: Vec::new(),
+                masks: vec![MaskSlot::new(&FlowMask::ZERO, 1)],
+            },
+            rewrites: HugeSlice::zeroed(MAX_SLOTS),
+            rewriters: 0,
             free: Vec::new(),
-            masks: Vec::new(),
             mask_ids: OwnMap::default(),
             ports: OwnMap::default(),
             len: 0,
@@ -429,6 +475,12 @@ impl FlowTable {
         &self.stats
     }
 
+    /// The same, by slot.
+    #[inline(always)]
+    pub(crate) fn all_stats(&self) -> &[MegaflowStats; MAX_SLOTS] {
+        self.stats.all()
+    }
+
     /// Counters of a megaflow.
     #[inline(always)]
     pub(crate) fn stats(&self, id: FlowId) -> &MegaflowStats {
@@ -447,13 +499,25 @@ impl FlowTable {
 
     /// Slots in use or free, for [`FlowTable::slot`].
     pub fn slots(&self) -> u32 {
-        (self.chunks.len() * CHUNK) as u32
+        (self.flows.rest.len() * CHUNK) as u32
     }
 
     /// The megaflow in a slot.
     #[inline(always)]
     pub fn slot(&self, id: FlowId) -> Option<&Megaflow> {
-        place(&self.chunks, id)?.as_ref()
+        self.flows.rest(id)
+    }
+
+    /// What hits read of megaflows, by slot.
+    #[inline(always)]
+    pub fn hot(&self) -> &[Hot; MAX_SLOTS] {
+        self.flows.hot()
+    }
+
+    /// How packets of megaflows of that [`form`] are rewritten, by slot.
+    #[inline(always)]
+    pub fn rewrites(&self) -> &[Rewrite; MAX_SLOTS] {
+        self.rewrites.first_chunk().expect("it was made so large")
     }
 
     /// Changes the size of the exact-match cache.
@@ -471,44 +535,35 @@ impl FlowTable {
         self.ports.values().filter(|p| !p.admission.asks()).count()
     }
 
-    fn slot_mut(&mut self, id: FlowId) -> Option<&mut Option<Megaflow>> {
-        self.chunks.get_mut((id >> CHUNK_BITS) as usize)?.get_mut(id as usize & (CHUNK - 1))
+    /// A live megaflow's masked key.
+    pub fn key_of(&self, id: FlowId) -> FlowKey {
+        let mut k = FlowKey::ZERO;
+        k.0[..6].copy_from_slice(&self.hot()[id as usize & LAST_SLOT].words);
+        if let Some(x) = self.slot(id).and_then(|f| f.extra.as_ref()) {
+            k.0[6..].copy_from_slice(&**x);
+        }
+        k
     }
 
     /// A live megaflow's mask.
-    pub fn mask_of(&self, f: &Megaflow) -> FlowMask {
-        self.masks.get(f.mask as usize).map_or(FlowMask::ZERO, |m| m.mask)
-    }
-
-    #[inline(always)]
-    fn prefetch(&self, id: FlowId) {
-        if let Some(f) =
-            self.chunks.get((id >> CHUNK_BITS) as usize).and_then(|c| c.get(id as usize & (CHUNK - 1)))
-        {
-            let p: *const Option<Megaflow> = f;
-            prefetch(p);
-            prefetch(p.cast::<u8>().wrapping_add(64));
-        }
+    pub fn mask_of(&self, id: FlowId) -> FlowMask {
+        let mask = self.hot()[id as usize & LAST_SLOT].mask;
+        self.flows.masks.get(mask as usize).map_or(FlowMask::ZERO, |m| m.mask)
     }
 
     /// Whether megaflow `id` lives and matches.
     pub fn verify(&self, id: FlowId, key: &FlowKey) -> bool {
-        self.verify_with::<Scalar>(id, key)
-    }
-
-    #[inline(always)]
-    fn verify_with<K: Kernel>(&self, id: FlowId, key: &FlowKey) -> bool {
-        holds::<K>(&self.chunks, &self.masks, id, key)
+        self.flows.holds::<Scalar>(id, key)
     }
 
     /// The megaflow that every packet of `in_port` matches unseen, if nothing of a packet matters there.
     #[inline]
-    pub fn blind(&self, in_port: u32) -> Option<(FlowId, &Megaflow)> {
+    pub fn blind(&self, in_port: u32) -> Option<(FlowId, &Hot)> {
         let port = self.ports.get(&in_port).filter(|p| p.blind)?;
         let mut key = FlowKey::ZERO;
         key.set(off::IN_PORT, in_port.to_be_bytes());
-        let f = self.slot(port.last).filter(|f| f.extent == Extent::Six && f.words == key.0[..6])?;
-        Some((port.last, f))
+        let h = &self.hot()[port.last as usize & LAST_SLOT];
+        (h.mask != 0 && !h.more && h.words == key.0[..6]).then_some((port.last, h))
     }
 
     fn hash(&self, key: &FlowKey, mask: &FlowMask, lanes: u8) -> u64 {
@@ -576,18 +631,19 @@ impl FlowTable {
             // Nothing that any megaflow of the port looks at differs: one lookup is all, and often it is that of the last batch.
             // (No closures: they would not have this function's instruction set.)
             let mut found = None;
-            if holds::<K>(&self.chunks, &self.masks, port.last, &keys[0]) {
+            if self.flows.holds::<K>(port.last, &keys[0]) {
                 found = Some(port.last);
             } else {
                 let id = self.emc.find::<K>(K::hash(&keys[0], &port.union, 1, &self.secret));
-                if holds::<K>(&self.chunks, &self.masks, id, &keys[0]) {
+                if self.flows.holds::<K>(id, &keys[0]) {
                     found = Some(id);
                 }
             }
             if let Some(id) = found {
                 port.last = id;
                 out[..n].fill(id);
-                return LookupCounts { emc_hits: n as u32, one: true, ..counts };
+                let forms = self.hot()[id as usize & LAST_SLOT].form;
+                return LookupCounts { emc_hits: n as u32, one: true, forms, ..counts };
             }
         }
         let mut pending = u32::MAX >> (BATCH_SIZE - n);
@@ -603,23 +659,31 @@ impl FlowTable {
                     self.emc.prefetch(hashes[i]);
                 }
             }
-            let mut found: [Option<&Option<Megaflow>>; BATCH_SIZE] = [None; BATCH_SIZE];
+            let hot = self.flows.hot();
             for i in 0..n {
                 let id = self.emc.find::<K>(hashes[i]);
                 out[i] = id;
-                found[i] = place(&self.chunks, id);
-                if let Some(f) = found[i] {
-                    prefetch(f);
+                prefetch(&hot[id as usize & LAST_SLOT]);
+            }
+            let (stats, rewrites) = (self.stats.all(), self.rewrites.first_chunk::<MAX_SLOTS>());
+            let rewrites = rewrites.filter(|_| self.rewriters > 0);
+            let (mut missed, mut more) = (0, 0);
+            for i in 0..n {
+                let at = out[i] as usize & LAST_SLOT;
+                let h = &hot[at];
+                missed |= u32::from(!self.flows.six_equal::<K>(h, &keys[i])) << i;
+                more |= u32::from(h.more) << i;
+                counts.forms |= h.form;
+                prefetch(&stats[at]);
+                if let Some(r) = rewrites {
+                    prefetch(&r[at]);
                 }
             }
-            for i in 0..n {
-                match found[i] {
-                    Some(Some(f)) if equal::<K>(&self.masks, f, &keys[i]) => {
-                        f.prefetch_rest(self.stats.slot(out[i]));
-                        pending &= !(1 << i);
-                    }
-                    _ => out[i] = NONE,
-                }
+            pending &= missed | self.flows.not_equal(more & !missed, keys, out);
+            let mut todo = pending;
+            while todo != 0 {
+                out[(todo.trailing_zeros() & 31) as usize] = NONE;
+                todo &= todo - 1;
             }
         } else {
             out[..n].fill(NONE);
@@ -649,7 +713,7 @@ impl FlowTable {
         let asks = port.admission.asks();
         for s in &mut port.subtables {
             probed += 1;
-            let m = &self.masks[s.mask as usize];
+            let m = &self.flows.masks[s.mask as usize];
             let mut todo = pending;
             while todo != 0 {
                 let i = (todo.trailing_zeros() & 31) as usize;
@@ -664,7 +728,7 @@ impl FlowTable {
                 let b = &s.table.lines[s.table.line(hashes[i])];
                 let found = K::find(b, tag_of(hashes[i]));
                 if found != 0 {
-                    self.prefetch(b.ids[(found.trailing_zeros() & 7) as usize]);
+                    self.flows.prefetch(b.ids[(found.trailing_zeros() & 7) as usize]);
                     maybe |= 1 << i;
                 } else if K::find(b, 0) == 0 {
                     maybe |= 1 << i; // overfull: it may stand in the next line
@@ -673,11 +737,10 @@ impl FlowTable {
             while maybe != 0 {
                 let i = (maybe.trailing_zeros() & 31) as usize;
                 maybe &= maybe - 1;
-                if let Some(id) = s.table.find::<K>(hashes[i], &self.chunks, &self.masks, &keys[i]) {
+                if let Some(id) = s.table.find::<K>(hashes[i], &self.flows, &keys[i]) {
                     out[i] = id;
-                    if let Some(f) = self.slot(id) {
-                        f.prefetch_rest(self.stats.slot(id));
-                    }
+                    prefetch(self.stats.slot(id));
+                    counts.forms = form::PROGRAM;
                     pending &= !(1 << i);
                     s.hits = s.hits.saturating_add(1);
                     counts.walk_hits += 1;
@@ -732,7 +795,7 @@ impl FlowTable {
         let twin = mask_id.and_then(|mask_id| {
             let p = self.ports.get(&in_port)?;
             let s = &p.subtables[p.subtable(mask_id)?];
-            s.table.find::<Scalar>(h, &self.chunks, &self.masks, &masked)
+            s.table.find::<Scalar>(h, &self.flows, &masked)
         });
         let mut ended = None;
         if let Some(id) = twin {
@@ -748,17 +811,18 @@ impl FlowTable {
         let Some(id) = self.free.pop().or_else(|| self.more_slots()) else {
             return Inserted { id: NONE, ended };
         };
+        let m = &mut self.flows.masks[mask_id as usize];
+        m.users += 1;
+        let extra = m.more.then(|| Box::new(std::array::from_fn(|i| masked.0[6 + i])));
         let words = std::array::from_fn(|i| masked.0[i]);
-        let extent = self.masks[mask_id as usize].extent;
-        let extra = (extent == Extent::More).then(|| Box::new(std::array::from_fn(|i| masked.0[6 + i])));
-        let quick = quick_of(&program);
-        let flow = Megaflow { words, program, mask: mask_id, quick, extent, extra, token, hash: h };
-        if let Some(s) = self.slot_mut(id) {
-            *s = Some(flow);
+        self.flows.hot[id as usize & LAST_SLOT] =
+            Hot { words, mask: mask_id, port: u16::MAX, form: 0, more: extra.is_some(), _spare: 0 };
+        self.set_form(id, &program);
+        if let Some(s) = self.flows.rest_mut(id) {
+            *s = Some(Megaflow { program, extra, token, hash: h });
         }
         self.top = self.top.max(id + 1);
         self.stats.slot(id).begin(token);
-        self.masks[mask_id as usize].users += 1;
         self.len += 1;
         let port = self.ports.entry(in_port).or_insert_with(|| Box::new(PortTable::new()));
         let at = match port.subtable(mask_id) {
@@ -780,10 +844,10 @@ impl FlowTable {
 
     fn more_slots(&mut self) -> Option<FlowId> {
         let base = self.slots();
-        if base as usize + CHUNK > MAX_SLOTS {
+        if base as usize + CHUNK >= MAX_SLOTS {
             return None;
         }
-        self.chunks.push(HugeSlice::new_with(CHUNK, || None));
+        self.flows.rest.push(HugeSlice::new_with(CHUNK, || None));
         self.free.extend((base + 1..base + CHUNK as u32).rev());
         Some(base)
     }
@@ -792,17 +856,17 @@ impl FlowTable {
         if let Some(id) = self.mask_ids.get(mask) {
             return *id;
         }
-        let extent = if mask.0[6..].iter().any(|w| *w != 0) { Extent::More } else { Extent::Six };
-        let slot = MaskSlot { mask: *mask, lanes: mask.lanes_used(), extent, users: 0 };
-        let id = match self.masks.iter().position(|m| m.users == 0) {
+        let slot = MaskSlot::new(mask, 0);
+        let masks = &mut self.flows.masks;
+        let id = match masks.iter().position(|m| m.users == 0) {
             Some(free) => {
-                let old = std::mem::replace(&mut self.masks[free], slot);
+                let old = std::mem::replace(&mut masks[free], slot);
                 self.mask_ids.remove(&old.mask);
                 free as u32
             }
             None => {
-                self.masks.push(slot);
-                (self.masks.len() - 1) as u32
+                masks.push(slot);
+                (masks.len() - 1) as u32
             }
         };
         self.mask_ids.insert(*mask, id);
@@ -829,9 +893,12 @@ impl FlowTable {
         while seen < CANDIDATES && walked < slots.min(4096) {
             walked += 1;
             self.hand = if self.hand + 1 < slots { self.hand + 1 } else { 0 };
-            let Some(f) = self.slot(self.hand) else { continue };
+            let h = &self.hot()[self.hand as usize & LAST_SLOT];
+            if h.mask == 0 {
+                continue;
+            }
             seen += 1;
-            let port = (u64::from_be(f.words[0]) >> 32) as u32;
+            let port = in_port_of(h);
             let others = self.ports.get(&port).is_none_or(|p| p.flows <= share) && port != in_port;
             if others && has_share {
                 continue;
@@ -854,11 +921,15 @@ impl FlowTable {
         if self.top < 64 {
             return;
         }
-        self.prefetch(ahead(6));
+        self.flows.prefetch(ahead(6));
         prefetch(self.stats.slot(ahead(6)));
+        if let Some(f) = self.flows.rest.get((ahead(6) >> CHUNK_BITS) as usize) {
+            prefetch(&f[ahead(6) as usize & (CHUNK - 1)]);
+        }
         let Some(f) = self.slot(ahead(2)) else { return };
-        if let Some(p) = self.ports.get(&((u64::from_be(f.words[0]) >> 32) as u32)) {
-            if let Some(at) = p.subtable(f.mask) {
+        let h = &self.hot()[ahead(2) as usize & LAST_SLOT];
+        if let Some(p) = self.ports.get(&in_port_of(h)) {
+            if let Some(at) = p.subtable(h.mask) {
                 let t = &p.subtables[at].table;
                 prefetch(&t.lines[t.line(f.hash)]);
             }
@@ -867,13 +938,24 @@ impl FlowTable {
 
     /// Changes what a megaflow does.
     pub fn update(&mut self, id: FlowId, token: u64, program: Arc<Program>) -> bool {
-        match self.slot_mut(id) {
+        match self.flows.rest_mut(id) {
             Some(Some(f)) if f.token == token => {
-                f.quick = quick_of(&program);
-                f.program = program;
+                f.program = program.clone();
+                self.set_form(id, &program);
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Writes what hits read of a program.
+    fn set_form(&mut self, id: FlowId, program: &Program) {
+        let h = &mut self.flows.hot[id as usize & LAST_SLOT];
+        self.rewriters -= usize::from(h.form == form::REWRITE);
+        (h.form, h.port) = form_of(program);
+        if let (form::REWRITE, Some(r)) = (h.form, &program.rewrite) {
+            self.rewrites[id as usize & LAST_SLOT] = *r;
+            self.rewriters += 1;
         }
     }
 
@@ -885,22 +967,24 @@ impl FlowTable {
 
     /// Ends the megaflow of a slot.
     pub fn end(&mut self, id: FlowId, evicted: bool) -> Option<Ended> {
-        let f = self.slot_mut(id).and_then(Option::take)?;
+        let f = self.flows.rest_mut(id).and_then(Option::take)?;
+        let h = &mut self.flows.hot[id as usize & LAST_SLOT];
+        let (mask, in_port) = (h.mask, in_port_of(h));
+        self.rewriters -= usize::from(h.form == form::REWRITE);
+        (h.mask, h.form) = (0, 0);
         self.generation += 1;
         self.len -= 1;
         self.free.push(id);
-        let in_port = (u64::from_be(f.words[0]) >> 32) as u32;
-        let m = &mut self.masks[f.mask as usize];
-        m.users -= 1;
+        self.flows.masks[mask as usize].users -= 1;
         if let Some(p) = self.ports.get_mut(&in_port) {
             p.flows -= 1;
-            if let Some(at) = p.subtable(f.mask) {
+            if let Some(at) = p.subtable(mask) {
                 let s = &mut p.subtables[at];
                 s.table.remove(f.hash, id);
                 s.flows -= 1;
                 if s.flows == 0 {
                     p.subtables.remove(at);
-                    p.unite(&self.masks);
+                    p.unite(&self.flows.masks);
                 }
             }
             if p.subtables.is_empty() {
@@ -959,6 +1043,10 @@ unsafe fn hash_avx512(key: &FlowKey, mask: &FlowMask, lanes: u8, secret: &Secret
 #[target_feature(enable = "aes,avx2")]
 unsafe fn hash_avx2(key: &FlowKey, mask: &FlowMask, lanes: u8, secret: &Secret) -> u64 {
     simd::Avx2::hash(key, mask, lanes, secret)
+}
+
+fn in_port_of(h: &Hot) -> u32 {
+    (u64::from_be(h.words[0]) >> 32) as u32
 }
 
 /// Rounds a mask up: addresses to coarse prefixes, everything else to whole fields.
@@ -1067,11 +1155,11 @@ mod tests {
                             assert!(r.remove(e.token));
                             at.remove(&e.token);
                         }
-                        let Some(f) = t.slot(ins.id) else {
+                        if t.slot(ins.id).is_none() {
                             assert!(t.len() == limit, "refused only when full");
                             continue;
-                        };
-                        r.insert(&k, &t.mask_of(f), step);
+                        }
+                        r.insert(&k, &t.mask_of(ins.id), step);
                         at.insert(step, ins.id);
                     }
                     4 => {
