@@ -105,7 +105,7 @@ def run(cell, who, workdir, rounds, seconds, say, tune=True):
             time.sleep(cell.warm if w != "testpmd" else 0.5)
             if w == "ovs" and tune and cell.tune:
                 say("ovs: find its best settings")
-                got["settings"]["ovs"] = d.tune(lambda s: rate(d, s))
+                got["settings"]["ovs"], got["extra"]["tried"] = d.tune(lambda s: rate(d, s))
             d.freeze(True)
         {"rate": rates, "kept": kept, "latency": latency}[cell.kind](cell, live, got, rounds, seconds, say)
     finally:
