@@ -3,7 +3,8 @@
 //! A bucket is kept as its *theoretical arrival time* (GCRA): one atomic number, so that all workers share a meter without a lock.
 //! A packet passes a band while the bucket is not empty, and takes its whole cost then (the bucket may go into debt by one packet),
 //! so the long-run rate is exact whatever the packet sizes. As OpenFlow 1.3 "Meter Bands" says: of the bands that are exceeded, the one with the
-//! highest rate acts.
+//! highest rate acts. Buckets of lower rates are not charged for what it acts on (as RFC 2698 has it for two rates): what a band lets pass is
+//! its rate, however much a higher band drops.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -109,6 +110,8 @@ struct Band {
 pub struct Meter {
     pktps: bool,
     bands: Vec<Band>,
+    /// Indices of `bands`, the highest rate first.
+    order: Vec<usize>,
     input: Count,
 }
 
@@ -129,7 +132,10 @@ impl Meter {
             };
             Band { config: *b, cost, burst, arrival: AtomicU64::new(0), count: Count::default() }
         });
-        Self { pktps: config.pktps, bands: bands.collect(), input: Count::default() }
+        let bands: Vec<Band> = bands.collect();
+        let mut order: Vec<usize> = (0..bands.len()).collect();
+        order.sort_by_key(|i| std::cmp::Reverse(bands[*i].config.rate));
+        Self { pktps: config.pktps, bands, order, input: Count::default() }
     }
 
     /// Passes a packet of `bytes` at `now_ns` of a clock that never goes back.
@@ -137,21 +143,17 @@ impl Meter {
         self.input.add(bytes as u64);
         let now = now_ns.saturating_mul(TICKS_PER_NS).max(1);
         let units = if self.pktps { 1 } else { bytes as u128 * 8 };
-        let mut acting: Option<&Band> = None;
-        for b in &self.bands {
+        let exceeded = self.order.iter().map(|i| &self.bands[*i]).find(|b| {
             let ticks = u64::try_from((units * b.cost) >> 32).unwrap_or(u64::MAX / 4);
-            let passed = b.config.rate != 0
-                && b.arrival
+            b.config.rate == 0
+                || b.arrival
                     .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |a| {
                         // An empty bucket is one whose arrival time is a full burst ahead.
                         (a <= now.saturating_add(b.burst)).then(|| a.max(now).saturating_add(ticks))
                     })
-                    .is_ok();
-            if !passed && acting.is_none_or(|a| b.config.rate > a.config.rate) {
-                acting = Some(b);
-            }
-        }
-        let Some(b) = acting else { return Verdict::Pass };
+                    .is_err()
+        });
+        let Some(b) = exceeded else { return Verdict::Pass };
         b.count.add(bytes as u64);
         match b.config.kind {
             BandKind::Drop => Verdict::Drop,

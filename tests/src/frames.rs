@@ -14,6 +14,8 @@ pub struct Wire {
 // linux/if_packet.h
 const PACKET_AUXDATA: libc::c_int = 8;
 const PACKET_OUTGOING: u8 = 4;
+// asm-generic/socket.h; what a control message with the stamp is called, too
+const SO_TIMESTAMPNS: libc::c_int = 35;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 const TP_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
 
@@ -45,9 +47,11 @@ impl Wire {
         addr.sll_family = libc::AF_PACKET as u16;
         addr.sll_protocol = proto;
         addr.sll_ifindex = index as i32;
-        for (level, name, value) in
-            [(libc::SOL_PACKET, PACKET_AUXDATA, 1), (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 64 << 20)]
-        {
+        for (level, name, value) in [
+            (libc::SOL_PACKET, PACKET_AUXDATA, 1),
+            (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 64 << 20),
+            (libc::SOL_SOCKET, SO_TIMESTAMPNS, 1),
+        ] {
             let value: libc::c_int = value;
             // SAFETY: the option value is an int that lives across the call.
             unsafe {
@@ -86,6 +90,11 @@ impl Wire {
 
     /// The next frame that arrives within `timeout`.
     pub fn recv(&self, timeout: Duration) -> Option<Vec<u8>> {
+        self.recv_at(timeout).map(|(_, frame)| frame)
+    }
+
+    /// The same, with the kernel's time of its arrival: however late this process gets to see it.
+    pub fn recv_at(&self, timeout: Duration) -> Option<(Duration, Vec<u8>)> {
         let end = Instant::now() + timeout;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -119,7 +128,7 @@ impl Wire {
         std::iter::from_fn(|| self.recv(quiet)).collect()
     }
 
-    fn recv_now(&self) -> Option<Vec<u8>> {
+    fn recv_now(&self) -> Option<(Duration, Vec<u8>)> {
         let mut frame = vec![0u8; 70_000];
         let mut control = [0u64; 32];
         // SAFETY: all-zero sockaddr_ll and msghdr are valid.
@@ -139,17 +148,21 @@ impl Wire {
         }
         frame.truncate(n as usize);
         // SAFETY: the control buffer was filled by recvmsg, the CMSG functions stay inside it.
-        let aux = unsafe {
+        let (aux, at) = unsafe {
             let mut cmsg = libc::CMSG_FIRSTHDR(&msg);
-            let mut aux = None;
+            let (mut aux, mut at) = (None, Duration::ZERO);
             while !cmsg.is_null() {
+                if (*cmsg).cmsg_level == libc::SOL_SOCKET && (*cmsg).cmsg_type == SO_TIMESTAMPNS {
+                    let t = std::ptr::read_unaligned(libc::CMSG_DATA(cmsg).cast::<libc::timespec>());
+                    at = Duration::new(t.tv_sec as u64, t.tv_nsec as u32);
+                }
                 if (*cmsg).cmsg_level == libc::SOL_PACKET && (*cmsg).cmsg_type == PACKET_AUXDATA {
                     aux =
                         Some(std::ptr::read_unaligned(libc::CMSG_DATA(cmsg).cast::<libc::tpacket_auxdata>()));
                 }
                 cmsg = libc::CMSG_NXTHDR(&msg, cmsg);
             }
-            aux
+            (aux, at)
         };
         if let Some(aux) = aux.filter(|a| a.tp_status & TP_STATUS_VLAN_VALID != 0) {
             let tpid = if aux.tp_status & TP_STATUS_VLAN_TPID_VALID != 0 { aux.tp_vlan_tpid } else { 0x8100 };
@@ -157,7 +170,7 @@ impl Wire {
             tag.extend(aux.tp_vlan_tci.to_be_bytes());
             frame.splice(12..12, tag);
         }
-        Some(frame)
+        Some((at, frame))
     }
 }
 

@@ -15,4 +15,5 @@ mod linux_ports;
 mod ovs_ofctl;
 mod refusals;
 mod restart;
+mod semantics;
 mod upkeep;
