@@ -557,6 +557,10 @@ pub struct Rewrite {
     pushes: u8,
     /// How many tags more than at first there are at the highest.
     peak: u8,
+    /// Bit n: a packet with n tags can be rewritten so.
+    fits: u8,
+    /// Bytes by which the frame gets shorter in front.
+    shift: i8,
     /// The least TTL that a packet needs.
     min_ttl: u8,
     /// Anything in the IPv4 header changes.
@@ -569,10 +573,13 @@ pub struct Rewrite {
     /// The eight bytes behind the addresses, likewise.
     keep_tags: u64,
     value_tags: u64,
-    /// Words of the IPv4 header as they stand in memory: the first's bits that stay, what the others become; what is taken from the fifth.
-    keep_tos: u16,
-    value_tos: u16,
-    minus_ttl: u16,
+    /// IPv4's traffic class likewise.
+    keep_tos: u8,
+    value_tos: u8,
+    /// What is taken from the TTL.
+    minus_ttl: u8,
+    /// What comes to the inverted checksum in any case.
+    sum: u32,
 }
 
 // SAFETY: integers and a bool.
@@ -587,6 +594,8 @@ impl Rewrite {
             pops: 0,
             pushes: 0,
             peak: 0,
+            fits: 7,
+            shift: 0,
             min_ttl: 0,
             ipv4: false,
             keep: !0,
@@ -598,6 +607,7 @@ impl Rewrite {
             keep_tos: !0,
             value_tos: 0,
             minus_ttl: 0,
+            sum: 0,
         }
     }
 
@@ -641,11 +651,9 @@ impl Rewrite {
             self.set_tags(tags, self.pushes);
         }
         if tos != 0 {
-            let m = u16::from_ne_bytes([0, tos]);
-            let v = u16::from_ne_bytes([0, value.byte(off::IP_TOS)]);
             self.ipv4 = true;
-            self.keep_tos &= !m;
-            self.value_tos = (self.value_tos & !m) | (v & m);
+            self.keep_tos &= !tos;
+            self.value_tos = (self.value_tos & !tos) | (value.byte(off::IP_TOS) & tos);
         }
         let macs = |k: &FlowKey| {
             (u64::from_ne_bytes(k.get(off::ETH_DST)), u32::from_ne_bytes(k.get(off::ETH_DST + 8)))
@@ -662,7 +670,8 @@ impl Rewrite {
     pub fn dec_ttl(&mut self) -> bool {
         self.ipv4 = true;
         self.min_ttl = 2;
-        std::mem::replace(&mut self.minus_ttl, u16::from_ne_bytes([1, 0])) == 0
+        self.sum = u32::from(!u16::from_ne_bytes([1, 0]));
+        std::mem::replace(&mut self.minus_ttl, 1) == 0
     }
 
     /// Adds a tag; false if that is nothing for this form.
@@ -675,7 +684,14 @@ impl Rewrite {
         new[2..].copy_from_slice(&tci.to_be_bytes());
         self.set_tags([new, self.tags()[0]], self.pushes + 1);
         self.peak = self.peak.max(self.pushes.saturating_sub(self.pops));
+        self.measure();
         true
+    }
+
+    /// What follows from tags that come and go.
+    fn measure(&mut self) {
+        self.shift = 4 * (self.pops as i8 - self.pushes as i8);
+        self.fits = (0..=2u8).filter(|n| *n >= self.pops && n + self.peak <= 2).fold(0, |f, n| f | 1 << n);
     }
 
     /// Pops a tag; false if that is too much.
@@ -685,56 +701,58 @@ impl Rewrite {
             0 => self.pops += 1,
             n => self.set_tags([self.tags()[1], [0; 4]], n - 1),
         }
+        self.measure();
         true
     }
 
     /// Changes the packet; false, and nothing is changed, if it is one that only the steps one by one do justice.
-    #[inline(always)]
+    #[inline]
     pub fn apply(&self, p: &mut Packet, l: &Layout) -> bool {
-        self.apply_at(p, l.n_vlan, usize::from(l.payload), l.l3 == L3::Ipv4)
-    }
-
-    /// The same of a packet with so many tags and this payload.
-    #[inline(always)]
-    pub fn apply_at(&self, p: &mut Packet, n_vlan: u8, payload: usize, is_ipv4: bool) -> bool {
-        let (pops, pushes) = (usize::from(self.pops), usize::from(self.pushes));
-        let f = p.data();
-        let (Some(macs), Some(ttl)) = (f.first_chunk::<12>(), f.get(payload + 8)) else { return false };
-        let bad = (n_vlan < self.pops)
-            | (n_vlan + self.peak > 2)
-            | (f.len() < 36)
-            | (self.ipv4 & !is_ipv4)
-            | (*ttl < self.min_ttl);
-        let (a, b) = macs.split_at(8);
-        let (mut first, mut second) = ([0; 8], [0; 4]);
-        first.copy_from_slice(a);
-        second.copy_from_slice(b);
-        if bad || !p.reframe(pops * 4, pushes * 4) {
+        let at = usize::from(l.payload);
+        let h = p.data().get(at..at + 9).filter(|_| l.l3 == L3::Ipv4 && at <= 24);
+        let (tos, ttl) = h.map_or((0, 0), |h| (h[1], h[8]));
+        if self.ipv4 && h.is_none() {
             return false;
         }
-        let f = p.data_mut();
-        let Some(front) = f.first_chunk_mut::<20>() else { return true };
-        let first = (u64::from_ne_bytes(first) & self.keep) | self.value;
-        let second = (u32::from_ne_bytes(second) & self.keep_end) | self.value_end;
-        front[..8].copy_from_slice(&first.to_ne_bytes());
-        front[8..12].copy_from_slice(&second.to_ne_bytes());
-        let mut tags = [0; 8];
-        tags.copy_from_slice(&front[12..]);
-        let tags = (u64::from_ne_bytes(tags) & self.keep_tags) | self.value_tags;
-        front[12..].copy_from_slice(&tags.to_ne_bytes());
-        if self.ipv4 {
-            let at = payload + pushes * 4 - pops * 4;
-            let Some(h) = f.get_mut(at..at + 12) else { return true };
-            let word = |h: &[u8], at: usize| u16::from_ne_bytes([h[at], h[at + 1]]);
-            let (tos, ttl, sum) = (word(h, 0), word(h, 8), word(h, 10));
-            let (new_tos, new_ttl) =
-                ((tos & self.keep_tos) | self.value_tos, ttl.wrapping_sub(self.minus_ttl));
-            // RFC 1624; the order of bytes does not matter to such sums.
-            let delta = u32::from(!tos) + u32::from(new_tos) + u32::from(!ttl) + u32::from(new_ttl);
-            let sum = !fold(u32::from(!sum) + delta);
-            h[..2].copy_from_slice(&new_tos.to_ne_bytes());
-            h[8..10].copy_from_slice(&new_ttl.to_ne_bytes());
-            h[10..].copy_from_slice(&sum.to_ne_bytes());
+        self.apply_at(p, l.n_vlan, if h.is_some() { at } else { 14 }, tos, ttl)
+    }
+
+    /// The same of a packet with so many tags whose IPv4 header, if it has one, is at `l3`, at most 24, and has these values.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub fn apply_at(&self, p: &mut Packet, n_vlan: u8, l3: usize, tos: u8, ttl: u8) -> bool {
+        if (self.fits >> n_vlan & 1 == 0) | (ttl < self.min_ttl) {
+            return false;
+        }
+        let old = p.as_ptr().cast_mut();
+        if !p.reframe::<36>(isize::from(self.shift)) {
+            return false;
+        }
+        let new = p.as_ptr().cast_mut();
+        debug_assert!(l3 <= 24);
+        // SAFETY: the frame was 36 bytes long at least, of which the first 8 at most are given up, and what has come in front is part of the
+        // buffer: so `new..new + 20` and `old..old + 36`, where the IPv4 header's first twelve bytes are, can be read and written by whoever
+        // holds the packet.
+        unsafe {
+            let first = (old.cast::<u64>().read_unaligned() & self.keep) | self.value;
+            let second = (old.add(8).cast::<u32>().read_unaligned() & self.keep_end) | self.value_end;
+            new.cast::<u64>().write_unaligned(first);
+            new.add(8).cast::<u32>().write_unaligned(second);
+            let tags = new.add(12).cast::<u64>();
+            tags.write_unaligned((tags.read_unaligned() & self.keep_tags) | self.value_tags);
+            if self.ipv4 {
+                let h = old.add(l3);
+                let new_tos = (tos & self.keep_tos) | self.value_tos;
+                // RFC 1624, in words as they stand in memory: the order of bytes does not matter to such sums.
+                let sum = h.add(10).cast::<u16>();
+                let s = u32::from(!sum.read_unaligned())
+                    + self.sum
+                    + u32::from(u16::from_ne_bytes([0xff, !tos]))
+                    + u32::from(u16::from_ne_bytes([0, new_tos]));
+                h.add(1).write(new_tos);
+                h.add(8).write(ttl.wrapping_sub(self.minus_ttl));
+                sum.write_unaligned(!((s.wrapping_add(s.rotate_right(16)) >> 16) as u16));
+            }
         }
         true
     }

@@ -349,7 +349,7 @@ unsafe fn extract_batch_avx512(
         let mut run = Common::new(prefix(in_port, recirc_id), &seen.any, &seen.all);
         // Mostly all packets are of one shape, whose constants then stay in registers.
         let mut i = 0;
-        let shape = packets.first().and_then(|p| profile_of(p.data())).unwrap_or(0);
+        let shape = packets.first().map_or(0, |p| profile_of(p.data()));
         match shape {
             0 => {
                 while i < n && run.extract(0, &packets[i], &mut keys.keys[i]) {
@@ -364,10 +364,8 @@ unsafe fn extract_batch_avx512(
             _ => {}
         }
         while i < n {
-            let done = match profile_of(packets[i].data()) {
-                Some(shape) => run.extract(shape, &packets[i], &mut keys.keys[i]),
-                None => false,
-            };
+            let shape = profile_of(packets[i].data());
+            let done = run.extract(shape, &packets[i], &mut keys.keys[i]);
             odd |= u32::from(!done) << i;
             i += 1;
         }

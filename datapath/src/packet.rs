@@ -526,17 +526,18 @@ impl Packet {
         }
     }
 
-    /// Takes `pulled` bytes away in front and makes room for `pushed` others. False, and nothing changed, if there is no room, or if there is offload
-    /// state, whose offsets would have to move.
+    /// Makes a frame of `LEAST` bytes or more shorter by `shift` bytes in front, or longer (content undefined but initialised). False, and nothing
+    /// changed, if it is shorter, if there is no room, or if there is offload state, whose offsets would have to move.
     #[inline(always)]
-    pub fn reframe(&mut self, pulled: usize, pushed: usize) -> bool {
+    pub fn reframe<const LEAST: usize>(&mut self, shift: isize) -> bool {
         let o = &self.offload;
-        let plain = (o.csum_start | o.hdr_len) == 0 && o.gso_type == GsoType::None;
-        let at = self.headroom() + pulled;
-        if !plain || at < pushed || at - pushed > 65_535 || self.len() < pulled {
+        let offload = o.csum_start | o.csum_offset | o.hdr_len | o.gso_size;
+        // Below the first byte is as wrong as beyond what an offset can say.
+        let at = self.headroom().wrapping_add_signed(shift);
+        if (offload != 0) | (at > 65_535) | (self.len() < LEAST) | (shift > LEAST as isize) {
             return false;
         }
-        self.place(at - pushed, self.len() - pulled + pushed);
+        self.place(at, self.len().wrapping_add_signed(-shift));
         true
     }
 

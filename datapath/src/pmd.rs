@@ -869,7 +869,7 @@ impl Worker {
         } else if hits == n as u64 && counts.forms == form::OUTPUT {
             self.act_outputs(batch, &keys, &seen, &ids);
         } else if hits == n as u64 && counts.forms == form::REWRITE {
-            self.act_rewrites(batch, &keys, &layouts, &ids, depth);
+            self.act_rewrites(batch, &keys, &layouts, &seen, &ids, depth);
         } else if hits == n as u64 {
             self.act(batch, &keys, &layouts, &ids, depth);
         } else {
@@ -924,32 +924,37 @@ impl Worker {
         batch: &mut Box<Batch>,
         keys: &Keys,
         layouts: &Layouts,
+        seen: &Seen,
         ids: &[u32; BATCH_SIZE],
         depth: u32,
     ) {
         let (rewrites, stats) = (self.flows.rewrites(), self.flows.all_stats());
-        let common = layouts.common();
-        let mut ports = [0u32; BATCH_SIZE];
-        let (first, mut differ, mut odd) = (rewrites[ids[0] as usize & (MAX_SLOTS - 1)].port, 0, 0u32);
-        for (i, p) in batch.as_mut_slice().iter_mut().enumerate().take(BATCH_SIZE) {
-            let at = ids[i] as usize & (MAX_SLOTS - 1);
-            let (r, key) = (&rewrites[at], &keys[i]);
-            ports[i] = r.port;
+        let has_flags = seen.tcp_flags() != 0;
+        let mut odd = !layouts.common();
+        let (first, mut differ) = (rewrites[ids[0] as usize & (MAX_SLOTS - 1)].port, 0);
+        let packets = batch.as_mut_slice().iter_mut();
+        for (i, ((p, key), id)) in packets.zip(keys.iter()).zip(ids).enumerate() {
+            let at = *id as usize & (MAX_SLOTS - 1);
+            let r = &rewrites[at];
             differ |= r.port ^ first;
             let (len, n_vlan) = (p.len() as u64, key.byte(off::VLAN0_TCI) >> 4 & 1);
-            if common & (1 << i) == 0 || !r.apply_at(p, n_vlan, 14 + 4 * usize::from(n_vlan), true) {
+            let (l3, tos, ttl) = (14 + 4 * usize::from(n_vlan), key.byte(off::IP_TOS), key.byte(off::IP_TTL));
+            if odd & (1 << i) != 0 || !r.apply_at(p, n_vlan, l3, tos, ttl) {
                 odd |= 1 << i;
                 continue;
             }
-            stats[at].credit(1, len, self.now_ms, key.u16(off::TCP_FLAGS));
+            let flags = if has_flags { key.u16(off::TCP_FLAGS) } else { 0 };
+            stats[at].credit(1, len, self.now_ms, flags);
         }
+        odd &= u32::MAX >> ((BATCH_SIZE - batch.len()) & 31);
         if differ | odd == 0 {
             self.out.send_all(first, batch);
             return;
         }
         for (i, p) in batch.drain().enumerate() {
             if odd & (1 << i) == 0 {
-                self.out.send(ports[i % BATCH_SIZE], p);
+                let port = self.flows.rewrites()[ids[i % BATCH_SIZE] as usize & (MAX_SLOTS - 1)].port;
+                self.out.send(port, p);
             } else {
                 self.hit(ids[i % BATCH_SIZE], p, &keys[i], layouts.of(i, keys), depth);
             }
