@@ -5,6 +5,7 @@
 //! decided by a state older than the commands sent before it.
 
 use crate::action::{DpAction, DpMeterId, PortId};
+use crate::condemned::Sentence;
 use crate::emc::EmcSize;
 use crate::flow_key::{FlowKey, FlowMask};
 use crate::meter::{Meter, MeterConfig, MeterStats};
@@ -768,6 +769,14 @@ impl Datapath {
     pub fn remove_megaflow(&self, worker: WorkerId, slot: u32, token: u64) {
         if let Some(w) = self.state.lock().workers.get(worker.0 as usize) {
             w.send(Command::Remove { slot, token });
+        }
+    }
+
+    /// Removes megaflows, however many: once the worker has this command none of them decides anything. They end, and are told so, one by one as
+    /// packets hit them or as the worker finds time; then the handler hears of [`UpcallHandler::carried_out`].
+    pub fn condemn(&self, worker: WorkerId, sentence: Sentence) {
+        if let Some(w) = self.state.lock().workers.get(worker.0 as usize) {
+            w.send(Command::Condemn(sentence));
         }
     }
 

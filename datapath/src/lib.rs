@@ -7,6 +7,7 @@
 //! | [`extract`] | headers to a key and a layout, scalar and AVX-512 |
 //! | [`emc`], [`classifier`] | which megaflow a packet matches |
 //! | [`megaflow`] | what megaflows count |
+//! | [`condemned`] | removing very many of them at once |
 //! | [`action`], [`upcall`] | what ofproto and the workers agree on |
 //! | [`program`], [`edit`] | actions compiled and executed; header changes with their checksums |
 //! | [`pmd`] | a worker: the loop from receive to transmit |
@@ -26,6 +27,7 @@
 
 pub mod action;
 pub mod classifier;
+pub mod condemned;
 pub mod datapath;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;

@@ -18,6 +18,7 @@
 
 use crate::action::{DpAction, DpMeterId};
 use crate::classifier::{form, FlowTable, NONE, NOT_QUICK};
+use crate::condemned::{Condemned, Sentence};
 use crate::datapath::MegaflowDump;
 use crate::edit;
 use crate::emc::EmcSize;
@@ -93,6 +94,7 @@ pub(crate) enum Command {
         slot: u32,
         token: u64,
     },
+    Condemn(Sentence),
     Meter {
         id: DpMeterId,
         meter: Option<Arc<Meter>>,
@@ -329,6 +331,10 @@ pub(crate) struct Worker {
     /// It has slept since it last handled commands.
     slept: bool,
     flows: FlowTable,
+    /// Still in `flows`.
+    condemned: Condemned,
+    /// When more of them may be taken out.
+    next_purge: u64,
     rx: Vec<RxSlot>,
     epoll: Option<Epoll>,
     next_key: u64,
@@ -399,6 +405,8 @@ impl Worker {
             shared: s.shared,
             slept: false,
             flows,
+            condemned: Condemned::default(),
+            next_purge: 0,
             rx: Vec::new(),
             epoll,
             next_key: 0,
@@ -443,7 +451,8 @@ impl Worker {
             self.refill(t);
             self.shrink();
             let mut n = self.serve_rooms();
-            if self.rx.is_empty() && n == 0 {
+            self.purge(t);
+            if self.rx.is_empty() && n == 0 && self.condemned.is_empty() {
                 if self.waiting == 0 && !self.stop {
                     self.sleep(None);
                 }
@@ -465,7 +474,7 @@ impl Worker {
             // One look at the clock a round: it costs as much as a packet.
             t = self.account(t, n);
             if self.sleep_max_us > 0 {
-                if most >= BATCH_SIZE / 2 || self.waiting > 0 {
+                if most >= BATCH_SIZE / 2 || self.waiting > 0 || !self.condemned.is_empty() {
                     self.sleep_us = 0;
                 } else {
                     self.sleep_us = (self.sleep_us + 1).min(self.sleep_max_us);
@@ -511,8 +520,8 @@ impl Worker {
             self.commands();
             let c = self.shared.clone();
             let mut timeout = 0;
-            let shrunk = self.flows.len() <= self.flows.limit;
-            if self.waiting == 0 && shrunk && !self.rx.iter().any(|r| r.ready) {
+            let settled = self.flows.len() <= self.flows.limit && self.condemned.is_empty();
+            if self.waiting == 0 && settled && !self.rx.iter().any(|r| r.ready) {
                 c.asleep.store(true, Ordering::SeqCst);
                 fence(Ordering::SeqCst);
                 if c.sent.load(Ordering::SeqCst) != self.done {
@@ -542,6 +551,7 @@ impl Worker {
             self.refill(t);
             self.shrink();
             let mut n = self.serve_rooms();
+            self.purge(t);
             let mut backlog = false;
             for i in 0..self.rx.len() {
                 if self.rx[i].ready {
@@ -708,6 +718,10 @@ impl Worker {
                     self.ended(e);
                 }
             }
+            Command::Condemn(sentence) => {
+                self.condemned.add(sentence, self.flows.slots());
+                self.next_purge = self.round_tsc;
+            }
             Command::Meter { id, meter } => {
                 match meter {
                     Some(m) => self.out.meters.insert(id.0, m),
@@ -752,7 +766,8 @@ impl Worker {
         // Bounded by slots looked at, so that a dump never stalls packets for long.
         let end = self.flows.slots().min(from.saturating_add(max));
         while at < end {
-            if let Some(f) = self.flows.slot(at) {
+            let f = self.flows.slot(at);
+            if let Some(f) = f.filter(|f| !self.condemned.has(at, f.class(), f.token())) {
                 let s = self.flows.stats(at).counts();
                 v.push(MegaflowDump {
                     worker: self.id,
@@ -796,7 +811,7 @@ impl Worker {
         if timed {
             c.stage_cycles[0].add(tsc().wrapping_sub(t) * u64::from(SAMPLE));
         }
-        if !self.pass_blindly(&mut batch, bytes, port) {
+        if !self.condemned.is_empty() || !self.pass_blindly(&mut batch, bytes, port) {
             self.process(&mut batch, bytes, port, 0, 0, timed);
         }
         self.batch = Some(batch);
@@ -843,13 +858,17 @@ impl Worker {
         let seen = extract_batch(batch.as_slice(), in_port, recirc_id, &mut keys, &mut layouts);
         let t1 = if timed { tsc() } else { 0 };
         let mut ids = [NONE; BATCH_SIZE];
-        let counts = self.flows.lookup_seen(in_port, &keys[..n], &seen, &mut ids);
+        let mut counts = self.flows.lookup_seen(in_port, &keys[..n], &seen, &mut ids);
         let t2 = if timed { tsc() } else { 0 };
-        let hits = u64::from(counts.emc_hits + counts.walk_hits);
+        let mut hits = u64::from(counts.emc_hits + counts.walk_hits);
+        if !self.condemned.is_empty() {
+            hits -= self.strike(&mut ids[..n]);
+            counts.one &= hits == n as u64;
+        }
         {
             let c = &self.shared.counters;
             c.emc_hits.add(u64::from(counts.emc_hits));
-            if counts.emc_hits as usize != n {
+            if counts.emc_hits as usize != n || hits != n as u64 {
                 c.megaflow_hits.add(u64::from(counts.walk_hits));
                 c.subtables_probed.add(u64::from(counts.probed));
                 c.misses.add(n as u64 - hits);
@@ -1224,9 +1243,12 @@ impl Worker {
 
     /// A packet that missed: perhaps its megaflow has come meanwhile, else ask the handler. The megaflow that was made, if one was.
     fn resolve(&mut self, mut p: Packet, key: &FlowKey, l: Layout, depth: u32) -> u32 {
-        let id = self.flows.lookup_one(key);
-        if id != NONE {
-            self.hit(id, p, key, l, depth);
+        let mut id = [self.flows.lookup_one(key)];
+        while id[0] != NONE && !self.condemned.is_empty() && self.strike(&mut id) > 0 {
+            id = [self.flows.lookup_one(key)];
+        }
+        if id[0] != NONE {
+            self.hit(id[0], p, key, l, depth);
             return NONE;
         }
         let mut made = NONE;
@@ -1247,6 +1269,7 @@ impl Worker {
                     let flags = key.u16(off::TCP_FLAGS);
                     self.flows.stats(ins.id).credit(1, p.len() as u64, self.now_ms, flags);
                 }
+                self.flows.set_class(ins.id, v.class);
                 self.out.handler.installed(self.id, v.token, ins.id, key);
             }
         }
@@ -1262,7 +1285,56 @@ impl Worker {
         made
     }
 
-    fn ended(&self, e: Ended) {
+    /// Ends condemned megaflows that packets hit; how many of these hits are none.
+    #[cold]
+    #[inline(never)]
+    fn strike(&mut self, ids: &mut [u32]) -> u64 {
+        let mut struck = 0;
+        for id in ids.iter_mut().filter(|id| **id != NONE) {
+            if let Some(f) = self.flows.slot(*id) {
+                if !self.condemned.has(*id, f.class(), f.token()) {
+                    continue;
+                }
+                if let Some(e) = self.flows.end(*id, false) {
+                    self.ended(e);
+                }
+            }
+            // Also what an earlier packet of the batch has ended.
+            *id = NONE;
+            struck += 1;
+        }
+        struck
+    }
+
+    /// Ends some condemned megaflows, in a quarter of the time.
+    #[inline]
+    fn purge(&mut self, now: u64) {
+        if !self.condemned.is_empty() && now.wrapping_sub(self.next_purge) as i64 >= 0 {
+            self.purge_some(now);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn purge_some(&mut self, now: u64) {
+        let flows = &self.flows;
+        let found = self.condemned.next(flows.slots(), |id| flows.slot(id).map(|f| (f.class(), f.token())));
+        for (slot, token) in found.iter() {
+            if let Some(e) = self.flows.remove(slot, token) {
+                self.ended(e);
+            }
+        }
+        if let Some(sentences) = self.condemned.carried_out() {
+            self.out.handler.carried_out(self.id, sentences);
+        }
+        self.publish_sizes();
+        self.next_purge = now.wrapping_add(4 * tsc().wrapping_sub(now));
+    }
+
+    fn ended(&mut self, e: Ended) {
+        if !self.condemned.is_empty() {
+            self.condemned.ended(e.slot);
+        }
         self.shared.counters.evictions.add(u64::from(e.evicted));
         self.out.handler.ended(self.id, e);
     }

@@ -108,6 +108,14 @@ pub fn pin_to_core(core: usize) -> io::Result<()> {
     }
 }
 
+/// Nanoseconds of processor time that this thread has had.
+pub fn thread_cpu_ns() -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a live, writable timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
 /// The time-stamp counter (nanoseconds elsewhere than on x86-64).
 #[inline]
 pub fn tsc() -> u64 {

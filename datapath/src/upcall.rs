@@ -36,6 +36,8 @@ pub struct Verdict {
     pub install: bool,
     /// The handler's own name for the megaflow (48 bits, not 0), given back at its end.
     pub token: u64,
+    /// The handler's own division of megaflows: a small number, by which many can be condemned at once.
+    pub class: u32,
     /// Version of the tables that the answer was made with.
     pub version: u64,
 }
@@ -52,4 +54,6 @@ pub trait UpcallHandler: Send + Sync {
     fn refused(&self, worker: WorkerId, token: u64, bytes: u64);
     /// An installed megaflow is no more: removed as asked for, replaced, or put out. Told once of each.
     fn ended(&self, worker: WorkerId, ended: Ended);
+    /// All megaflows of the first `sentences` sentences on this worker ([`crate::Datapath::condemn`]) have ended, and each end has been told.
+    fn carried_out(&self, _worker: WorkerId, _sentences: u64) {}
 }

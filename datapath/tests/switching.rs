@@ -1,5 +1,6 @@
 //! Whole workers between dummy ports, with a small handler in the place of ofproto.
 
+use datapath::condemned::Sentence;
 use datapath::flow_key::off;
 use datapath::meter::{BandConfig, BandKind, MeterConfig};
 use datapath::packet::Packet;
@@ -7,7 +8,7 @@ use datapath::port::dummy::{DummyPort, Wire};
 use datapath::rxq::{Assign, PmdSettings};
 use datapath::upcall::{Ended, Reason, UpcallHandler, Verdict, WorkerId};
 use datapath::{Datapath, DatapathConfig, DpAction, DpMeterId, FlowKey, FlowMask, KeyPatch, PortId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ struct Handler {
     ended: Mutex<Vec<Ended>>,
     actions: Mutex<Vec<(u64, Vec<u8>)>>,
     upcalls: AtomicU64,
+    carried_out: AtomicU64,
 }
 
 impl UpcallHandler for Handler {
@@ -41,6 +43,9 @@ impl UpcallHandler for Handler {
     fn ended(&self, _: WorkerId, ended: Ended) {
         self.ended.lock().unwrap().push(ended);
     }
+    fn carried_out(&self, _: WorkerId, sentences: u64) {
+        self.carried_out.store(sentences, Ordering::Relaxed);
+    }
 }
 
 struct Rig {
@@ -58,6 +63,7 @@ fn rig(config: DatapathConfig, ports: usize, polled: bool, decide: Decide) -> Ri
         ended: Mutex::default(),
         actions: Mutex::default(),
         upcalls: AtomicU64::new(0),
+        carried_out: AtomicU64::new(0),
     });
     let dp = Datapath::new(config, handler.clone()).unwrap();
     let (mut wires, mut ids) = (Vec::new(), Vec::new());
@@ -204,6 +210,62 @@ fn nothing_older_decides_after_synchronize() {
             r.inject(0, &udp(0x0a00_0002, 64, round as u16));
             assert_eq!(r.expect(to as usize), udp(0x0a00_0002, 64, round as u16), "round {round}");
         }
+    }
+}
+
+/// A megaflow for each destination, of class `destination % 4`, that outputs to a port.
+fn each_to(port: usize) -> Decide {
+    Box::new(move |_, key, v| {
+        v.mask = mask(&[(off::IPV4_DST, 4)]);
+        v.install = true;
+        v.class = key.u32(off::IPV4_DST) % 4;
+        v.actions.push(DpAction::Output(PortId(port as u32 + 1)));
+    })
+}
+
+#[test]
+fn condemned_megaflows_decide_nothing_at_once_and_end_once() {
+    // Few enough to wait for their upcalls together.
+    const N: u32 = 600;
+    let condemned = |i: u32| i % 4 == 1 || i % 4 == 2 && i < 200;
+    for polled in [false, true] {
+        let r = rig(DatapathConfig::default(), 3, polled, each_to(1));
+        (0..N).for_each(|i| r.inject(0, &udp(0x0a00_0000 + i, 64, 1)));
+        (0..N).for_each(|_| drop(r.expect(1)));
+        let installed = r.handler.installed.lock().unwrap().clone();
+        assert_eq!(installed.len(), N as usize);
+        // Tokens count up from 1 in this order.
+        let slots: Vec<(WorkerId, u32)> = (0..N).map(|i| installed[&(u64::from(i) + 1)]).collect();
+        let worker = slots[0].0;
+        let mut s = Sentence { before: u64::from(N) + 1, ..Sentence::default() };
+        (0..200).filter(|i| i % 4 == 2).for_each(|i| s.add_slot(slots[i as usize].1));
+        *r.handler.decide.lock().unwrap() = Arc::new(each_to(2));
+        r.dp.condemn(worker, s);
+        r.dp.condemn(worker, Sentence { classes: vec![(1, 1..u64::from(N) + 1)], ..Sentence::default() });
+        r.dp.synchronize();
+        // In batches that have both, from the end, where it takes longest to come to.
+        for i in (0..N).rev() {
+            r.inject(0, &udp(0x0a00_0000 + i, 64, 2));
+        }
+        let want = (0..N).filter(|i| condemned(*i)).count();
+        let tos = |port: usize, n: usize| -> HashSet<u32> {
+            (0..n)
+                .map(|_| r.expect(port))
+                .map(|f| u32::from_be_bytes([f[30], f[31], f[32], f[33]]) & 0xfff)
+                .collect()
+        };
+        assert_eq!(tos(2, want), (0..N).filter(|i| condemned(*i)).collect());
+        assert_eq!(tos(1, N as usize - want), (0..N).filter(|i| !condemned(*i)).collect());
+        r.wait("all is carried out", |r| r.handler.carried_out.load(Ordering::Relaxed) == 2);
+        let ended = r.handler.ended.lock().unwrap().clone();
+        let once: HashSet<u64> = ended.iter().map(|e| e.token).collect();
+        assert_eq!((ended.len(), once.len()), (want, want));
+        assert!(ended.iter().all(|e| condemned(e.token as u32 - 1) && e.counts.packets == 1 && !e.evicted));
+        // The new ones of the same classes and slots stay.
+        (0..N).for_each(|i| r.inject(0, &udp(0x0a00_0000 + i, 64, 3)));
+        (0..N).for_each(|i| drop(r.expect(if condemned(i) { 2 } else { 1 })));
+        assert_eq!(r.handler.ended.lock().unwrap().len(), want);
+        assert_eq!(r.credited(), 3 * u64::from(N));
     }
 }
 
@@ -466,7 +528,8 @@ fn an_idle_pmd_sleeps_and_wakes_in_time() {
     r.dp.synchronize();
     let naps = r.counter("sleep_iterations");
     std::thread::sleep(Duration::from_millis(20));
-    assert_eq!(r.counter("sleep_iterations"), naps, "told not to sleep");
+    // One may have been under way.
+    assert!(r.counter("sleep_iterations") <= naps + 1, "told not to sleep");
 }
 
 #[test]

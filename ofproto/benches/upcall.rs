@@ -10,7 +10,7 @@ use datapath::sys::tsc;
 use datapath::{Datapath, DatapathConfig, FlowKey, PortId};
 use ofproto::api::BridgeId;
 use ofproto::flow::mix;
-use ofproto::revalidator::Cache;
+use ofproto::revalidator::{Cache, Place};
 use ofproto::snapshot::{BridgeSnap, Snapshot, View};
 use ofproto::table::{Checks, FlowTables};
 use ofproto::upcall::{record, Slow};
@@ -302,7 +302,10 @@ fn storm(name: &str, rules: &[String], new_per_s: u64) {
                 if housekeeping.elapsed() > Duration::from_millis(500) {
                     housekeeping = Instant::now();
                     cache.fold_all(&dp, &slow);
-                    cache.expire(&dp, &slow, 10_000);
+                    let mut at = Some(Place::default());
+                    while let Some(from) = at {
+                        at = cache.sweep(&dp, &slow, from, 10_000);
+                    }
                 }
                 let d = tsc() - t;
                 if d > 2000 {

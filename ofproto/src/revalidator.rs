@@ -4,6 +4,9 @@
 //! changed thing, or (a new entry) if it went through that table with a flow that the new entry may match and found nothing
 //! of higher priority. Affected megaflows are removed; the next packet is translated afresh. All others stay.
 //!
+//! However many they are, they decide nothing any more at once: families and long lists are [*condemned*](datapath::condemned) by one command a worker, and
+//! end, one by one, when there is time. Lists of few are removed by a command each.
+//!
 //! **Barrier.** [`Cache::published`] after a publication removes what is affected and remembers a mark behind these commands. Megaflows that a
 //! worker made with an older version and reported later are held against the changes since that version as they arrive. When workers have passed
 //! the mark, none can still translate with the old version; when the reports that were under way then hold nothing affected, the version is
@@ -16,13 +19,13 @@
 //! end with its last counts: no packet is lost or counted twice.
 
 use crate::api::BridgeId;
-use crate::columns::Columns;
-
+use crate::columns::{Columns, Found, TOGETHER};
 use crate::flow::{pipe, Flow};
 use crate::rule::RuleCore;
 use crate::snapshot::Snapshot;
 use crate::upcall::{credit, MegaflowCredit, Report, ShortKey, Slow, TableCredit, Template, VisitRecord};
 use crate::xlate::Dep;
+use datapath::condemned::Sentence;
 use datapath::datapath::SyncMark;
 use datapath::upcall::{Counts, Ended, StatsTable, WorkerId};
 use datapath::{Datapath, FlowKey};
@@ -53,6 +56,16 @@ pub enum Change {
 /// A worker and a slot of it.
 type Id = (u32, u32);
 
+/// Where a [`Cache::sweep`] stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    worker: usize,
+    slot: usize,
+}
+
+/// Megaflows of one step of it: a fraction of a millisecond.
+const SWEEP: usize = 4096;
+
 const NONE: u32 = u32::MAX;
 
 /// A megaflow, in the place of its slot.
@@ -74,6 +87,11 @@ struct Held {
 struct Family {
     template: Arc<Template>,
     worker: u32,
+    /// The worker's number of the template.
+    number: u32,
+    /// Tokens of the first and behind the last of its megaflows; what is condemned of them already.
+    tokens: (u64, u64),
+    condemned: u64,
     /// Of [`Columns`], one for each visit.
     groups: SmallVec<[u32; 4]>,
     /// Slots.
@@ -96,7 +114,23 @@ struct WorkerCache {
     held: Vec<Held>,
     /// By the worker's number of a template: ours.
     families: Vec<u32>,
+    /// Sentences it was told, and has carried out.
+    sentences: (u64, u64),
 }
+
+/// What changes touch.
+#[derive(Default)]
+struct Hit {
+    /// Megaflows one by one.
+    ids: Vec<Id>,
+    /// Whole families.
+    families: Vec<u32>,
+}
+
+/// Members from which on a family is condemned as a whole.
+const WHOLE: usize = 32;
+/// Megaflows of a list that are removed by a command each, rather than condemned together.
+const FEW: usize = 64;
 
 /// Workers' counters of tables and patch ports, kept by control.
 #[derive(Debug, Default, Clone, Copy)]
@@ -126,6 +160,8 @@ pub struct Cache {
     by_rule: HashMap<usize, HashSet<u32>>,
     /// Families by the tables they visited.
     by_table: HashMap<(BridgeId, u8), HashSet<u32>>,
+    /// Families by what else they depend on.
+    by_dep: HashMap<Dep, HashSet<u32>>,
     /// Megaflows by the tables they visited and what they were there.
     columns: Columns,
     /// Families with traffic to be credited.
@@ -142,6 +178,16 @@ pub struct Cache {
     pub tables: HashMap<(BridgeId, u8), TableCounts>,
     /// Traffic of patch ports.
     pub patches: HashMap<(BridgeId, PortNo), PatchCounts>,
+}
+
+/// Takes a family out of an index.
+fn take_out<K: std::hash::Hash + Eq>(index: &mut HashMap<K, HashSet<u32>>, key: &K, family: u32) {
+    if let Some(s) = index.get_mut(key) {
+        s.remove(&family);
+        if s.is_empty() {
+            index.remove(key);
+        }
+    }
 }
 
 fn rule_key(r: &Arc<RuleCore>) -> usize {
@@ -188,9 +234,11 @@ fn overlaps(t: &Template, key: &FlowKey, v: &VisitRecord, r: &RuleCore) -> bool 
     })
 }
 
-/// Comparisons of new entries of a table with visits of it, a nanosecond each, up to which the columns are asked about each entry. Beyond, each
-/// megaflow is looked up again.
+/// Comparisons of new entries of a table with visits of it, a nanosecond each, up to which the columns are asked. Beyond, each megaflow is looked up
+/// again.
 const COMPARISONS: usize = 20_000_000;
+/// Changes since a late megaflow's version up to which it is held against each of them.
+const CHANGES: usize = 64;
 
 /// Whether a lookup in the tables as they are now finds the same, by no more bits than the megaflow has.
 fn still_true(t: &Template, key: &FlowKey, v: &VisitRecord, snap: &Snapshot) -> bool {
@@ -268,7 +316,7 @@ impl Cache {
     }
     /// Nothing removed is waiting for its last counters.
     pub fn is_settled(&self) -> bool {
-        self.leaving == 0
+        self.leaving == 0 && self.workers.iter().all(|w| w.sentences.0 == w.sentences.1)
     }
     /// Newest version that everything obeys.
     pub fn synced(&self) -> u64 {
@@ -286,21 +334,29 @@ impl Cache {
     /// A new version is in the snapshot, with these changes. To be called right after the swap.
     pub fn published(&mut self, dp: &Datapath, slow: &Slow, version: u64, changes: Vec<Change>) {
         self.version = version;
-        let mut hit: Vec<Id> = Vec::new();
-        // Many new entries in one table: one lookup a megaflow tells of all of them at once.
-        let mut added: HashMap<(BridgeId, u8), Vec<&Change>> = HashMap::new();
+        let mut hit = Hit::default();
+        // New entries by table, and there by mask.
+        let mut added: HashMap<(BridgeId, u8), HashMap<usize, Vec<&Arc<RuleCore>>>> = HashMap::new();
         for c in &changes {
             match c {
-                Change::RuleAdded(bridge, r) => added.entry((*bridge, r.table)).or_default().push(c),
+                Change::RuleAdded(bridge, r) => {
+                    let by_mask = added.entry((*bridge, r.table)).or_default();
+                    by_mask.entry(Arc::as_ptr(r.mask()) as usize).or_default().push(r);
+                }
                 c => self.find(c, &mut hit),
             }
         }
         let snap = slow.snapshot.load();
-        for ((bridge, table), list) in added {
-            if list.len().saturating_mul(self.columns.visits((bridge, table))) <= COMPARISONS {
-                list.into_iter().for_each(|c| self.find(c, &mut hit));
+        for ((bridge, table), by_mask) in added {
+            let cost: usize = by_mask.values().map(|list| list.len().min(TOGETHER)).sum();
+            if cost.saturating_mul(self.columns.visits((bridge, table))) <= COMPARISONS {
+                for list in by_mask.values() {
+                    self.columns.find_together(bridge, list, &mut |f| self.found(f, &mut hit));
+                }
                 continue;
             }
+            let list: Vec<Change> =
+                by_mask.into_values().flatten().map(|r| Change::RuleAdded(bridge, r.clone())).collect();
             for family in self.by_table.get(&(bridge, table)).into_iter().flatten() {
                 let Some(f) = &self.families[*family as usize] else { continue };
                 let t = &*f.template;
@@ -310,13 +366,13 @@ impl Cache {
                     if !visits.all(|v| still_true(t, &key, v, &snap))
                         && list.iter().any(|c| affected(t, &key, c))
                     {
-                        hit.push(id);
+                        hit.ids.push(id);
                     }
                 }
             }
         }
         self.log.push_back((version, changes));
-        self.remove(dp, hit);
+        self.remove(dp, slow, hit);
         self.drain(dp, slow);
         self.pending.push_back((version, dp.mark()));
     }
@@ -351,6 +407,7 @@ impl Cache {
     /// Takes in what workers have reported by now; gives the number of megaflows that had to be removed for being made with an older version.
     fn drain(&mut self, dp: &Datapath, slow: &Slow) -> usize {
         let mut stale = Vec::new();
+        let snap = slow.snapshot.load();
         for (worker, side) in slow.sides() {
             let w = worker.0;
             while self.workers.len() <= w as usize {
@@ -371,26 +428,41 @@ impl Cache {
                             continue;
                         };
                         if version < self.version {
-                            let t = self.families[family as usize].as_ref().map(|f| f.template.clone());
-                            let key = key.key();
-                            let since = self.log.iter().filter(|(v, _)| *v > version);
-                            if t.is_some_and(|t| since.flat_map(|(_, c)| c).any(|c| affected(&t, &key, c))) {
+                            let t = self.families[family as usize].as_ref().map(|f| &f.template);
+                            if t.is_some_and(|t| self.is_stale(t, &key.key(), version, &snap)) {
                                 stale.push((w, slot));
                             }
                         }
                         self.install(w, slot, family, token, key, now_ms);
                     }
                     Report::Ended(e) => self.ended(dp, slow, w, e),
+                    Report::CarriedOut(n) => self.workers[w as usize].sentences.1 = n,
                 }
             }
-            for e in side.take_late() {
-                self.ended(dp, slow, w, e);
+            for r in side.take_late() {
+                match r {
+                    Report::Ended(e) => self.ended(dp, slow, w, e),
+                    Report::CarriedOut(n) => self.workers[w as usize].sentences.1 = n,
+                    Report::Template(..) | Report::Installed { .. } => {}
+                }
             }
         }
         self.settle(slow);
         let n = stale.len();
-        self.remove(dp, stale);
+        self.remove(dp, slow, Hit { ids: stale, families: Vec::new() });
         n
+    }
+
+    /// Whether a megaflow that was made with an older version may be wrong by now.
+    fn is_stale(&self, t: &Template, key: &FlowKey, version: u64, snap: &Snapshot) -> bool {
+        let since = || self.log.iter().filter(|(v, _)| *v > version).flat_map(|(_, c)| c);
+        // After very many changes, looking it up again is quicker than comparing it with each of them.
+        let many = since().nth(CHANGES).is_some();
+        let only_added = |c: &Change| matches!(c, Change::RuleAdded(..));
+        if many && t.visits.iter().all(|v| still_true(t, key, v, snap)) {
+            return since().any(|c| !only_added(c) && affected(t, key, c));
+        }
+        since().any(|c| affected(t, key, c))
     }
 
     fn new_family(&mut self, slow: &Slow, worker: u32, number: u32, template: Arc<Template>) {
@@ -404,12 +476,19 @@ impl Cache {
             }
             self.by_table.entry((v.bridge, v.table)).or_default().insert(at);
         }
+        for d in &template.deps {
+            self.by_dep.entry(*d).or_default().insert(at);
+        }
+        let columns = &mut self.columns;
         let groups =
-            template.visits.iter().map(|v| self.columns.hold((v.bridge, v.table), &fixed(&template, v)));
+            template.visits.iter().map(|v| columns.hold((v.bridge, v.table), &fixed(&template, v), at));
         let groups = groups.collect();
         self.families[at as usize] = Some(Family {
             template,
             worker,
+            number,
+            tokens: (u64::MAX, 0),
+            condemned: 0,
             groups,
             members: Vec::new(),
             leaving: 0,
@@ -438,20 +517,15 @@ impl Cache {
         self.settle(slow);
         let Some(f) = self.families[family as usize].take() else { return };
         self.free.push(family);
-        f.groups.iter().for_each(|g| self.columns.release(*g));
+        f.groups.iter().for_each(|g| self.columns.release(*g, family));
+        for d in &f.template.deps {
+            take_out(&mut self.by_dep, d, family);
+        }
         for v in &f.template.visits {
             if let Some(e) = &v.entry {
-                let key = rule_key(&e.rule);
-                if let Some(s) = self.by_rule.get_mut(&key) {
-                    s.remove(&family);
-                    if s.is_empty() {
-                        self.by_rule.remove(&key);
-                    }
-                }
+                take_out(&mut self.by_rule, &rule_key(&e.rule), family);
             }
-            if let Some(s) = self.by_table.get_mut(&(v.bridge, v.table)) {
-                s.remove(&family);
-            }
+            take_out(&mut self.by_table, &(v.bridge, v.table), family);
         }
     }
 
@@ -472,6 +546,7 @@ impl Cache {
         }
         let place = f.members.len() as u32;
         f.members.push(slot);
+        f.tokens = (f.tokens.0.min(token), f.tokens.1.max(token + 1));
         let whole = key.key();
         let mut positions = SmallVec::new();
         for (i, (v, g)) in f.template.visits.iter().zip(&f.groups).enumerate() {
@@ -541,27 +616,83 @@ impl Cache {
         true
     }
 
-    fn find(&self, c: &Change, out: &mut Vec<Id>) {
+    fn find(&self, c: &Change, hit: &mut Hit) {
+        let mut all = |set: Option<&HashSet<u32>>| {
+            set.into_iter().flatten().for_each(|f| self.whole(*f, hit));
+        };
         match c {
-            Change::RuleAdded(bridge, r) => self.columns.find(*bridge, r, &mut |id| out.push(id)),
-            Change::RuleGone(_, r) => {
-                for family in self.by_rule.get(&rule_key(r)).into_iter().flatten() {
-                    out.extend(self.members(*family).map(|(id, _)| id));
-                }
+            Change::RuleAdded(bridge, r) => self.columns.find(*bridge, r, &mut |f| self.found(f, hit)),
+            Change::RuleGone(_, r) => all(self.by_rule.get(&rule_key(r))),
+            Change::Group(b, id) => all(self.by_dep.get(&Dep::Group(*b, *id))),
+            Change::Meter(b, id) => all(self.by_dep.get(&Dep::Meter(*b, *id))),
+            Change::Port(b, p) => {
+                all(self.by_dep.get(&Dep::Port(*b, *p)));
+                all(self.by_dep.get(&Dep::Ports(*b)));
             }
-            c => {
+            Change::Mac(b, vlan, mac) => all(self.by_dep.get(&Dep::Mac(*b, *vlan, *mac))),
+            Change::Bridge(_) => {
                 for (i, f) in self.families.iter().enumerate() {
                     if f.as_ref().is_some_and(|f| all_affected(&f.template, c)) {
-                        out.extend(self.members(i as u32).map(|(id, _)| id));
+                        self.whole(i as u32, hit);
                     }
                 }
             }
         }
     }
 
+    fn found(&self, found: Found, hit: &mut Hit) {
+        match found {
+            Found::One(id) => hit.ids.push(id),
+            Found::Group(g) => {
+                let (families, members) = (self.columns.families(g), self.columns.members(g));
+                if families.len() * WHOLE < members.len() {
+                    families.for_each(|f| self.whole(f, hit));
+                } else {
+                    hit.ids.extend(members.iter().map(|m| m.0));
+                }
+            }
+        }
+    }
+
+    fn whole(&self, family: u32, hit: &mut Hit) {
+        match self.families.get(family as usize) {
+            Some(Some(f)) if f.members.len() > WHOLE => hit.families.push(family),
+            _ => hit.ids.extend(self.members(family).map(|(id, _)| id)),
+        }
+    }
+
     /// Has megaflows removed; their last counts come with their end.
-    fn remove(&mut self, dp: &Datapath, ids: Vec<Id>) {
-        for (worker, slot) in ids {
+    fn remove(&mut self, dp: &Datapath, slow: &Slow, hit: Hit) {
+        let mut sentences: SmallVec<[(u32, Sentence); 4]> = SmallVec::new();
+        fn of(list: &mut SmallVec<[(u32, Sentence); 4]>, worker: u32) -> &mut Sentence {
+            let at = list.iter().position(|s| s.0 == worker).unwrap_or_else(|| {
+                list.push((worker, Sentence::default()));
+                list.len() - 1
+            });
+            &mut list[at].1
+        }
+        for family in hit.families {
+            let Some(Some(f)) = self.families.get_mut(family as usize) else { continue };
+            if f.condemned < f.tokens.1 {
+                let range = f.tokens.0.max(f.condemned)..f.tokens.1;
+                f.condemned = f.tokens.1;
+                of(&mut sentences, f.worker).classes.push((f.number, range));
+            }
+        }
+        let few = hit.ids.len() <= FEW;
+        if !few {
+            let before = slow.token_bound();
+            for (worker, slot) in &hit.ids {
+                let s = of(&mut sentences, *worker);
+                s.before = before;
+                s.add_slot(*slot);
+            }
+        }
+        for (worker, sentence) in sentences {
+            self.workers[worker as usize].sentences.0 += 1;
+            dp.condemn(WorkerId(worker), sentence);
+        }
+        for (worker, slot) in hit.ids.into_iter().filter(|_| few) {
             let Some(h) = self.workers[worker as usize].held.get(slot as usize) else { continue };
             let (token, family) = (h.token, h.template);
             if token == 0 || !self.unlink((worker, slot)) {
@@ -652,18 +783,53 @@ impl Cache {
         self.settle(slow);
     }
 
-    /// Removes megaflows that were not used for `idle_ms`. Counters must have been folded just before.
-    pub fn expire(&mut self, dp: &Datapath, slow: &Slow, idle_ms: u64) {
+    /// Brings the counters of some megaflows up to date, from a place on (the first is the default), and removes those that were not used for
+    /// `idle_ms`. The place to go on from; `None`: all are up to date.
+    pub fn sweep(&mut self, dp: &Datapath, slow: &Slow, at: Place, idle_ms: u64) -> Option<Place> {
+        if at == Place::default() {
+            self.drain(dp, slow);
+        }
         let now = slow.now_ms();
-        let mut old = Vec::new();
-        for (w, worker) in self.workers.iter().enumerate() {
-            for (slot, h) in worker.held.iter().enumerate() {
-                if h.token != 0 && h.place != NONE && h.used_ms.saturating_add(idle_ms) < now {
-                    old.push((w as u32, slot as u32));
+        let (mut next, mut left, mut old) = (at, SWEEP, Vec::new());
+        while left > 0 && next.worker < self.workers.len() {
+            let w = &self.workers[next.worker];
+            let end = w.held.len().min(next.slot + left);
+            let stats = w.stats.clone();
+            left -= end - next.slot.min(end);
+            for slot in next.slot..end {
+                let token = self.workers[next.worker].held[slot].token;
+                if token == 0 {
+                    continue;
+                }
+                let id = (next.worker as u32, slot as u32);
+                // One that has ended meanwhile is not the slot's any more: its end says what it counted.
+                if let Some(c) = stats.as_ref().and_then(|s| s.read(id.1, token)) {
+                    self.count(dp, slow, id, c);
+                }
+                let h = &self.workers[next.worker].held[slot];
+                if h.place != NONE && h.used_ms.saturating_add(idle_ms) < now {
+                    old.push(id);
                 }
             }
+            next = Place { worker: next.worker, slot: end };
+            if end >= self.workers[next.worker].held.len() {
+                next = Place { worker: next.worker + 1, slot: 0 };
+            }
         }
-        self.remove(dp, old);
+        self.remove(dp, slow, Hit { ids: old, families: Vec::new() });
+        let over = next.worker >= self.workers.len();
+        if over {
+            (0..self.families.len() as u32).for_each(|f| self.fold_once(f));
+        }
+        self.settle(slow);
+        (!over).then_some(next)
+    }
+
+    /// Brings up to date what has ended, and what no megaflow counted.
+    pub fn fold_ended(&mut self, dp: &Datapath, slow: &Slow) {
+        self.drain(dp, slow);
+        (0..self.families.len() as u32).for_each(|f| self.fold_once(f));
+        self.settle(slow);
     }
 
     /// Punt tokens and recirculation ids (top bit set) that megaflows use.

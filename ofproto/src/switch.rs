@@ -9,7 +9,7 @@ use crate::conn::manager::Event;
 use crate::fields;
 use crate::flow::Flow;
 use crate::queue;
-use crate::revalidator::{Cache, Change};
+use crate::revalidator::{Cache, Change, Place};
 use crate::rule::RuleCore;
 use crate::snapshot::{Snapshot, View};
 pub use crate::table::Cursor as FlowCursor;
@@ -54,6 +54,8 @@ pub struct Switch {
     retired: VecDeque<(u64, Arc<Snapshot>)>,
     events: VecDeque<(BridgeId, Event)>,
     housekeeping: Instant,
+    /// Where the sweep over all megaflows stands that housekeeping begins with, if one is under way.
+    sweep: Option<Place>,
     /// Requests wait that will be handled at once, and when changes were last made known.
     more: bool,
     published: Instant,
@@ -100,6 +102,7 @@ impl Switch {
             retired: VecDeque::new(),
             events: VecDeque::new(),
             housekeeping: now + HOUSEKEEPING,
+            sweep: None,
             more: false,
             published: now,
             ports_changed: false,
@@ -511,7 +514,14 @@ impl Switch {
         }
         if now >= self.housekeeping {
             self.housekeeping = now + HOUSEKEEPING;
-            self.expire(now, now_ns);
+            self.sweep.get_or_insert_default();
+        }
+        if let Some(at) = self.sweep {
+            // In steps, so that requests need not wait for a million megaflows.
+            self.sweep = self.cache.sweep(&self.dp, &self.slow, at, MEGAFLOW_IDLE_MS);
+            if self.sweep.is_none() {
+                self.expire(now_ns);
+            }
         }
         if !self.more || now.saturating_duration_since(self.published) >= HOLD {
             self.publish();
@@ -533,7 +543,8 @@ impl Switch {
                 self.events.push_back((b.id, e));
             }
         }
-        let busy = !self.slow.packet_ins.is_empty() || !self.slow.learn_queue.is_empty();
+        let busy =
+            !self.slow.packet_ins.is_empty() || !self.slow.learn_queue.is_empty() || self.sweep.is_some();
         let waiting = synced < self.version || !self.cache.is_settled();
         let timed = !self.cache.is_empty() || self.bridges.values().any(|b| b.tables.next_expiry().is_some());
         match () {
@@ -546,7 +557,7 @@ impl Switch {
     /// Entries that are gone are reported when their counters are final.
     fn report_removed(&mut self, synced: u64) {
         if self.leaving.front().is_some_and(|l| l.0 <= synced) {
-            self.cache.fold_all(&self.dp, &self.slow);
+            self.cache.fold_ended(&self.dp, &self.slow);
         }
         while self.leaving.front().is_some_and(|l| l.0 <= synced) && self.cache.is_settled() {
             if let Some((_, bridge, e, why, at)) = self.leaving.pop_front() {
@@ -596,15 +607,14 @@ impl Switch {
             return;
         }
     }
-    fn expire(&mut self, _now: Instant, now_ns: u64) {
-        self.cache.fold_all(&self.dp, &self.slow);
+    /// What time has ended. Counters have been brought up to date just before.
+    fn expire(&mut self, now_ns: u64) {
         for b in self.bridges.values_mut() {
             for (e, why) in b.tables.expired(now_ns / 1_000_000) {
                 b.note([Effect::Removed(e)], None, Xid(0), why, now_ns);
             }
         }
         self.most_megaflows = self.most_megaflows.max(self.cache.len());
-        self.cache.expire(&self.dp, &self.slow, MEGAFLOW_IDLE_MS);
         let now_ms = self.slow.now_ms();
         let aging: BTreeMap<BridgeId, u64> =
             self.bridges.values().map(|b| (b.id, u64::from(b.config.mac_aging_s) * 1000)).collect();

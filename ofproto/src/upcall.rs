@@ -191,6 +191,8 @@ pub enum Report {
     },
     /// One is no more. Each that was installed ends once.
     Ended(Ended),
+    /// All that the first so many sentences condemned has ended.
+    CarriedOut(u64),
 }
 
 /// A masked key without the lanes that are zero.
@@ -248,7 +250,7 @@ struct Own {
     templates: Vec<Option<Arc<Template>>>,
     /// Token, template and version of the megaflow about to be installed.
     pending: Option<(u64, u32, u64)>,
-    late: VecDeque<Ended>,
+    late: VecDeque<Report>,
     turn: u32,
     next_wake_ms: u64,
 }
@@ -264,7 +266,7 @@ impl Side {
         self.ring.len() + RESERVE <= REPORTS
     }
     /// The ends that found the ring full, if all that was said before them has been taken out.
-    pub fn take_late(&self) -> VecDeque<Ended> {
+    pub fn take_late(&self) -> VecDeque<Report> {
         if self.late.load(Ordering::Acquire) == 0 {
             return VecDeque::new();
         }
@@ -278,6 +280,14 @@ impl Side {
 }
 
 impl Own {
+    /// Tells what must not be lost.
+    fn tell(&mut self, side: &Side, r: Report) {
+        let r = if self.late.is_empty() { side.ring.push(r).err() } else { Some(r) };
+        if let Some(r) = r {
+            self.late.push_back(r);
+            side.late.fetch_add(1, Ordering::Release);
+        }
+    }
     /// Whether control was not woken for a while.
     fn turn_to_wake(&mut self, now_ms: u64) -> bool {
         let due = now_ms >= self.next_wake_ms;
@@ -397,6 +407,10 @@ impl Slow {
     /// What workers say that have said something.
     pub fn sides(&self) -> impl Iterator<Item = (WorkerId, &Side)> {
         self.sides.iter().enumerate().filter_map(|(i, s)| Some((WorkerId(i as u32), &**s.get()?)))
+    }
+    /// Greater than every megaflow's token so far.
+    pub fn token_bound(&self) -> u64 {
+        self.next_token.load(Ordering::Acquire)
     }
     /// Megaflows not installed because control was behind.
     pub fn not_installed(&self) -> u64 {
@@ -663,6 +677,7 @@ impl UpcallHandler for Slow {
         let wanted = reason == UpcallReason::Miss && result.cacheable;
         if wanted && side.has_room() && own.late.is_empty() {
             out.install = true;
+            out.class = template;
             out.token = self.next_token.fetch_add(1, Ordering::Relaxed) & (u64::MAX >> 16);
             own.pending = Some((out.token, template, snap.version));
             return;
@@ -699,14 +714,15 @@ impl UpcallHandler for Slow {
 
     fn ended(&self, worker: WorkerId, ended: Ended) {
         let Some(side) = self.side(worker) else { return };
-        let mut own = side.own.lock();
-        let first = own.late.is_empty();
-        if !first || side.ring.push(Report::Ended(ended)).is_err() {
-            own.late.push_back(ended);
-            side.late.fetch_add(1, Ordering::Release);
-        }
+        side.own.lock().tell(side, Report::Ended(ended));
         if !ended.evicted {
             self.wake();
         }
+    }
+
+    fn carried_out(&self, worker: WorkerId, sentences: u64) {
+        let Some(side) = self.side(worker) else { return };
+        side.own.lock().tell(side, Report::CarriedOut(sentences));
+        self.wake();
     }
 }

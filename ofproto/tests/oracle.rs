@@ -6,7 +6,7 @@
 use datapath::flow_key::off;
 use datapath::{DpAction, FlowKey, FlowMask, PortId};
 use ofproto::api::BridgeId;
-use ofproto::columns::Columns;
+use ofproto::columns::{Columns, Found};
 use ofproto::fields::match_to_flow;
 use ofproto::flow::mix;
 use ofproto::group::GroupTable;
@@ -309,7 +309,7 @@ impl Cache {
         let (key, t) = &c.2;
         let mut places = Vec::new();
         for (i, v) in t.visits.iter().enumerate() {
-            let g = self.columns.hold((v.bridge, v.table), &fixed(t, v));
+            let g = self.columns.hold((v.bridge, v.table), &fixed(t, v), slot);
             places.push((g, self.columns.push(g, &v.flow(t, key).0, bar(v), ((0, slot), i as u32))));
         }
         self.places.insert(slot, places);
@@ -325,7 +325,7 @@ impl Cache {
             groups.push(g);
         }
         self.places.remove(&slot);
-        groups.into_iter().for_each(|g| self.columns.release(g));
+        groups.into_iter().for_each(|g| self.columns.release(g, slot));
     }
     /// Takes out what a change touches. The index must name just those that holding each against the change names.
     fn change(&mut self, c: &Change, seed: u64) {
@@ -333,8 +333,10 @@ impl Cache {
         let naive: BTreeSet<u32> = touched.map(|(s, _)| *s).collect();
         if let Change::RuleAdded(bridge, r) = c {
             let mut found = BTreeSet::new();
-            self.columns.find(*bridge, r, &mut |(_, slot)| {
-                found.insert(slot);
+            self.columns.find(*bridge, r, &mut |f| match f {
+                Found::One((_, slot)) => drop(found.insert(slot)),
+                // All of it.
+                Found::Group(g) => found.extend(self.columns.members(g).iter().map(|m| m.0 .1)),
             });
             assert_eq!(found, naive, "seed {seed}");
         }

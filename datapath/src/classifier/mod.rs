@@ -106,6 +106,7 @@ pub struct Megaflow {
     extra: Option<Box<[u64; REST]>>,
     token: u64,
     hash: u64,
+    class: u32,
 }
 
 const REST: usize = KEY_BYTES / 8 - 6;
@@ -159,6 +160,11 @@ impl Megaflow {
     #[inline]
     pub fn token(&self) -> u64 {
         self.token
+    }
+    /// The handler's class.
+    #[inline]
+    pub fn class(&self) -> u32 {
+        self.class
     }
 }
 
@@ -819,7 +825,7 @@ impl FlowTable {
             Hot { words, mask: mask_id, port: u16::MAX, form: 0, more: extra.is_some(), _spare: 0 };
         self.set_form(id, &program);
         if let Some(s) = self.flows.rest_mut(id) {
-            *s = Some(Megaflow { program, extra, token, hash: h });
+            *s = Some(Megaflow { program, extra, token, hash: h, class: 0 });
         }
         self.top = self.top.max(id + 1);
         self.stats.slot(id).begin(token);
@@ -956,6 +962,13 @@ impl FlowTable {
         if let (form::REWRITE, Some(r)) = (h.form, &program.rewrite) {
             self.rewrites[id as usize & LAST_SLOT] = *r;
             self.rewriters += 1;
+        }
+    }
+
+    /// Notes the class of the megaflow of a slot.
+    pub fn set_class(&mut self, id: FlowId, class: u32) {
+        if let Some(Some(f)) = self.flows.rest_mut(id) {
+            f.class = class;
         }
     }
 
