@@ -3,7 +3,7 @@
 //! `cargo bench -p datapath --bench micro [-- FILTER]`: time-stamp cycles an operation, best of many short windows; `ISA=scalar|avx2|avx512`
 //! forces kernels. With `--count` each cell runs once between two marks, for `scripts/instructions`, which counts its instructions.
 
-use datapath::classifier::kernel::Scalar;
+use datapath::classifier::kernel::{tag_of, Scalar};
 use datapath::classifier::{FlowId, FlowTable, NONE};
 use datapath::emc::{Emc, EmcSize};
 use datapath::extract::{extract_batch, Keys, Layout, Layouts};
@@ -101,7 +101,7 @@ fn extraction() {
 
 fn emc() {
     let mut e = Emc::new(EmcSize::Fixed(1 << 14));
-    let hash = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 40;
+    let hash = |i: u64| tag_of(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 40);
     for i in 0..4096 {
         e.insert(hash(i), i as FlowId);
     }

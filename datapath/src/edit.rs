@@ -728,12 +728,12 @@ impl Rewrite {
         if !p.reframe::<36>(isize::from(self.shift)) {
             return false;
         }
-        let new = p.as_ptr().cast_mut();
         debug_assert!(l3 <= 24);
         // SAFETY: the frame was 36 bytes long at least, of which the first 8 at most are given up, and what has come in front is part of the
         // buffer: so `new..new + 20` and `old..old + 36`, where the IPv4 header's first twelve bytes are, can be read and written by whoever
         // holds the packet.
         unsafe {
+            let new = old.offset(isize::from(self.shift));
             let first = (old.cast::<u64>().read_unaligned() & self.keep) | self.value;
             let second = (old.add(8).cast::<u32>().read_unaligned() & self.keep_end) | self.value_end;
             new.cast::<u64>().write_unaligned(first);

@@ -11,7 +11,7 @@
 //! comes again. [`Admission`] watches what the cache is worth to each port: where fewer than one hit in sixteen comes from it although it
 //! cannot grow any more, the port does without for a while, then tries again.
 
-use crate::classifier::kernel::{line_of, prefetch, tag_of, Bucket, Kernel};
+use crate::classifier::kernel::{line_of, prefetch, Bucket, Kernel};
 use crate::classifier::{FlowId, NONE};
 use crate::sys::HugeSlice;
 
@@ -140,19 +140,19 @@ impl Emc {
         self.grows && self.capacity() < Self::MAX
     }
 
-    /// Starts fetching the line of `hash`.
+    /// Starts fetching the line of a hash's tag.
     #[inline(always)]
-    pub fn prefetch(&self, hash: u64) {
-        if let Some(b) = self.lines.get(line_of(tag_of(hash), self.lines.len())) {
+    pub fn prefetch(&self, tag: u32) {
+        if let Some(b) = self.lines.get(line_of(tag, self.lines.len())) {
             prefetch(b);
         }
     }
 
-    /// The megaflow that a packet of this hash matched, or [`NONE`].
+    /// The megaflow that a packet of this tag matched, or [`NONE`].
     #[inline(always)]
-    pub fn find<K: Kernel>(&self, hash: u64) -> FlowId {
-        let Some(b) = self.lines.get(line_of(tag_of(hash), self.lines.len())) else { return NONE };
-        let m = K::find(b, tag_of(hash));
+    pub fn find<K: Kernel>(&self, tag: u32) -> FlowId {
+        let Some(b) = self.lines.get(line_of(tag, self.lines.len())) else { return NONE };
+        let m = K::find(b, tag);
         if m == 0 {
             NONE
         } else {
@@ -161,8 +161,7 @@ impl Emc {
     }
 
     /// Remembers, if the hint is admitted.
-    pub fn insert(&mut self, hash: u64, id: FlowId) {
-        let tag = tag_of(hash);
+    pub fn insert(&mut self, tag: u32, id: FlowId) {
         let at = line_of(tag, self.lines.len());
         let (Some(b), Some(door)) = (self.lines.get_mut(at), self.doors.get_mut(at)) else { return };
         let slot = b.tags.iter().position(|t| *t == tag).or_else(|| b.tags.iter().position(|t| *t == 0));
@@ -252,10 +251,10 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classifier::kernel::Scalar;
+    use crate::classifier::kernel::{tag_of, Scalar};
 
-    fn hash(i: u64) -> u64 {
-        i.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+    fn hash(i: u64) -> u32 {
+        tag_of(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     #[test]

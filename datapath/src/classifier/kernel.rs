@@ -72,8 +72,8 @@ pub trait Kernel {
     fn hash(key: &FlowKey, mask: &FlowMask, lanes: u8, secret: &Secret) -> u64;
     /// Whether `key & mask` equals `want` on a lane.
     fn lane_equal(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 8]) -> bool;
-    /// The same of a lane's first six words: all that most masks have.
-    fn six_equal(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 6]) -> bool;
+    /// Not zero if `key & mask` differs from `want` in a lane's first six words: all that most masks have.
+    fn six_differ(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 8]) -> u32;
     /// Bit i: slot i has this tag.
     fn find(b: &Bucket, tag: u32) -> u32;
 }
@@ -103,8 +103,8 @@ impl Kernel for Scalar {
         (0..8).fold(0, |d, i| d | ((key[i] & mask[i]) ^ want[i])) == 0
     }
     #[inline(always)]
-    fn six_equal(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 6]) -> bool {
-        (0..6).fold(0, |d, i| d | ((key[i] & mask[i]) ^ want[i])) == 0
+    fn six_differ(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 8]) -> u32 {
+        u32::from((0..6).fold(0, |d, i| d | ((key[i] & mask[i]) ^ want[i])) != 0)
     }
     #[inline(always)]
     fn find(b: &Bucket, tag: u32) -> u32 {

@@ -58,34 +58,50 @@ pub const ROUND_ABOVE: usize = 48;
 const CHUNK_BITS: u32 = 14;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
-/// What a hit reads of a megaflow: one line.
+/// What a hit reads of a megaflow: one line. The first six words are the masked key's; the seventh is, from its lowest bit on, the mask's number (32 bits;
+/// 0: there is no megaflow in this slot, and all else is 0, too), the port of an output ([`NOT_QUICK`] else; 16), the [`form`] (8), and whether the mask has
+/// bits beyond the six words, which are in [`Megaflow::extra`] then (8).
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub struct Hot {
-    /// The first six words of the masked key's lane 0.
-    words: [u64; 6],
-    /// Its mask; 0: there is no megaflow in this slot.
-    mask: u32,
-    /// Where a [`form::OUTPUT`] goes.
-    port: u16,
-    /// One of [`form`].
-    form: u8,
-    /// The mask has bits beyond the six words: they are in [`Megaflow::extra`].
-    more: bool,
-    _spare: u64,
-}
+pub struct Hot([u64; 8]);
 
-// SAFETY: integers and a bool.
+// SAFETY: integers.
 #[allow(unsafe_code)]
 unsafe impl crate::sys::Zeroed for Hot {}
 
 const _: () = assert!(std::mem::size_of::<Hot>() == 64 && std::mem::size_of::<Rewrite>() == 64);
 
 impl Hot {
+    /// No megaflow.
+    const NOTHING: Self = Self([0; 8]);
+
+    fn new(masked: &FlowKey, mask: u32, more: bool) -> Self {
+        let k = &masked.0;
+        Self([k[0], k[1], k[2], k[3], k[4], k[5], u64::from(mask) | u64::from(more) << 56, 0])
+    }
+    #[inline(always)]
+    fn mask(&self) -> u32 {
+        self.0[6] as u32
+    }
     /// The port, if all it does is one output; else [`NOT_QUICK`].
     #[inline(always)]
     pub fn quick(&self) -> u32 {
-        u32::from(self.port)
+        u32::from((self.0[6] >> 32) as u16)
+    }
+    #[inline(always)]
+    fn form(&self) -> u8 {
+        (self.0[6] >> 48) as u8
+    }
+    #[inline(always)]
+    fn more(&self) -> bool {
+        self.0[6] >> 56 != 0
+    }
+    fn set_form(&mut self, form: u8, port: u16) {
+        let keep = 0xff << 56 | u64::from(u32::MAX);
+        self.0[6] = self.0[6] & keep | u64::from(port) << 32 | u64::from(form) << 48;
+    }
+    fn in_port(&self) -> u32 {
+        (u64::from_be(self.0[0]) >> 32) as u32
     }
 }
 
@@ -215,33 +231,23 @@ impl Slots {
     #[inline(always)]
     fn holds<K: Kernel>(&self, id: FlowId, key: &FlowKey) -> bool {
         let h = &self.hot()[id as usize & LAST_SLOT];
-        self.six_equal::<K>(h, key) && (!h.more || self.rest_equal(id, key))
+        h.mask() != 0 && self.differ::<K>(h, key) == 0 && (!h.more() || self.rest_equal(id, key))
     }
 
-    /// The same of the first six words.
+    /// Not zero if the first six words differ. (A slot without a megaflow differs from every key of an in_port other than 0.)
     #[inline(always)]
-    fn six_equal<K: Kernel>(&self, h: &Hot, key: &FlowKey) -> bool {
-        let Some(m) = self.masks.get(h.mask as usize) else { return false };
-        K::six_equal(key.lane(0), m.mask.lane(0), &h.words) & (h.mask != 0)
-    }
-
-    /// Those of the packets in `todo` that differ from the megaflows found for them beyond six words.
-    #[inline(always)]
-    fn not_equal(&self, mut todo: u32, keys: &[FlowKey], ids: &[FlowId; BATCH_SIZE]) -> u32 {
-        let mut differ = 0;
-        while todo != 0 {
-            let i = (todo.trailing_zeros() & 31) as usize;
-            todo &= todo - 1;
-            differ |= u32::from(!self.rest_equal(ids[i], &keys[i])) << i;
+    fn differ<K: Kernel>(&self, h: &Hot, key: &FlowKey) -> u32 {
+        match self.masks.get(h.mask() as usize) {
+            Some(m) => K::six_differ(key.lane(0), m.mask.lane(0), &h.0),
+            None => 1,
         }
-        differ
     }
 
-    /// The same of all other words.
+    /// Whether the key agrees on all words behind the first six.
     #[inline(never)]
     fn rest_equal(&self, id: FlowId, key: &FlowKey) -> bool {
         let h = &self.hot()[id as usize & LAST_SLOT];
-        let (Some(m), Some(f)) = (self.masks.get(h.mask as usize), self.rest(id)) else { return false };
+        let (Some(m), Some(f)) = (self.masks.get(h.mask() as usize), self.rest(id)) else { return false };
         f.extra.as_ref().is_some_and(|x| {
             x.iter().zip(&key.0[6..]).zip(&m.mask.0[6..]).fold(0, |d, ((x, k), m)| d | ((k & m) ^ x)) == 0
         })
@@ -443,11 +449,13 @@ pub struct FlowTable {
 impl FlowTable {
     /// An empty table. `secret` keeps others from aiming at buckets.
     pub fn new(limit: usize, emc: EmcSize, secret: [u64; 4]) -> Self {
+        let mut nobodys = FlowMask::ZERO;
+        nobodys.set(off::IN_PORT, [0xff; 4]);
         Self {
             flows: Slots {
                 hot: HugeSlice::zeroed(MAX_SLOTS),
                 rest: Vec::new(),
-                masks: vec![MaskSlot::new(&FlowMask::ZERO, 1)],
+                masks: vec![MaskSlot::new(&nobodys, 1)],
             },
             rewrites: HugeSlice::zeroed(MAX_SLOTS),
             rewriters: 0,
@@ -544,7 +552,7 @@ impl FlowTable {
     /// A live megaflow's masked key.
     pub fn key_of(&self, id: FlowId) -> FlowKey {
         let mut k = FlowKey::ZERO;
-        k.0[..6].copy_from_slice(&self.hot()[id as usize & LAST_SLOT].words);
+        k.0[..6].copy_from_slice(&self.hot()[id as usize & LAST_SLOT].0[..6]);
         if let Some(x) = self.slot(id).and_then(|f| f.extra.as_ref()) {
             k.0[6..].copy_from_slice(&**x);
         }
@@ -553,7 +561,7 @@ impl FlowTable {
 
     /// A live megaflow's mask.
     pub fn mask_of(&self, id: FlowId) -> FlowMask {
-        let mask = self.hot()[id as usize & LAST_SLOT].mask;
+        let mask = self.hot()[id as usize & LAST_SLOT].mask();
         self.flows.masks.get(mask as usize).map_or(FlowMask::ZERO, |m| m.mask)
     }
 
@@ -569,7 +577,7 @@ impl FlowTable {
         let mut key = FlowKey::ZERO;
         key.set(off::IN_PORT, in_port.to_be_bytes());
         let h = &self.hot()[port.last as usize & LAST_SLOT];
-        (h.mask != 0 && !h.more && h.words == key.0[..6]).then_some((port.last, h))
+        (h.mask() != 0 && !h.more() && h.0[..6] == key.0[..6]).then_some((port.last, h))
     }
 
     fn hash(&self, key: &FlowKey, mask: &FlowMask, lanes: u8) -> u64 {
@@ -632,7 +640,7 @@ impl FlowTable {
             out[..n].fill(NONE);
             return counts;
         };
-        let mut hashes = [0u64; BATCH_SIZE];
+        let mut tags = [0u32; BATCH_SIZE];
         if port.union_lanes == 1 && seen.agree(port.union.lane(0)) {
             // Nothing that any megaflow of the port looks at differs: one lookup is all, and often it is that of the last batch.
             // (No closures: they would not have this function's instruction set.)
@@ -640,7 +648,7 @@ impl FlowTable {
             if self.flows.holds::<K>(port.last, &keys[0]) {
                 found = Some(port.last);
             } else {
-                let id = self.emc.find::<K>(K::hash(&keys[0], &port.union, 1, &self.secret));
+                let id = self.emc.find::<K>(tag_of(K::hash(&keys[0], &port.union, 1, &self.secret)));
                 if self.flows.holds::<K>(id, &keys[0]) {
                     found = Some(id);
                 }
@@ -648,55 +656,59 @@ impl FlowTable {
             if let Some(id) = found {
                 port.last = id;
                 out[..n].fill(id);
-                let forms = self.hot()[id as usize & LAST_SLOT].form;
+                let forms = self.hot()[id as usize & LAST_SLOT].form();
                 return LookupCounts { emc_hits: n as u32, one: true, forms, ..counts };
             }
         }
         let mut pending = u32::MAX >> (BATCH_SIZE - n);
-        if port.admission.asks() {
+        // (Port 0 is nobody's; there keys may look like those of free slots.)
+        if port.admission.asks() && in_port != 0 {
             if port.union_lanes == 1 {
                 for i in 0..n {
-                    hashes[i] = K::hash(&keys[i], &port.union, 1, &self.secret);
-                    self.emc.prefetch(hashes[i]);
+                    tags[i] = tag_of(K::hash(&keys[i], &port.union, 1, &self.secret));
+                    self.emc.prefetch(tags[i]);
                 }
             } else {
                 for i in 0..n {
-                    hashes[i] = K::hash(&keys[i], &port.union, port.union_lanes, &self.secret);
-                    self.emc.prefetch(hashes[i]);
+                    tags[i] = tag_of(K::hash(&keys[i], &port.union, port.union_lanes, &self.secret));
+                    self.emc.prefetch(tags[i]);
                 }
             }
             let hot = self.flows.hot();
             for i in 0..n {
-                let id = self.emc.find::<K>(hashes[i]);
+                let id = self.emc.find::<K>(tags[i]);
                 out[i] = id;
                 prefetch(&hot[id as usize & LAST_SLOT]);
             }
             let (stats, rewrites) = (self.stats.all(), self.rewrites.first_chunk::<MAX_SLOTS>());
             let rewrites = rewrites.filter(|_| self.rewriters > 0);
-            let (mut missed, mut more) = (0, 0);
+            let (mut differ, mut joined) = (0, 0);
             for i in 0..n {
                 let at = out[i] as usize & LAST_SLOT;
-                let h = &hot[at];
-                missed |= u32::from(!self.flows.six_equal::<K>(h, &keys[i])) << i;
-                more |= u32::from(h.more) << i;
-                counts.forms |= h.form;
+                differ |= self.flows.differ::<K>(&hot[at], &keys[i]);
+                joined |= hot[at].0[6];
                 prefetch(&stats[at]);
                 if let Some(r) = rewrites {
                     prefetch(&r[at]);
                 }
             }
-            pending &= missed | self.flows.not_equal(more & !missed, keys, out);
-            let mut todo = pending;
-            while todo != 0 {
-                out[(todo.trailing_zeros() & 31) as usize] = NONE;
-                todo &= todo - 1;
+            let all = Hot([0, 0, 0, 0, 0, 0, joined, 0]);
+            counts.forms = all.form();
+            pending = 0;
+            if differ != 0 || all.more() {
+                for i in 0..n {
+                    if !self.flows.holds::<K>(out[i], &keys[i]) {
+                        out[i] = NONE;
+                        pending |= 1 << i;
+                    }
+                }
             }
         } else {
             out[..n].fill(NONE);
         }
         counts.emc_hits = n as u32 - pending.count_ones();
         if pending != 0 {
-            self.walk_with::<K>(in_port, keys, &hashes, pending, out, &mut counts);
+            self.walk_with::<K>(in_port, keys, &tags, pending, out, &mut counts);
         } else {
             port.admission.note(n as u32, n as u32, &self.emc);
         }
@@ -708,7 +720,7 @@ impl FlowTable {
         &mut self,
         in_port: u32,
         keys: &[FlowKey],
-        emc_hashes: &[u64; BATCH_SIZE],
+        tags: &[u32; BATCH_SIZE],
         mut pending: u32,
         out: &mut [FlowId; BATCH_SIZE],
         counts: &mut LookupCounts,
@@ -716,7 +728,7 @@ impl FlowTable {
         let Some(mut port) = self.ports.remove(&in_port) else { return };
         let mut probed = 0;
         let mut hashes = [0u64; BATCH_SIZE];
-        let asks = port.admission.asks();
+        let asks = port.admission.asks() && in_port != 0;
         for s in &mut port.subtables {
             probed += 1;
             let m = &self.flows.masks[s.mask as usize];
@@ -752,7 +764,7 @@ impl FlowTable {
                     counts.walk_hits += 1;
                     counts.probed += probed;
                     if asks {
-                        self.emc.insert(emc_hashes[i], id);
+                        self.emc.insert(tags[i], id);
                     }
                 }
             }
@@ -820,9 +832,7 @@ impl FlowTable {
         let m = &mut self.flows.masks[mask_id as usize];
         m.users += 1;
         let extra = m.more.then(|| Box::new(std::array::from_fn(|i| masked.0[6 + i])));
-        let words = std::array::from_fn(|i| masked.0[i]);
-        self.flows.hot[id as usize & LAST_SLOT] =
-            Hot { words, mask: mask_id, port: u16::MAX, form: 0, more: extra.is_some(), _spare: 0 };
+        self.flows.hot[id as usize & LAST_SLOT] = Hot::new(&masked, mask_id, extra.is_some());
         self.set_form(id, &program);
         if let Some(s) = self.flows.rest_mut(id) {
             *s = Some(Megaflow { program, extra, token, hash: h, class: 0 });
@@ -900,11 +910,11 @@ impl FlowTable {
             walked += 1;
             self.hand = if self.hand + 1 < slots { self.hand + 1 } else { 0 };
             let h = &self.hot()[self.hand as usize & LAST_SLOT];
-            if h.mask == 0 {
+            if h.mask() == 0 {
                 continue;
             }
             seen += 1;
-            let port = in_port_of(h);
+            let port = h.in_port();
             let others = self.ports.get(&port).is_none_or(|p| p.flows <= share) && port != in_port;
             if others && has_share {
                 continue;
@@ -934,8 +944,8 @@ impl FlowTable {
         }
         let Some(f) = self.slot(ahead(2)) else { return };
         let h = &self.hot()[ahead(2) as usize & LAST_SLOT];
-        if let Some(p) = self.ports.get(&in_port_of(h)) {
-            if let Some(at) = p.subtable(h.mask) {
+        if let Some(p) = self.ports.get(&h.in_port()) {
+            if let Some(at) = p.subtable(h.mask()) {
                 let t = &p.subtables[at].table;
                 prefetch(&t.lines[t.line(f.hash)]);
             }
@@ -957,9 +967,10 @@ impl FlowTable {
     /// Writes what hits read of a program.
     fn set_form(&mut self, id: FlowId, program: &Program) {
         let h = &mut self.flows.hot[id as usize & LAST_SLOT];
-        self.rewriters -= usize::from(h.form == form::REWRITE);
-        (h.form, h.port) = form_of(program);
-        if let (form::REWRITE, Some(r)) = (h.form, &program.rewrite) {
+        self.rewriters -= usize::from(h.form() == form::REWRITE);
+        let (form, port) = form_of(program);
+        h.set_form(form, port);
+        if let (form::REWRITE, Some(r)) = (form, &program.rewrite) {
             self.rewrites[id as usize & LAST_SLOT] = *r;
             self.rewriters += 1;
         }
@@ -981,10 +992,9 @@ impl FlowTable {
     /// Ends the megaflow of a slot.
     pub fn end(&mut self, id: FlowId, evicted: bool) -> Option<Ended> {
         let f = self.flows.rest_mut(id).and_then(Option::take)?;
-        let h = &mut self.flows.hot[id as usize & LAST_SLOT];
-        let (mask, in_port) = (h.mask, in_port_of(h));
-        self.rewriters -= usize::from(h.form == form::REWRITE);
-        (h.mask, h.form) = (0, 0);
+        let h = std::mem::replace(&mut self.flows.hot[id as usize & LAST_SLOT], Hot::NOTHING);
+        let (mask, in_port) = (h.mask(), h.in_port());
+        self.rewriters -= usize::from(h.form() == form::REWRITE);
         self.generation += 1;
         self.len -= 1;
         self.free.push(id);
@@ -1058,10 +1068,6 @@ unsafe fn hash_avx2(key: &FlowKey, mask: &FlowMask, lanes: u8, secret: &Secret) 
     simd::Avx2::hash(key, mask, lanes, secret)
 }
 
-fn in_port_of(h: &Hot) -> u32 {
-    (u64::from_be(h.words[0]) >> 32) as u32
-}
-
 /// Rounds a mask up: addresses to coarse prefixes, everything else to whole fields.
 fn round_up(mask: &mut FlowMask) {
     let b = mask.bytes_mut();
@@ -1117,15 +1123,46 @@ fn round_up(mask: &mut FlowMask) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{DpAction, PortId};
     use quickcheck::{Arbitrary, Gen};
 
     fn program() -> Arc<Program> {
         Arc::new(Program::new(Vec::new(), 0))
     }
 
+    /// Of every form, and of port 0, to which a key of zeros belongs: it looks like a free slot's.
+    fn some_program(g: &mut Gen) -> Arc<Program> {
+        let out = DpAction::Output(PortId(u32::arbitrary(g) % 4));
+        Arc::new(Program::new(
+            match u8::arbitrary(g) % 4 {
+                0 => vec![],
+                1 => vec![DpAction::DecNwTtl, out],
+                2 => vec![out.clone(), out],
+                _ => vec![out],
+            },
+            0,
+        ))
+    }
+
+    /// What hits read is what the program says.
+    fn agrees(t: &FlowTable, id: FlowId, p: &Program) {
+        let h = &t.hot()[id as usize];
+        match p.actions.as_slice() {
+            [DpAction::Output(port)] => assert_eq!((h.form(), h.quick()), (form::OUTPUT, port.0)),
+            [DpAction::DecNwTtl, DpAction::Output(port)] => {
+                assert_eq!((h.form(), h.quick()), (form::REWRITE, NOT_QUICK));
+                assert_eq!(
+                    (t.rewrites()[id as usize].port, Some(t.rewrites()[id as usize])),
+                    (port.0, p.rewrite)
+                );
+            }
+            _ => assert_eq!((h.form(), h.quick()), (form::PROGRAM, NOT_QUICK)),
+        }
+    }
+
     fn small_key(g: &mut Gen) -> FlowKey {
         let mut k = FlowKey::ZERO;
-        k.set(off::IN_PORT, (u32::arbitrary(g) % 3 + 1).to_be_bytes());
+        k.set(off::IN_PORT, (u32::arbitrary(g) % 4).to_be_bytes());
         for (at, m) in [
             (off::IPV4_SRC + 3, 7u8),
             (off::TP_DST + 1, 3),
@@ -1159,11 +1196,14 @@ mod tests {
             t.isa = [Isa::Scalar, Isa::Avx2, Isa::Avx512][round as usize % 3].min(crate::isa::best());
             let mut r = reference::Linear::default();
             let mut at: HashMap<u64, FlowId> = HashMap::new();
+            let mut programs: HashMap<u64, Arc<Program>> = HashMap::new();
             for step in 0..400u64 {
                 match u8::arbitrary(&mut g) % 8 {
                     0..=3 => {
                         let (k, m) = (small_key(&mut g), some_mask(&mut g));
-                        let ins = t.insert(&k, &m, program(), step, step);
+                        let program = some_program(&mut g);
+                        programs.insert(step, program.clone());
+                        let ins = t.insert(&k, &m, program, step, step);
                         if let Some(e) = ins.ended {
                             assert!(r.remove(e.token));
                             at.remove(&e.token);
@@ -1180,8 +1220,17 @@ mod tests {
                         let gone = at.remove(&token).and_then(|id| t.remove(id, token));
                         assert_eq!(gone.is_some(), r.remove(token));
                     }
+                    5 => {
+                        let token = u64::arbitrary(&mut g) % (step + 1);
+                        let program = some_program(&mut g);
+                        if let Some(id) = at.get(&token) {
+                            programs.insert(token, program.clone());
+                            assert!(t.update(*id, token, program.clone()));
+                            assert!(!t.update(*id, token + 1000, program));
+                        }
+                    }
                     _ => {
-                        let port = u32::arbitrary(&mut g) % 3 + 1;
+                        let port = u32::arbitrary(&mut g) % 4;
                         let keys: Vec<FlowKey> = (0..1 + usize::arbitrary(&mut g) % 32)
                             .map(|_| {
                                 let mut k = small_key(&mut g);
@@ -1197,8 +1246,18 @@ mod tests {
                             hits += u32::from(id != NONE);
                             match t.slot(id) {
                                 None => assert!(id == NONE && all.is_empty()),
-                                Some(f) => assert!(all.contains(&f.token())),
+                                Some(f) => {
+                                    assert!(all.contains(&f.token()));
+                                    let program = &programs[&f.token()];
+                                    assert!(Arc::ptr_eq(f.program(), program));
+                                    agrees(&t, id, program);
+                                }
                             }
+                        }
+                        if c.emc_hits as usize == keys.len() {
+                            let forms =
+                                out[..keys.len()].iter().fold(0, |f, id| f | t.hot()[*id as usize].form());
+                            assert_eq!(c.forms, forms);
                         }
                         assert_eq!(hits, c.emc_hits + c.walk_hits);
                     }
@@ -1209,7 +1268,7 @@ mod tests {
             for (token, id) in at {
                 assert!(t.remove(id, token).is_some() && t.remove(id, token).is_none());
             }
-            assert_eq!((t.subtables(), t.is_empty()), (0, true));
+            assert_eq!((t.subtables(), t.is_empty(), t.rewriters), (0, true, 0));
         }
     }
 

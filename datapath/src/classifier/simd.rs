@@ -49,15 +49,14 @@ impl Kernel for Avx512 {
         }
     }
     #[inline(always)]
-    fn six_equal(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 6]) -> bool {
-        // SAFETY: as above; only the six words of `want` are read.
+    fn six_differ(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 8]) -> u32 {
+        // SAFETY: as above.
         unsafe {
             let v = _mm512_and_si512(
                 _mm512_loadu_si512(key.as_ptr().cast()),
                 _mm512_loadu_si512(mask.as_ptr().cast()),
             );
-            let want = _mm512_maskz_loadu_epi64(0x3f, want.as_ptr().cast());
-            _mm512_mask_cmpneq_epi64_mask(0x3f, v, want) == 0
+            u32::from(_mm512_cmpneq_epi64_mask(v, _mm512_loadu_si512(want.as_ptr().cast())) & 0x3f)
         }
     }
     #[inline(always)]
@@ -117,8 +116,8 @@ impl Kernel for Avx2 {
         }
     }
     #[inline(always)]
-    fn six_equal(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 6]) -> bool {
-        // SAFETY: as above; 32 and 16 bytes of `want` are read.
+    fn six_differ(key: &[u64; 8], mask: &[u64; 8], want: &[u64; 8]) -> u32 {
+        // SAFETY: as above; 32 and 16 bytes are read.
         unsafe {
             let (k, m, w) = (key.as_ptr(), mask.as_ptr(), want.as_ptr());
             let a = _mm256_and_si256(_mm256_loadu_si256(k.cast()), _mm256_loadu_si256(m.cast()));
@@ -126,7 +125,7 @@ impl Kernel for Avx2 {
             let b = _mm_and_si128(_mm_loadu_si128(k.add(4).cast()), _mm_loadu_si128(m.add(4).cast()));
             let b = _mm_xor_si128(b, _mm_loadu_si128(w.add(4).cast()));
             let d = _mm256_or_si256(a, _mm256_zextsi128_si256(b));
-            _mm256_testz_si256(d, d) != 0
+            u32::from(_mm256_testz_si256(d, d) == 0)
         }
     }
     #[inline(always)]
