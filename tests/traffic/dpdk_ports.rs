@@ -3,7 +3,7 @@
 
 use std::process::Command;
 use std::time::Duration;
-use tests::frames::{ether, Wire};
+use tests::frames::{ether, udp, Wire};
 use tests::netns::Netns;
 use tests::switch::{bin, Lab, Scratch, Switch};
 use tests::{shared, wait_for};
@@ -339,6 +339,39 @@ fn pmds_are_set_shown_and_kept() {
         settings.contains("pmd-cores=1\npmd-rxq-assign=roundrobin\n") && settings.contains("interval=10s")
     );
     assert!(s.ofctl(&["pmd-rxq-show"]).contains("pinned"), "{}", s.ofctl(&["pmd-rxq-show"]));
+    s.stop();
+}
+
+#[test]
+fn flows_spread_over_receive_queues_and_their_pmds() {
+    let _quiet = shared();
+    if !has_dpdk() || std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return;
+    }
+    let (ns, dir) = (Netns::new("rss"), Scratch::new());
+    let port =
+        "t,ofport=1,type=dpdk,n_rxq=2,n_txq=2,pmd-rxq-affinity=0:0,1:1,devargs=net_tap_rss,iface=rsstap";
+    let args = ["--dpdk", EAL, "--pmd-cores", "0-1", "--pmd", "sleep-max=200", "--port", port];
+    let s = Switch::start(&ns, &dir, &args);
+    s.ofctl(&["add-flow", "br0", "in_port=1,actions=drop"]);
+    let tap = Wire::open(&ns, "rsstap");
+    let (flows, each) = (64, 4);
+    for n in 0..flows * each {
+        tap.send(&ether(2, 1, 0x0800, &udp([10, 0, 0, 1], [10, 0, 0, 2], 1000 + n % flows, 80, &[0; 40])));
+    }
+    let counts = |core: u64| -> u64 {
+        let all: serde_json::Value =
+            serde_json::from_str(&s.ofctl(&["--json", "pmd-stats-show"])).expect("JSON");
+        let pmds = all.as_array().expect("a list");
+        pmds.iter().filter(|p| p["core"] == core).filter_map(|p| p["counters"]["rx_packets"].as_u64()).sum()
+    };
+    let (a, b) = wait_for("all packets received", PATIENCE, || {
+        let (a, b) = (counts(0), counts(1));
+        (a + b >= u64::from(flows * each)).then_some((a, b))
+    });
+    // 64 flows by a hash: a queue with less than an eighth of them is one in 10^11.
+    let least = u64::from(flows * each / 8);
+    assert!(a >= least && b >= least, "{a} packets at core 0, {b} at core 1");
     s.stop();
 }
 
