@@ -40,6 +40,8 @@ pub struct DatapathConfig {
     pub flow_limit: usize,
     /// Size of each worker's exact-match cache, 8 bytes an entry.
     pub emc: EmcSize,
+    /// Of single workers, by core (`None`: the epoll worker).
+    pub emc_of: BTreeMap<Option<usize>, EmcSize>,
     /// Share of a worker's time that upcalls may take while other packets wait, in percent.
     pub upcall_budget_percent: u32,
     /// `avx512`, `avx2` or `scalar`; `None`: the best there is.
@@ -55,6 +57,7 @@ impl Default for DatapathConfig {
             waker: Arc::new(|| ()),
             flow_limit: 200_000,
             emc: EmcSize::Auto,
+            emc_of: BTreeMap::new(),
             upcall_budget_percent: 20,
             isa: None,
             manual_clock: None,
@@ -245,6 +248,7 @@ struct State {
     old_queue_full: u64,
     flow_limit: usize,
     emc: EmcSize,
+    emc_of: BTreeMap<Option<usize>, EmcSize>,
     measured_since: Instant,
 }
 
@@ -318,6 +322,7 @@ impl Datapath {
                 old_queue_full: 0,
                 flow_limit: config.flow_limit,
                 emc: config.emc,
+                emc_of: config.emc_of.clone(),
                 measured_since: Instant::now(),
             }),
             handler,
@@ -348,7 +353,7 @@ impl Datapath {
             shared: shared.clone(),
             handler: self.handler.clone(),
             flow_limit: st.flow_limit,
-            emc: st.emc,
+            emc: st.emc_of.get(&core).copied().unwrap_or(st.emc),
             budget_percent: self.config.upcall_budget_percent,
             tsc_hz: self.tsc_hz,
             started: self.started,
@@ -883,14 +888,25 @@ impl Datapath {
         match worker {
             None => {
                 st.emc = size;
+                st.emc_of.clear();
                 st.workers.iter().for_each(|w| w.send(Command::Emc(size)));
             }
-            Some(id) => match st.workers.get(id.0 as usize) {
-                Some(w) => w.send(Command::Emc(size)),
-                None => return Err(PortError::config(&id.0.to_string(), "no such worker")),
-            },
+            Some(id) => {
+                let Some(w) = st.workers.get(id.0 as usize) else {
+                    return Err(PortError::config(&id.0.to_string(), "no such worker"));
+                };
+                w.send(Command::Emc(size));
+                let core = w.core;
+                st.emc_of.insert(core, size);
+            }
         }
         Ok(())
+    }
+
+    /// What [`Datapath::set_emc`] was told last: for all, and for single workers by core (`None`: the epoll worker).
+    pub fn emc(&self) -> (EmcSize, BTreeMap<Option<usize>, EmcSize>) {
+        let st = self.state.lock();
+        (st.emc, st.emc_of.clone())
     }
 
     /// Every worker's figures since the start or the last clear.

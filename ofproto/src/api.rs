@@ -42,6 +42,13 @@ pub struct TableLimit {
     pub evict: bool,
 }
 
+impl TableLimit {
+    /// Entries at most.
+    pub fn most(&self) -> u32 {
+        self.flow_limit.map_or(crate::table::MAX_ENTRIES, |n| n.min(crate::table::MAX_ENTRIES))
+    }
+}
+
 impl BridgeConfig {
     /// A bridge with the usual settings.
     pub fn new(name: &str, dpid: u64) -> Self {
@@ -97,4 +104,25 @@ pub struct MegaflowDump {
     pub bytes: u64,
     /// Milliseconds since last use; `None`: never used.
     pub used_ms: Option<u64>,
+    /// A packet of its kind in OpenFlow's words, as `trace` reads them; only of those that were asked for by a flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packet: Option<String>,
 }
+
+/// A megaflow and what it did since the last look.
+#[derive(Debug, Clone, Serialize)]
+pub struct BusyFlow {
+    /// Worker that holds it.
+    pub worker: u32,
+    /// Key and mask in OVS's words.
+    pub matching: String,
+    /// Datapath actions in OVS's words, `drop` if none.
+    pub actions: String,
+    /// Packets handled since the last look.
+    pub packets: u64,
+    /// Bytes handled since the last look.
+    pub bytes: u64,
+}
+
+/// Packets and bytes of each megaflow at the last look.
+pub type Looked = std::collections::HashMap<(u32, u32, u64), (u64, u64)>;

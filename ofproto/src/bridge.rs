@@ -174,11 +174,9 @@ impl Bridge {
         let mut tables = FlowTables::new();
         let mut shapes = crate::table_features::TableShapes::default();
         for (t, limit) in &config.tables {
-            if let Some(n) = limit.flow_limit {
-                shapes.limit(TableId(*t), n);
-                tables.max_entries[usize::from(*t)] = n;
-            }
-            tables.set_eviction(*t, limit.evict);
+            let most = limit.most();
+            shapes.limit(TableId(*t), most);
+            tables.limit(*t, most, limit.evict, &mut Vec::new());
         }
         Self {
             id,

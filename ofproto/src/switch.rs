@@ -301,6 +301,31 @@ impl Switch {
         p.spec.options = options.clone();
         Ok(options)
     }
+    /// Room of a table, and what happens when it is full, from now on. A table that evicts lets go of what is too many; one that refuses keeps it.
+    ///
+    /// # Errors
+    /// One line for a person; nothing has changed then.
+    pub fn set_table_limit(
+        &mut self,
+        now: Instant,
+        bridge: BridgeId,
+        table: u8,
+        limit: crate::api::TableLimit,
+    ) -> Result<(), ConfigError> {
+        let now_ns = self.ns(now);
+        self.cache.fold_all(&self.dp, &self.slow);
+        let b = self.bridges.get_mut(&bridge).ok_or_else(|| err("there is no such bridge"))?;
+        if table >= crate::bridge::N_TABLES {
+            return Err(err(format!("{table} is not a table (0 to {})", crate::bridge::N_TABLES - 1)));
+        }
+        let mut effects = Vec::new();
+        b.shapes.limit(openflow::TableId(table), limit.most());
+        b.tables.limit(table, limit.most(), limit.evict, &mut effects);
+        b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
+        b.config.tables.insert(table, limit);
+        self.publish();
+        Ok(())
+    }
     fn port_came(&mut self, bridge: BridgeId, number: PortNo, port: OfPort) {
         if let Some(b) = self.bridges.get_mut(&bridge) {
             b.events
@@ -734,19 +759,56 @@ impl Switch {
         let owner = |key: &FlowKey| snap.dp_ports.get(&PortId(key.in_port())).map(|o| o.0);
         let all = self.dp.dump_megaflows();
         let wanted = all.into_iter().filter(|m| bridge.is_none() || owner(&m.key) == bridge);
-        let show = |m: datapath::datapath::MegaflowDump| MegaflowDump {
-            worker: m.worker.0,
-            matching: datapath::text::format_flow(&m.key, &m.mask),
-            actions: if m.actions.is_empty() {
-                "drop".into()
-            } else {
-                datapath::text::format_actions(&m.actions, &m.key)
-            },
-            packets: m.packets,
-            bytes: m.bytes,
-            used_ms: (m.used_ms > 0).then(|| now_ms.saturating_sub(m.used_ms)),
+        wanted.map(|m| shown(&m, now_ms, None)).collect()
+    }
+    /// Those cached decisions of a bridge that may be of packets of `flow` (in words), each with a packet of its kind.
+    ///
+    /// # Errors
+    /// What is wrong with the words.
+    pub fn match_megaflows(&mut self, bridge: BridgeId, flow: &str) -> Result<Vec<MegaflowDump>, String> {
+        let b = self.bridges.get(&bridge).ok_or("there is no such bridge")?;
+        let wanted = openflow::text::parse_flow_filter(flow, &port_names(b)).map_err(|e| e.to_string())?;
+        let (value, mask) = fields::match_to_flow(&wanted.matching)
+            .ok_or("the flow has a field that this switch does not know")?;
+        let (now_ms, snap) = (self.dp.now_ms(), self.slow.snapshot.load_full());
+        let mut out = Vec::new();
+        for m in self.dp.dump_megaflows() {
+            let Some((_, port)) = snap.dp_ports.get(&PortId(m.key.in_port())).filter(|o| o.0 == bridge)
+            else {
+                continue;
+            };
+            let key = Flow::from_key(&m.key, port.0, port.0);
+            let seen = Flow::from_key(&m.mask, u32::MAX, u32::MAX);
+            if (0..key.0.len()).all(|i| (key.0[i] ^ value.0[i]) & mask.0[i] & seen.0[i] == 0) {
+                out.push(shown(&m, now_ms, Some(flow_words(&key, None))));
+            }
+        }
+        Ok(out)
+    }
+    /// The `n` cached decisions that handled most packets since `before`, which is brought up to date; and how many there are.
+    pub fn busiest(
+        &mut self,
+        n: usize,
+        before: &mut crate::api::Looked,
+    ) -> (Vec<crate::api::BusyFlow>, usize) {
+        let mut all: Vec<_> = self.dp.dump_megaflows();
+        let total = all.len();
+        let mut now = crate::api::Looked::with_capacity(total);
+        for m in &mut all {
+            let name = (m.worker.0, m.slot, m.token);
+            now.insert(name, (m.packets, m.bytes));
+            let (packets, bytes) = before.get(&name).copied().unwrap_or_default();
+            (m.packets, m.bytes) = (m.packets.saturating_sub(packets), m.bytes.saturating_sub(bytes));
+        }
+        *before = now;
+        all.retain(|m| m.packets > 0);
+        all.sort_by_key(|m| std::cmp::Reverse((m.packets, m.bytes)));
+        all.truncate(n);
+        let one = |m: &datapath::datapath::MegaflowDump| {
+            let MegaflowDump { worker, matching, actions, packets, bytes, .. } = shown(m, 0, None);
+            crate::api::BusyFlow { worker, matching, actions, packets, bytes }
         };
-        wanted.map(show).collect()
+        (all.iter().map(one).collect(), total)
     }
     /// Packets that ended without output, by reason (ours and the datapath's).
     pub fn drops(&mut self) -> Vec<(String, u64)> {
@@ -887,6 +949,22 @@ fn is_hex(s: &str) -> bool {
 fn patch_mac(name: &str) -> [u8; 6] {
     let h = name.bytes().fold(0x70617463, |h, b| crate::flow::mix(h, b.into())).to_be_bytes();
     [h[0] & 0xfc | 2, h[1], h[2], h[3], h[4], h[5]]
+}
+
+fn shown(m: &datapath::datapath::MegaflowDump, now_ms: u64, packet: Option<String>) -> MegaflowDump {
+    MegaflowDump {
+        worker: m.worker.0,
+        matching: datapath::text::format_flow(&m.key, &m.mask),
+        actions: if m.actions.is_empty() {
+            "drop".into()
+        } else {
+            datapath::text::format_actions(&m.actions, &m.key)
+        },
+        packets: m.packets,
+        bytes: m.bytes,
+        used_ms: (m.used_ms > 0).then(|| now_ms.saturating_sub(m.used_ms)),
+        packet,
+    }
 }
 
 /// A flow (or the bits of it that a mask names) in ovs-ofctl's words.

@@ -214,6 +214,13 @@ impl FlowTables {
             list.insert((at, self.seq), rule.clone());
         }
     }
+    /// Gives a table room for `most` entries and decides whether it evicts; those that are too many go at once if it does, as far as they may.
+    pub fn limit(&mut self, table: u8, most: u32, evict: bool, effects: &mut Vec<Effect>) {
+        let t = usize::from(table);
+        self.max_entries[t] = most;
+        self.set_eviction(table, evict);
+        while self.len(table) > most as usize && self.make_room(t, effects) {}
+    }
     /// Removes the entry of a full table that would end first; `false`: there is none that may go.
     fn make_room(&mut self, t: usize, effects: &mut Vec<Effect>) -> bool {
         loop {

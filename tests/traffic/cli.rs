@@ -195,3 +195,82 @@ fn sockets_are_private_and_vanish() {
         assert!(!run.join(name).exists(), "{name} was left behind");
     }
 }
+
+#[test]
+fn watch_shows_changes_of_flows_and_packets_with_their_path() {
+    let _quiet = shared();
+    let lab = Lab::new(2, &[]);
+    lab.switch.ofctl(&["add-flow", "br0", "in_port=1,udp,actions=goto_table:5"]);
+    let watch = |args: &[&str]| {
+        let mut all = vec!["--run-dir", lab.switch.run_dir().to_str().expect("a path")];
+        all.extend(args);
+        std::process::Command::new(tests::switch::bin("ofctl"))
+            .args(all)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("ofctl")
+    };
+    let words = ["--interval", "0.1", "--timeout", "4", "watch", "br0", "udp"];
+    let (plain, json) = (watch(&words), watch(&[&["--json"][..], &words].concat()));
+    // It listens: its own connections are there.
+    tests::wait_for("both to watch", std::time::Duration::from_secs(3), || {
+        (lab.switch.ofctl(&["list-connections", "br0"]).matches("service").count() >= 2).then_some(())
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    lab.switch.ofctl(&["add-flow", "br0", "table=5,udp,tp_dst=53,actions=output:2"]);
+    lab.switch.ofctl(&["add-flow", "br0", "table=7,arp,actions=drop"]);
+    let tx = Wire::open(lab.host(1), "eth0");
+    for _ in 0..3 {
+        tx.send(&ether(2, 1, 0x0800, &udp([10, 0, 0, 1], [10, 0, 0, 2], 5, 53, b"dns")));
+    }
+    let (plain, json) = (plain.wait_with_output().expect("watch"), json.wait_with_output().expect("watch"));
+    let (text, err) = (String::from_utf8_lossy(&plain.stdout), String::from_utf8_lossy(&plain.stderr));
+    assert!(plain.status.success(), "{text}{err}");
+    assert!(text.contains("event=ADDED") && text.contains("tp_dst=53") && !text.contains("arp"), "{text}");
+    assert!(text.contains("packets, ") && text.contains("    output:2"), "{text}");
+    let mine = text.lines().filter(|l| l.contains("dst=53"));
+    let counted = mine.filter_map(|l| l.strip_prefix('+')?.split(' ').next()?.parse::<u32>().ok());
+    assert_eq!(counted.sum::<u32>(), 3, "{text}");
+    let text = String::from_utf8_lossy(&json.stdout);
+    let events: Vec<serde_json::Value> =
+        text.lines().map(|l| serde_json::from_str(l).expect("an object a line")).collect();
+    assert!(
+        events.iter().any(|e| e["event"] == "flows") && events.iter().any(|e| e["event"] == "packets"),
+        "{text}"
+    );
+}
+
+#[test]
+fn top_shows_the_busiest() {
+    let _quiet = shared();
+    let lab = Lab::new(2, &[]);
+    lab.switch.ofctl(&["add-flow", "br0", "in_port=1,udp,actions=output:2"]);
+    let tx = Wire::open(lab.host(1), "eth0");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (plain, json) = std::thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                tx.send(&ether(2, 1, 0x0800, &udp([10, 0, 0, 1], [10, 0, 0, 2], 5, 53, b"dns")));
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        let plain = lab.switch.try_ofctl(&["--interval", "0.5", "--count", "2", "top"]);
+        let json = lab.switch.try_ofctl(&["--json", "--interval", "0.5", "--count", "2", "top"]);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        (plain, json)
+    });
+    let text = String::from_utf8_lossy(&plain.stdout);
+    assert!(
+        plain.status.success() && text.contains("main") && text.contains("p1") && text.contains("in_port("),
+        "{plain:?}"
+    );
+    let text = String::from_utf8_lossy(&json.stdout);
+    let last: serde_json::Value =
+        serde_json::from_str(text.lines().last().expect("a line")).expect("an object");
+    let pps = |v: &serde_json::Value, k: &str| v[k].as_f64().expect("a number");
+    assert_eq!(text.lines().count(), 2);
+    assert!(pps(&last["workers"][0], "rx_pps") > 50.0 && pps(&last["flows"][0], "pps") > 50.0, "{last}");
+    let p1 = last["ports"].as_array().expect("ports").iter().find(|p| p["port"] == "p1").expect("p1");
+    assert!(pps(p1, "rx_pps") > 50.0 && pps(p1, "rx_bps") > 20_000.0, "{p1}");
+}

@@ -22,12 +22,15 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("set-port", &[], "PORT KEY=VALUE..."),
     ("set-queue", &[], "BRIDGE PORT QUEUE|port [min-rate=BPS] [max-rate=BPS]"),
     ("del-queue", &[], "BRIDGE PORT QUEUE|port"),
+    ("set-table", &[], "BRIDGE TABLE [flow-limit=N|none] [overflow-policy=refuse|evict]"),
+    ("get-table", &[], "BRIDGE [TABLE]"),
     ("set-controller", &[], "BRIDGE TARGET..."),
     ("del-controller", &[], "BRIDGE"),
     ("get-controller", &[], "BRIDGE"),
     ("set-fail-mode", &[], "BRIDGE secure|standalone"),
     ("list-connections", &["bridge/connections"], "[BRIDGE]"),
-    ("dump-megaflows", &["dpctl/dump-flows", "dpif/dump-flows", "dpif-netdev/dump-flows"], "[BRIDGE]"),
+    ("dump-megaflows", &["dpctl/dump-flows", "dpif/dump-flows", "dpif-netdev/dump-flows"], "[BRIDGE [FLOW]]"),
+    ("show-top", &[], "[FLOWS]"),
     ("pmd-stats-show", &["dpif-netdev/pmd-stats-show"], ""),
     ("pmd-stats-clear", &["dpif-netdev/pmd-stats-clear"], ""),
     ("pmd-rxq-show", &["dpif-netdev/pmd-rxq-show"], ""),
@@ -67,10 +70,13 @@ const CONFIGURING: &[&str] = &[
     "del-controller",
     "set-fail-mode",
     "set-pmd",
+    "set-table",
+    "emc-set",
+    "set-flow-limit",
 ];
 
 /// Commands that a later step brings.
-const NOT_YET: &[&str] = &["fdb/show", "watch", "tnl/ports/show", "dpctl/dump-conntrack"];
+const NOT_YET: &[&str] = &["tnl/ports/show", "dpctl/dump-conntrack"];
 
 fn usage(name: &str) -> String {
     let args = COMMANDS.iter().find(|c| c.0 == name).map_or("", |c| c.2);
@@ -110,6 +116,8 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         "set-port" => set_port(d, &params, now)?,
         "set-queue" => set_queue(d, &params, now, true)?,
         "del-queue" => set_queue(d, &params, now, false)?,
+        "set-table" => set_table(d, &params, now)?,
+        "get-table" => get_table(d, &params)?,
         "set-controller" => {
             let [bridge, targets @ ..] = &params[..] else { return Err(usage(name)) };
             let list: Result<Vec<ControllerConfig>, String> = targets.iter().map(|t| t.parse()).collect();
@@ -133,6 +141,7 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         }
         "list-connections" => connections(d, &params, now)?,
         "dump-megaflows" => megaflows(d, &params, now)?,
+        "show-top" => show_top(d, &params, now)?,
         "pmd-stats-show" => pmd_stats(d),
         "pmd-stats-clear" => {
             d.switch.datapath().clear_worker_stats();
@@ -508,6 +517,44 @@ fn set_queue(d: &mut Daemon, params: &[&str], now: Instant, set: bool) -> Result
     Ok(Answer::none())
 }
 
+/// What is not said stays.
+fn set_table(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
+    let [bridge, table, words @ ..] = params else { return Err(usage("set-table")) };
+    if words.is_empty() {
+        return Err(usage("set-table"));
+    }
+    let (id, old) = {
+        let u = d.unit(bridge)?;
+        let n = config::table_limit(table)?.0;
+        (u.id, config::table_words(n, &u.settings.tables.get(&n).copied().unwrap_or_default()))
+    };
+    let (n, limit) = config::table_limit(&format!("{old},{}", words.join(",")))?;
+    d.switch.set_table_limit(now, id, n, limit).map_err(|e| e.to_string())?;
+    d.unit(bridge)?.settings.tables.insert(n, limit);
+    Ok(Answer::none())
+}
+
+fn get_table(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
+    let (bridge, wanted) = match params {
+        [bridge] => (bridge, None),
+        [bridge, table] => (bridge, Some(config::table_limit(table)?.0)),
+        _ => return Err(usage("get-table")),
+    };
+    let tables = &d.unit(bridge)?.settings.tables;
+    let all: Vec<_> = match wanted {
+        Some(t) => vec![(t, tables.get(&t).copied().unwrap_or_default())],
+        None => tables.iter().map(|(t, l)| (*t, *l)).collect(),
+    };
+    let text = lines(
+        all.iter().map(|(t, l)| format!("table {}", config::table_words(*t, l).replacen(',', ": ", 1))),
+    );
+    let json = all.iter().map(|(t, l)| {
+        let policy = if l.evict { "evict" } else { "refuse" };
+        json!({"table_id": t, "flow_limit": l.flow_limit, "overflow_policy": policy})
+    });
+    Ok(Answer { json: json.collect(), text })
+}
+
 fn macs(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
     let [bridge] = params else { return Err(usage("show-macs")) };
     let id = d.unit(bridge)?.id;
@@ -581,11 +628,15 @@ fn connections(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, 
 }
 
 fn megaflows(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
-    let bridge = match params.iter().find(|p| !p.starts_with('-') && **p != "netdev@ovs-netdev") {
+    let mut words = params.iter().filter(|p| !p.starts_with('-') && **p != "netdev@ovs-netdev");
+    let bridge = match words.next() {
         Some(name) => Some(d.unit(name)?.id),
         None => None,
     };
-    let list = d.switch.dump_megaflows(now, bridge);
+    let list = match (bridge, words.next()) {
+        (Some(bridge), Some(flow)) => d.switch.match_megaflows(bridge, flow)?,
+        _ => d.switch.dump_megaflows(now, bridge),
+    };
     let text = lines(list.iter().map(|m| {
         let used = match m.used_ms {
             Some(ms) => format!("{}.{:03}s", ms / 1000, ms % 1000),
@@ -597,6 +648,40 @@ fn megaflows(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, St
         )
     }));
     Ok(Answer { text, json: serde_json::to_value(&list).unwrap_or_default() })
+}
+
+/// What `ofctl top` shows: counters of workers and ports, and what the busiest megaflows did since this was asked last (by anybody).
+fn show_top(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {
+    let n = match params {
+        [] => 20,
+        [n] => n.parse().ok().filter(|n| *n <= 1000).ok_or_else(|| usage("show-top"))?,
+        _ => return Err(usage("show-top")),
+    };
+    let seconds = now.saturating_duration_since(d.top.0).as_secs_f64().max(1e-9);
+    let (flows, megaflows) = d.switch.busiest(n, &mut d.top.1);
+    d.top.0 = now;
+    let mut ports = Vec::new();
+    for (bridge, u) in &d.units {
+        let names: std::collections::HashMap<_, _> =
+            d.switch.ports(u.id).into_iter().map(|(s, p)| (p.port_no, s.name)).collect();
+        for p in d.switch.port_stats(now, u.id) {
+            ports.push(json!({"bridge": bridge, "name": names.get(&p.port_no), "port_no": p.port_no,
+                "rx_packets": p.rx_packets, "tx_packets": p.tx_packets, "rx_bytes": p.rx_bytes, "tx_bytes": p.tx_bytes,
+                "rx_dropped": p.rx_dropped, "tx_dropped": p.tx_dropped}));
+        }
+    }
+    let mut text = String::new();
+    for f in &flows {
+        let (pps, bps) = (f.packets as f64 / seconds, f.bytes as f64 * 8.0 / seconds);
+        let _ =
+            writeln!(text, "{pps:12.0} packets/s {bps:14.0} bit/s  {}, actions:{}", f.matching, f.actions);
+    }
+    let flows: Vec<_> = flows.iter().map(|f| {
+        json!({"worker": f.worker, "match": f.matching, "actions": f.actions,
+               "packets_per_second": f.packets as f64 / seconds, "bytes_per_second": f.bytes as f64 / seconds})
+    }).collect();
+    let json = json!({"seconds": seconds, "megaflows": megaflows, "flows": flows, "ports": ports, "workers": workers_json(&active(d))});
+    Ok(Answer { text, json })
 }
 
 fn trace(d: &mut Daemon, params: &[&str], now: Instant) -> Result<Answer, String> {

@@ -45,7 +45,7 @@ usage: ofswitchd [OPTION]...
                          ,max_backoff=MS (1000) ,inactivity_probe=MS (5000; 0: never) ,rate=PPS ,burst=N of packet-ins
                          (0: no limit) ,aux=N auxiliary connections ,name=HOST its certificate must be for
   --buffers N            packets kept for controllers that ask for a part of them (default 0: packet-ins carry what was asked for, no buffer)
-  --table N,flow-limit=COUNT[,overflow-policy=refuse|evict]   a smaller flow table, and what happens when it is full
+  --table N,flow-limit=COUNT|none[,overflow-policy=refuse|evict]   a smaller flow table, and what happens when it is full
   --protocols LIST       OpenFlow versions offered in HELLO: OpenFlow13 is what this switch speaks
   --desc KEY=TEXT        answer to DESC requests: mfr, hw, sw, serial or dp
   -h, --help   -V, --version
@@ -172,6 +172,7 @@ pub fn table_limit(text: &str) -> Result<(u8, TableLimit), String> {
     let mut limit = TableLimit::default();
     for w in words {
         match w.split_once('=') {
+            Some(("flow-limit" | "flow_limit", "none")) => limit.flow_limit = None,
             Some(("flow-limit" | "flow_limit", v)) => {
                 let n = v
                     .parse()
@@ -188,6 +189,12 @@ pub fn table_limit(text: &str) -> Result<(u8, TableLimit), String> {
         }
     }
     Ok((table, limit))
+}
+
+/// A table's limit as [`table_limit`] reads it.
+pub fn table_words(table: u8, limit: &TableLimit) -> String {
+    let room = limit.flow_limit.map_or("none".into(), |n| n.to_string());
+    format!("{table},flow-limit={room},overflow-policy={}", if limit.evict { "evict" } else { "refuse" })
 }
 
 impl BridgeSettings {
@@ -240,6 +247,12 @@ pub struct Config {
     pub isa: Option<String>,
     /// Size of the workers' exact-match caches.
     pub emc_entries: EmcSize,
+    /// It was given.
+    pub emc_given: bool,
+    /// Of single workers, by core (`None`: the epoll worker).
+    pub emc_of: BTreeMap<Option<usize>, EmcSize>,
+    /// Megaflows of a worker at most, if not as usual.
+    pub flow_limit: Option<usize>,
     /// TLS files.
     pub tls: Option<TlsFiles>,
     /// Bridges, in order.
@@ -491,6 +504,9 @@ impl Config {
             pmd_given: Vec::new(),
             isa: None,
             emc_entries: EmcSize::Auto,
+            emc_given: false,
+            emc_of: BTreeMap::new(),
+            flow_limit: None,
             tls: None,
             bridges: Vec::new(),
         }
@@ -543,6 +559,7 @@ impl Config {
         if let Some(v) = emc_entries {
             let text = v.as_str().map_or_else(|| v.to_string(), str::to_owned);
             self.emc_entries = text.parse().map_err(|e| at(format!("emc_entries: {e}")))?;
+            self.emc_given = true;
         }
         tls.private_key = private_key.or(tls.private_key.take());
         tls.certificate = certificate.or(tls.certificate.take());
@@ -668,7 +685,7 @@ impl Config {
                     c.set_pmd(&k, t).map_err(in_flag)?;
                 }
                 "--isa" => c.isa = Some(v),
-                "--emc-entries" => c.emc_entries = v.parse().map_err(in_flag)?,
+                "--emc-entries" => (c.emc_entries, c.emc_given) = (v.parse().map_err(in_flag)?, true),
                 "--bridge" => c.bridges.push(BridgeSettings::new(&v)),
                 "--dpid" => c.last_bridge().dpid = Some(dpid(&v).map_err(in_flag)?),
                 "--fail-mode" => c.last_bridge().fail_mode = v.parse().map_err(in_flag)?,

@@ -112,6 +112,8 @@ pub struct Daemon {
     pub started: Instant,
     /// Set by a signal or `exit`.
     pub stopping: bool,
+    /// When `show-top` looked last, and what it saw.
+    pub top: (Instant, ofproto::api::Looked),
     /// When the datapath looks at loads again.
     upkeep: Instant,
     stop_asked: Rc<std::cell::Cell<bool>>,
@@ -143,10 +145,7 @@ impl Daemon {
         let control = ControlSocket::listen(&run_dir.join("ofswitchd.sock"), requests.0.clone())?;
         if let Some(dir) = &config.state_dir {
             let saved = Saved::load(dir)?;
-            // As for the rest: what the command line or the file says wins over what was kept.
-            for (k, v) in saved.pmd.iter().filter(|(k, _)| !config.pmd_given.contains(k)) {
-                config.pmd.set(k, v).map_err(|e| format!("kept setting of PMDs: {e}"))?;
-            }
+            saved.restore_workers(&mut config)?;
             let kept = saved.merge_into(&mut config.bridges)?;
             // A device that has gone since is told, and does not stop the others.
             for b in &mut config.bridges {
@@ -177,9 +176,11 @@ impl Daemon {
             pmd: config.pmd.clone(),
             isa: config.isa.clone(),
             emc: config.emc_entries,
+            emc_of: config.emc_of.clone(),
             waker: waker.clone(),
             ..DatapathConfig::default()
         };
+        let dp = DatapathConfig { flow_limit: config.flow_limit.unwrap_or(dp.flow_limit), ..dp };
         let switch = Switch::new(dp, waker, now).map_err(|e| e.to_string())?;
         let mut d = Self {
             switch,
@@ -188,6 +189,7 @@ impl Daemon {
             tls,
             started: now,
             stopping: false,
+            top: (now, Default::default()),
             upkeep: now,
             stop_asked: Rc::default(),
             listeners: HashMap::new(),
@@ -215,8 +217,7 @@ impl Daemon {
     pub fn save(&self) {
         if let Some(dir) = &self.config.state_dir {
             let mut saved = Saved::of(self.units.values().map(|u| &u.settings));
-            let pmd = self.switch.datapath().pmd_settings();
-            saved.pmd = pmd.named().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+            saved.keep_workers(self.switch.datapath());
             if let Err(e) = saved.store(dir) {
                 tracing::error!(error = %e, "configuration not kept");
             }
@@ -351,7 +352,8 @@ impl Daemon {
         }
         if let Some(dir) = self.config.state_dir.clone() {
             let mut journal = Journal::open(&dir, name, self.config.state_sync)?;
-            let id = self.unit(name)?.id;
+            let u = self.unit(name)?;
+            let (id, tables) = (u.id, u.settings.tables.clone());
             let did = journal.replay(&mut self.switch.view(id), now)?;
             tracing::info!(
                 bridge = name,
@@ -360,6 +362,10 @@ impl Daemon {
                 torn = did.torn_bytes,
                 "state restored"
             );
+            // The journal may hold table features of a time when limits were others.
+            for (t, limit) in tables {
+                self.switch.set_table_limit(now, id, t, limit).map_err(|e| e.to_string())?;
+            }
             let u = self.unit(name)?;
             (u.journal, u.monitored) = (Some(journal), true);
             self.switch.set_monitored(id, true);

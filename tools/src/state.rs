@@ -836,6 +836,11 @@ pub fn write_whole(path: &Path, text: &str) -> Result<(), String> {
     std::fs::rename(&new, path).map_err(at(path))
 }
 
+/// How a worker is called: its core is what it keeps over a restart.
+fn worker_word(core: Option<usize>) -> String {
+    core.map_or("main".into(), |c| format!("core {c}"))
+}
+
 /// Bridges as configured while running, to come back with their ports and controllers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
@@ -843,6 +848,12 @@ pub struct Saved {
     /// What was set of PMDs.
     #[serde(default)]
     pub pmd: BTreeMap<String, String>,
+    /// Sizes of exact-match caches: `all`, and single workers as `main` or `core N`.
+    #[serde(default)]
+    pub emc: BTreeMap<String, String>,
+    /// Megaflows of a worker at most, if it was set.
+    #[serde(default)]
+    pub flow_limit: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -853,6 +864,11 @@ struct SavedBridge {
     desc: BTreeMap<String, String>,
     ports: Vec<SavedPort>,
     controllers: Vec<String>,
+    /// Tables with limits, as `--table` has them.
+    #[serde(default)]
+    tables: Vec<String>,
+    #[serde(default)]
+    n_buffers: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -882,8 +898,39 @@ impl Saved {
                 })
                 .collect(),
             controllers: b.controllers.iter().map(ToString::to_string).collect(),
+            tables: b.tables.iter().map(|(t, l)| crate::config::table_words(*t, l)).collect(),
+            n_buffers: b.n_buffers,
         });
-        Self { bridges: bridges.collect(), pmd: BTreeMap::new() }
+        Self { bridges: bridges.collect(), ..Self::default() }
+    }
+
+    /// What is to be kept of the workers.
+    pub fn keep_workers(&mut self, dp: &datapath::Datapath) {
+        self.pmd = dp.pmd_settings().named().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let (all, single) = dp.emc();
+        self.emc = single.iter().map(|(core, size)| (worker_word(*core), size.to_string())).collect();
+        self.emc.insert("all".into(), all.to_string());
+        let usual = datapath::DatapathConfig::default().flow_limit;
+        self.flow_limit = Some(dp.flow_limit()).filter(|n| *n != usual);
+    }
+
+    /// Gives the configuration what was kept of the workers, but for what the command line or the file says.
+    ///
+    /// # Errors
+    /// Something kept that cannot be read.
+    pub fn restore_workers(&self, config: &mut crate::config::Config) -> Result<(), String> {
+        for (k, v) in self.pmd.iter().filter(|(k, _)| !config.pmd_given.contains(k)) {
+            config.pmd.set(k, v).map_err(|e| format!("kept setting of PMDs: {e}"))?;
+        }
+        for (worker, size) in self.emc.iter().filter(|_| !config.emc_given) {
+            let size = size.parse().map_err(|e| format!("kept size of an exact-match cache: {e}"))?;
+            match worker.as_str() {
+                "all" => config.emc_entries = size,
+                w => drop(config.emc_of.insert(w.strip_prefix("core ").and_then(|c| c.parse().ok()), size)),
+            }
+        }
+        config.flow_limit = self.flow_limit;
+        Ok(())
     }
 
     /// Writes it to the state directory.
@@ -921,7 +968,7 @@ impl Saved {
                 Some(i) => i,
                 None => {
                     bridges.push(BridgeSettings {
-                        n_buffers: 0,
+                        n_buffers: s.n_buffers,
                         tables: BTreeMap::new(),
                         name: s.name.clone(),
                         dpid: Some(crate::config::dpid(&s.dpid)?),
@@ -933,6 +980,10 @@ impl Saved {
                     bridges.len() - 1
                 }
             };
+            for t in &s.tables {
+                let (table, limit) = crate::config::table_limit(t)?;
+                bridges[i].tables.entry(table).or_insert(limit);
+            }
             for p in s.ports {
                 let of = p.ofport.map(openflow::PortNo);
                 match bridges[i].ports.iter_mut().find(|q| q.name == p.name) {

@@ -1,4 +1,4 @@
-//! Commands that keep listening, or measure: monitor, snoop, ping, benchmark, top.
+//! Commands that keep listening, or measure: monitor, snoop, watch, ping, benchmark.
 
 use super::options::{Options, Usage};
 use super::vconn::Vconn;
@@ -13,6 +13,8 @@ use openflow::msg::{
 };
 use openflow::text::{self, NoNames};
 use openflow::{PortNo, TableId};
+use serde_json::Value;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 fn show(o: &Options, f: &Frame) -> Result<()> {
@@ -63,7 +65,7 @@ pub fn monitor(o: &Options, a: &[&str]) -> Result<()> {
         } else if *w == "invalid_ttl" {
             invalid_ttl = true;
         } else if let Some(spec) = w.strip_prefix("watch:") {
-            monitors.push(watch(spec, monitors.len() as u32 + 1)?);
+            monitors.push(monitored(spec, monitors.len() as u32 + 1)?);
         } else {
             return Err(Usage(format!(
                 "{w:?} is unknown; monitor takes MISS_LEN, invalid_ttl and watch:[FLOW]"
@@ -96,7 +98,7 @@ pub fn monitor(o: &Options, a: &[&str]) -> Result<()> {
 }
 
 /// `watch:[!initial][!add]...[table=N][out_port=P][FLOW]` of `monitor`.
-fn watch(spec: &str, id: u32) -> Result<FlowMonitorRequest> {
+fn monitored(spec: &str, id: u32) -> Result<FlowMonitorRequest> {
     let mut flags = FlowMonitorFlags::INITIAL
         | FlowMonitorFlags::ADD
         | FlowMonitorFlags::DELETE
@@ -123,6 +125,112 @@ fn watch(spec: &str, id: u32) -> Result<FlowMonitorRequest> {
     let table_id = if rest.iter().any(|w| w.starts_with("table=")) { f.table_id } else { TableId::ALL };
     let out_port = if f.out_port.0 == 0 { PortNo::ANY } else { f.out_port };
     Ok(FlowMonitorRequest { id, flags, out_port, table_id, matching: f.matching })
+}
+
+/// What packets of a flow did since the last look, by kind: packets and bytes at that time.
+#[derive(Default)]
+struct Kinds {
+    seen: HashMap<(u64, String), (u64, u64)>,
+    /// Kinds whose path was shown: it is shown again if it changes.
+    paths: HashMap<String, String>,
+}
+
+impl Kinds {
+    /// Prints what is new; how much that was.
+    fn look(&mut self, o: &Options, bridge: &str, flow: &str, quiet: bool) -> Result<u64> {
+        let json = Options { json: true, ..o.clone() };
+        let ask = |name: &str, args: &[&str]| -> Result<serde_json::Value> {
+            let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+            Ok(serde_json::from_str(&daemon(&json, name, &args)?)?)
+        };
+        let all = ask("dump-megaflows", &[bridge, flow])?;
+        let (mut now, mut shown) = (HashMap::new(), 0);
+        for m in all.as_array().into_iter().flatten() {
+            let text = |k: &str| m[k].as_str().unwrap_or("").to_string();
+            let count = |k: &str| m[k].as_u64().unwrap_or(0);
+            let (matching, actions, packet) = (text("matching"), text("actions"), text("packet"));
+            let key = (count("worker"), format!("{matching} {actions}"));
+            let (packets, bytes) = (count("packets"), count("bytes"));
+            let before = self.seen.get(&key).copied().unwrap_or_default();
+            // One that was made anew counts from nothing.
+            let before = if before.0 > packets { (0, 0) } else { before };
+            now.insert(key, (packets, bytes));
+            if quiet || packets == before.0 {
+                continue;
+            }
+            let (packets, bytes) = (packets - before.0, bytes.saturating_sub(before.1));
+            // Packets that come back from the datapath (recirculated) have no path from the beginning.
+            let first = !matching.contains("recirc_id(0x") && self.paths.get(&matching) != Some(&actions);
+            let path = if first { ask("trace", &[bridge, &packet])?["trace"].clone() } else { Value::Null };
+            self.paths.insert(matching.clone(), actions.clone());
+            shown += 1;
+            if o.json {
+                print(&format!(
+                    "{}\n",
+                    serde_json::json!({"event": "packets", "packets": packets, "bytes": bytes, "match": matching,
+                                       "actions": actions, "path": path})
+                ))?;
+                continue;
+            }
+            print(&format!("+{packets} packets, {bytes} bytes: {matching}, actions:{actions}\n"))?;
+            for line in path.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                let around = ["Flow:", "bridge(", "---", "Megaflow:", "Datapath actions:"];
+                if !line.is_empty() && !around.iter().any(|w| line.starts_with(w)) {
+                    print(&format!("    {line}\n"))?;
+                }
+            }
+        }
+        self.seen = now;
+        Ok(shown)
+    }
+}
+
+/// `watch`: changes of the flow entries that `dump-flows` shows for a flow, as they come; and of our own bridges, every `--interval`, what packets of it did
+/// and which way they took.
+///
+/// # Errors
+/// A wrong flow, or the connection broke.
+pub fn watch(o: &Options, a: &[&str]) -> Result<()> {
+    let (switch, flow) = (a[0], a.get(1).copied().unwrap_or(""));
+    let pause = o.interval.unwrap_or(Duration::from_secs(1)).max(Duration::from_millis(20));
+    let patient = Options { timeout: Some(pause.min(Duration::from_millis(100))), ..o.clone() };
+    let body = RequestBody::NxFlowMonitor(vec![monitored(&format!("!initial,{flow}"), 1)?]);
+    let mut v = Vconn::open(switch, &patient)?;
+    v.send(MultipartRequest { flags: MultipartFlags::empty(), body })?;
+    v.flush()?;
+    let mut kinds = (!switch.contains([':', '/'])).then(Kinds::default);
+    if let Some(k) = &mut kinds {
+        k.look(o, switch, flow, true)?;
+    }
+    let (started, mut next) = (Instant::now(), Instant::now() + pause);
+    let mut left = o.count.unwrap_or(u64::MAX);
+    while left > 0 && o.timeout.is_none_or(|t| started.elapsed() < t) {
+        if let Some(f) = v.frame_within(pause)? {
+            if let Err(e) = &f.message {
+                bail!("unreadable: {e}");
+            }
+            let text = text::print::bytes(&f.raw, 1 + o.more, &NoNames);
+            if let Ok(Message::Error(e)) = f.message.as_ref().map(|m| &m.body) {
+                bail!("the switch refused: {}", text::print::error_name(e.error));
+            }
+            // The answer to the request itself says nothing: changes come after it.
+            let updates: Vec<&str> = text.lines().skip(1).map(str::trim).filter(|l| !l.is_empty()).collect();
+            if !updates.is_empty() {
+                left = left.saturating_sub(updates.len() as u64);
+                if o.json {
+                    let message = crate::offline::message_json(&f.raw);
+                    print(&format!("{}\n", serde_json::json!({"event": "flows", "message": message})))?;
+                } else {
+                    print(&updates.iter().fold(String::new(), |s, l| format!("{s}{l}\n")))?;
+                }
+            }
+        }
+        if let Some(k) = kinds.as_mut().filter(|_| Instant::now() >= next) {
+            next = Instant::now() + pause;
+            left = left.saturating_sub(k.look(o, switch, flow, false)?);
+        }
+    }
+    Ok(())
 }
 
 fn echo(v: &mut Vconn, data: &bytes::Bytes) -> Result<Duration> {
@@ -205,58 +313,4 @@ pub fn benchmark(o: &Options, a: &[&str]) -> Result<()> {
         ));
     }
     print(&format!("Finished in {:.1} ms ({packets:.0} packets/s) ({bytes:.0} bytes/s)\n", s * 1e3))
-}
-
-/// `top`: the busiest ports and workers, again and again.
-///
-/// # Errors
-/// There is no daemon.
-pub fn top(o: &Options) -> Result<()> {
-    let pause = o.interval.unwrap_or(Duration::from_secs(1));
-    let json = Options { json: true, ..o.clone() };
-    let ask =
-        |name: &str| -> Result<serde_json::Value> { Ok(serde_json::from_str(&daemon(&json, name, &[])?)?) };
-    let mut before: Option<(Instant, serde_json::Value)> = None;
-    let mut left = o.count.unwrap_or(u64::MAX);
-    while left > 0 {
-        let (at, workers) = (Instant::now(), ask("pmd-stats-show")?);
-        if let Some((then, old)) = &before {
-            let s = (at - *then).as_secs_f64().max(1e-9);
-            let mut lines = Vec::new();
-            let mut list = Vec::new();
-            for (w, b) in workers.as_array().into_iter().flatten().zip(old.as_array().into_iter().flatten()) {
-                let rate = |n: &str| {
-                    let get = |v: &serde_json::Value| v["counters"][n].as_u64().unwrap_or(0);
-                    get(w).saturating_sub(get(b)) as f64 / s
-                };
-                let (busy, idle) = (rate("busy_cycles"), rate("idle_cycles"));
-                let share = if busy + idle > 0.0 { 100.0 * busy / (busy + idle) } else { 0.0 };
-                let name = w["core"].as_u64().map_or("main".to_string(), |c| format!("core {c}"));
-                lines.push(format!(
-                    "{name:8} {:12.0} {:12.0} {:12.0} {:12.0} {:10.0} {share:6.1}%",
-                    rate("rx_packets"),
-                    rate("tx_packets"),
-                    rate("emc_hits"),
-                    rate("megaflow_hits"),
-                    rate("misses"),
-                ));
-                list.push(serde_json::json!({"worker": name, "rx_pps": rate("rx_packets"), "tx_pps": rate("tx_packets"),
-                    "emc_hits": rate("emc_hits"), "megaflow_hits": rate("megaflow_hits"), "misses": rate("misses"), "busy_percent": share}));
-            }
-            if o.json {
-                print(&format!("{}\n", serde_json::Value::from(list)))?;
-            } else {
-                let clear =
-                    if std::io::IsTerminal::is_terminal(&std::io::stdout()) { "\x1b[2J\x1b[H" } else { "" };
-                let head = "worker          rx/s         tx/s        emc/s   megaflow/s     miss/s    busy";
-                print(&format!("{clear}{head}\n{}\n", lines.join("\n")))?;
-            }
-            left -= 1;
-        }
-        before = Some((at, workers));
-        if left > 0 {
-            std::thread::sleep(pause);
-        }
-    }
-    Ok(())
 }

@@ -1,11 +1,12 @@
 //! `ofctl`: one command, one connection, one answer.
 //!
 //! [`options`] reads the command line · [`vconn`] talks OpenFlow to any switch · [`requests`] are the OpenFlow commands · [`live`] those that
-//! keep listening · here: help, what goes to the command socket, and what needs no switch at all.
+//! keep listening · [`top`] what is busy · here: help, what goes to the command socket, and what needs no switch at all.
 
 pub mod live;
 pub mod options;
 pub mod requests;
+pub mod top;
 pub mod vconn;
 
 use crate::control;
@@ -78,12 +79,14 @@ const COMMANDS: &[(&str, &str, usize, usize)] = &[
     ("set-port", "PORT KEY=VALUE...", 2, 40),
     ("set-queue", "BRIDGE PORT QUEUE|port [min-rate=BPS] [max-rate=BPS]", 4, 5),
     ("del-queue", "BRIDGE PORT QUEUE|port", 3, 3),
+    ("set-table", "BRIDGE TABLE [flow-limit=N|none] [overflow-policy=refuse|evict]", 3, 4),
+    ("get-table", "BRIDGE [TABLE]", 1, 2),
     ("set-controller", "BRIDGE TARGET...", 1, 40),
     ("del-controller", "BRIDGE", 1, 1),
     ("get-controller", "BRIDGE", 1, 1),
     ("set-fail-mode", "BRIDGE secure|standalone", 2, 2),
     ("list-connections", "[BRIDGE]", 0, 1),
-    ("dump-megaflows", "[BRIDGE]", 0, 1),
+    ("dump-megaflows", "[BRIDGE [FLOW]]", 0, 2),
     ("pmd-stats-show", "", 0, 0),
     ("pmd-stats-clear", "", 0, 0),
     ("pmd-rxq-show", "", 0, 0),
@@ -101,8 +104,11 @@ const COMMANDS: &[(&str, &str, usize, usize)] = &[
     ("log-level", "[LEVEL]", 0, 1),
     ("trace", "BRIDGE FLOW|HEX (or --pcap FILE)", 1, 9),
     ("drops", "", 0, 0),
-    ("watch", "BRIDGE [FLOW]", 0, 2),
-    ("top", "", 0, 1),
+    ("show-macs", "BRIDGE", 1, 1),
+    ("show-dp", "", 0, 0),
+    ("show-top", "[FLOWS]", 0, 1),
+    ("watch", "SWITCH [FLOW]", 1, 2),
+    ("top", "", 0, 0),
 ];
 
 /// Commands for the command socket, passed on as they are.
@@ -116,12 +122,17 @@ const DAEMON: &[&str] = &[
     "set-port",
     "set-queue",
     "del-queue",
+    "set-table",
+    "get-table",
     "set-controller",
     "del-controller",
     "get-controller",
     "set-fail-mode",
     "list-connections",
     "dump-megaflows",
+    "show-macs",
+    "show-dp",
+    "show-top",
     "pmd-stats-show",
     "pmd-stats-clear",
     "pmd-rxq-show",
@@ -232,8 +243,8 @@ fn command(o: &Options, name: &str, args: &[String]) -> Result<u8> {
             }
         }
         "trace" => trace(o, args)?,
-        "top" => live::top(o)?,
-        "watch" => bail!("not yet"),
+        "top" => top::top(o)?,
+        "watch" => live::watch(o, &a)?,
         "monitor" => live::monitor(o, &a)?,
         "snoop" => live::snoop(o, a[0])?,
         "probe" | "ping" => live::ping(o, name, &a)?,

@@ -2,7 +2,7 @@
 
 use super::options::{Options, Usage};
 use super::vconn::{Refused, Vconn};
-use super::{print, read_file, EX_REFUSED, EX_USAGE};
+use super::{daemon, print, read_file, EX_REFUSED, EX_USAGE};
 use anyhow::{anyhow, bail, Context, Result};
 use openflow::msg::multipart::queue::OFPQ_ALL;
 use openflow::msg::multipart::{
@@ -105,7 +105,7 @@ pub fn run(o: &Options, name: &str, a: &[&str]) -> Result<u8> {
             }
         }
         "dump-desc" => ask(o, v, RequestBody::Desc)?,
-        "dump-tables" => ask(o, v, RequestBody::Table)?,
+        "dump-tables" => dump_tables(o, v, a[0])?,
         "dump-table-features" => ask(o, v, RequestBody::TableFeatures(Vec::new()))?,
         "dump-group-features" => ask(o, v, RequestBody::GroupFeatures)?,
         "meter-features" => ask(o, v, RequestBody::MeterFeatures)?,
@@ -258,6 +258,25 @@ pub fn run(o: &Options, name: &str, a: &[&str]) -> Result<u8> {
         other => bail!("{other}: not yet"),
     }
     Ok(0)
+}
+
+/// The statistics as OpenFlow has them; and what limits tables have, which only our own daemon says.
+fn dump_tables(o: &Options, v: &mut Vconn, switch: &str) -> Result<()> {
+    let reply = v.multipart(RequestBody::Table)?;
+    let local = !switch.contains([':', '/']);
+    let limits = if local { daemon(o, "get-table", &[switch.to_string()]).ok() } else { None };
+    let limits = limits.filter(|l| !l.trim().is_empty() && l.trim() != "[]");
+    if !o.json {
+        show(o, &reply, &NoNames)?;
+        return print(
+            &limits.map_or(String::new(), |l| format!("\nlimits:\n  {}\n", l.trim().replace('\n', "\n  "))),
+        );
+    }
+    let mut all = json::to_json(&reply);
+    if let (Some(l), Some(all)) = (limits, all.as_object_mut()) {
+        all.insert("limits".into(), serde_json::from_str(&l)?);
+    }
+    print(&format!("{all}\n"))
 }
 
 fn group_id(word: &str) -> Result<GroupId> {
