@@ -32,6 +32,8 @@ const SPINS: u32 = 64;
 
 /// How long to look for more after the last message before going to sleep.
 const LINGER: Duration = Duration::from_micros(50);
+/// Tasks of this thread (all sockets) get a turn at least so often, however much the loop itself has to do.
+const SERVE: Duration = Duration::from_millis(1);
 /// How long after the last message memory is given back.
 const TRIM: Duration = Duration::from_millis(300);
 
@@ -515,9 +517,15 @@ impl Daemon {
     pub async fn run(&mut self) {
         let mut spins = 0;
         let (mut busy, mut trim) = ((0, self.started), false);
+        let mut served = self.started;
         while !self.stopping && !self.stop_asked.get() {
             self.take_in().await;
             let now = Instant::now();
+            // A wait that is over before it begins (workers wake us all the time in a storm of new flows) lets no other task run.
+            if now.saturating_duration_since(served) >= SERVE {
+                served = now;
+                tokio::task::yield_now().await;
+            }
             let mut more = self.handle_requests(now);
             self.switch.expect_more(more);
             let deadline = self.switch.run(now);
@@ -827,4 +835,53 @@ impl Daemon {
 /// The refusal of a bridge name.
 fn no_bridge(name: &str) -> String {
     format!("no bridge named {name} (see list-br)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Asked;
+    use std::io::{Read, Write};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Workers that report new flows wake the loop all the time: commands and controllers are heard all the same.
+    #[test]
+    fn sockets_are_served_however_often_workers_wake_us() {
+        let dir = std::env::temp_dir().join(format!("daemon-wake-{}", std::process::id()));
+        let args = ["--run-dir".to_string(), dir.display().to_string()];
+        let Ok(Asked::Run(config)) = Config::from_args(args) else { panic!("a plain configuration") };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let log = crate::logging::start("warn").unwrap();
+            let mut d = Daemon::start(*config, log).await.unwrap();
+            let (wake, done) = (d.wake.clone(), Arc::new(AtomicBool::new(false)));
+            let storms: Vec<_> = (0..2)
+                .map(|_| {
+                    let (wake, done) = (wake.clone(), done.clone());
+                    std::thread::spawn(move || {
+                        while !done.load(Ordering::Relaxed) {
+                            wake.notify_one();
+                        }
+                    })
+                })
+                .collect();
+            let path = dir.join("ofswitchd.sock");
+            let client = std::thread::spawn(move || {
+                let mut s = std::os::unix::net::UnixStream::connect(path).unwrap();
+                s.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                s.write_all(br#"{"method":"list-br","params":[],"id":1}"#).unwrap();
+                let mut buf = [0; 256];
+                let answer = s.read(&mut buf).map(|n| String::from_utf8_lossy(&buf[..n]).into_owned());
+                done.store(true, Ordering::Relaxed);
+                let mut s = s;
+                let _ = s.write_all(br#"{"method":"exit","params":[],"id":2}"#);
+                answer
+            });
+            d.run().await;
+            storms.into_iter().for_each(|t| t.join().unwrap());
+            let answer = client.join().unwrap().expect("an answer in the storm");
+            assert!(answer.contains("\"error\":null"), "{answer}");
+        });
+        let _ = std::fs::remove_dir_all(&dir);
+    }
 }
