@@ -260,53 +260,115 @@ const LAST_SLOT: usize = MAX_SLOTS - 1;
 /// Ids by tag, in lines of eight; an overfull line goes on in the next.
 pub(crate) struct TagTable {
     lines: HugeSlice<Bucket>,
+    /// Places of `lines` that are taken or were.
     used: usize,
+    /// Ids in all.
+    live: usize,
+    /// What `lines` took the place of: its ids move over a few lines at a time, so that no packet waits for a hundred thousand of them.
+    old: HugeSlice<Bucket>,
+    /// Lines of `old` that have moved.
+    moved: usize,
+}
+
+/// The first id in these lines with this hash's tag whose megaflow matches.
+#[inline(always)]
+fn find_in<K: Kernel>(lines: &[Bucket], hash: u64, flows: &Slots, key: &FlowKey) -> Option<u32> {
+    let tag = tag_of(hash);
+    let mut at = line_of(tag, lines.len());
+    for _ in 0..lines.len() {
+        let b = &lines[at];
+        let mut m = K::find(b, tag);
+        while m != 0 {
+            let id = b.ids[(m.trailing_zeros() & 7) as usize];
+            if flows.holds::<K>(id, key) {
+                return Some(id);
+            }
+            m &= m - 1;
+        }
+        if b.find(0) != 0 {
+            return None;
+        }
+        at = (at + 1) & (lines.len() - 1);
+    }
+    None
+}
+
+/// Takes an id out of these lines: whether its place is free again (not only empty), if it was there.
+fn remove_in(lines: &mut [Bucket], hash: u64, id: u32) -> Option<bool> {
+    let mut at = line_of(tag_of(hash), lines.len());
+    for _ in 0..lines.len() {
+        let b = &mut lines[at];
+        let full = b.find(0) == 0;
+        for i in 0..8 {
+            if b.tags[i] > 1 && b.ids[i] == id {
+                // Only a full line can have sent others on: a gap elsewhere is simply free again.
+                b.tags[i] = u32::from(full);
+                return Some(!full);
+            }
+        }
+        if !full {
+            return None;
+        }
+        at = (at + 1) & (lines.len() - 1);
+    }
+    None
 }
 
 impl TagTable {
+    /// Lines that move with each insertion: enough to be done long before there is too little room again.
+    const MOVES: usize = 2;
+    /// Lines that move at once when a table is small.
+    const AT_ONCE: usize = 64;
+
     fn new() -> Self {
-        Self { lines: HugeSlice::zeroed(1), used: 0 }
+        Self { lines: HugeSlice::zeroed(1), used: 0, live: 0, old: HugeSlice::zeroed(0), moved: 0 }
     }
     #[inline(always)]
     fn line(&self, hash: u64) -> usize {
         line_of(tag_of(hash), self.lines.len())
     }
+    /// Ids may stand elsewhere than their line says.
+    #[inline(always)]
+    fn is_moving(&self) -> bool {
+        !self.old.is_empty()
+    }
     /// The first id with this hash's tag whose megaflow matches.
     #[inline(always)]
     fn find<K: Kernel>(&self, hash: u64, flows: &Slots, key: &FlowKey) -> Option<u32> {
-        let tag = tag_of(hash);
-        let mut at = self.line(hash);
-        for _ in 0..self.lines.len() {
-            let b = &self.lines[at];
-            let mut m = K::find(b, tag);
-            while m != 0 {
-                let id = b.ids[(m.trailing_zeros() & 7) as usize];
-                if flows.holds::<K>(id, key) {
-                    return Some(id);
-                }
-                m &= m - 1;
-            }
-            if b.find(0) != 0 {
-                return None;
-            }
-            at = (at + 1) & (self.lines.len() - 1);
+        let found = find_in::<K>(&self.lines, hash, flows, key);
+        if found.is_none() && self.is_moving() {
+            return find_in::<K>(&self.old, hash, flows, key);
         }
-        None
+        found
     }
     fn insert(&mut self, hash: u64, id: u32) {
-        if (self.used + 1) * 2 > self.lines.len() * 8 {
-            let old = std::mem::replace(&mut self.lines, HugeSlice::zeroed(0));
-            let live = old.iter().flat_map(|b| b.tags).filter(|t| *t > 1).count();
-            let lines = (live + 1).div_ceil(2).next_power_of_two().max(old.len());
-            self.lines = HugeSlice::zeroed(lines);
-            self.used = 0;
-            for b in old.iter() {
-                for i in (0..8).filter(|i| b.tags[*i] > 1) {
-                    self.put(b.tags[i], b.ids[i]);
+        if !self.is_moving() && (self.used + 1) * 2 > self.lines.len() * 8 {
+            let lines = (self.live + 1).div_ceil(2).next_power_of_two().max(self.lines.len());
+            self.old = std::mem::replace(&mut self.lines, HugeSlice::zeroed(lines));
+            (self.used, self.moved) = (0, 0);
+        }
+        if self.is_moving() {
+            self.move_some();
+        }
+        self.put(tag_of(hash), id);
+        self.live += 1;
+    }
+    fn move_some(&mut self) {
+        let some = if self.old.len() <= Self::AT_ONCE { Self::AT_ONCE } else { Self::MOVES };
+        let end = (self.moved + some).min(self.old.len());
+        for at in self.moved..end {
+            for i in 0..8 {
+                let (tag, id) = (self.old[at].tags[i], self.old[at].ids[i]);
+                if tag > 1 {
+                    self.old[at].tags[i] = 1;
+                    self.put(tag, id);
                 }
             }
         }
-        self.put(tag_of(hash), id);
+        self.moved = end;
+        if end == self.old.len() {
+            self.old = HugeSlice::zeroed(0);
+        }
     }
     fn put(&mut self, tag: u32, id: u32) {
         let mut at = line_of(tag, self.lines.len());
@@ -322,23 +384,12 @@ impl TagTable {
         }
     }
     fn remove(&mut self, hash: u64, id: u32) {
-        let mut at = self.line(hash);
-        for _ in 0..self.lines.len() {
-            let b = &mut self.lines[at];
-            let full = b.find(0) == 0;
-            for i in 0..8 {
-                if b.tags[i] > 1 && b.ids[i] == id {
-                    // Only a full line can have sent others on: a gap elsewhere is simply free again.
-                    b.tags[i] = u32::from(full);
-                    self.used -= usize::from(!full);
-                    return;
-                }
-            }
-            if !full {
-                return;
-            }
-            at = (at + 1) & (self.lines.len() - 1);
+        if let Some(free) = remove_in(&mut self.lines, hash, id) {
+            self.used -= usize::from(free);
+        } else if remove_in(&mut self.old, hash, id).is_none() {
+            return;
         }
+        self.live -= 1;
     }
 }
 
@@ -431,6 +482,8 @@ pub struct FlowTable {
     rewriters: usize,
     free: Vec<u32>,
     mask_ids: OwnMap<FlowMask, u32>,
+    /// Of the megaflow installed last.
+    last_mask: u32,
     ports: OwnMap<u32, Box<PortTable>>,
     len: usize,
     stats: Arc<StatsTable>,
@@ -461,6 +514,7 @@ impl FlowTable {
             rewriters: 0,
             free: Vec::new(),
             mask_ids: OwnMap::default(),
+            last_mask: 0,
             ports: OwnMap::default(),
             len: 0,
             stats: Arc::default(),
@@ -504,6 +558,11 @@ impl FlowTable {
     /// Megaflows by in_port, for people.
     pub fn by_port(&self) -> Vec<(u32, u32, u32)> {
         self.ports.iter().map(|(p, t)| (*p, t.flows, t.subtables.len() as u32)).collect()
+    }
+
+    /// Whether a port has so many masks that new ones are rounded.
+    pub fn is_crowded(&self, in_port: u32) -> bool {
+        self.ports.get(&in_port).is_some_and(|p| p.subtables.len() >= ROUND_ABOVE)
     }
 
     /// Subtables of all ports.
@@ -739,7 +798,7 @@ impl FlowTable {
                 hashes[i] = K::hash(&keys[i], &m.mask, m.lanes, &self.secret);
                 prefetch(&s.table.lines[s.table.line(hashes[i])]);
             }
-            let (mut todo, mut maybe) = (pending, 0u32);
+            let (mut todo, mut maybe, moving) = (pending, 0u32, s.table.is_moving());
             while todo != 0 {
                 let i = (todo.trailing_zeros() & 31) as usize;
                 todo &= todo - 1;
@@ -748,8 +807,8 @@ impl FlowTable {
                 if found != 0 {
                     self.flows.prefetch(b.ids[(found.trailing_zeros() & 7) as usize]);
                     maybe |= 1 << i;
-                } else if K::find(b, 0) == 0 {
-                    maybe |= 1 << i; // overfull: it may stand in the next line
+                } else if moving || K::find(b, 0) == 0 {
+                    maybe |= 1 << i; // overfull: it may stand in the next line; moving: in an old one
                 }
             }
             while maybe != 0 {
@@ -800,11 +859,11 @@ impl FlowTable {
         let in_port = key.in_port();
         let mut mask = *mask;
         mask.bytes_mut()[off::IN_PORT..off::RECIRC_ID + 4].fill(0xff);
-        let mut mask_id = self.mask_ids.get(&mask).copied();
+        let mut mask_id = self.known_mask(&mask);
         if let Some(p) = self.ports.get(&in_port).filter(|p| p.subtables.len() >= ROUND_ABOVE) {
             if mask_id.is_none_or(|id| p.subtable(id).is_none()) {
                 round_up(&mut mask);
-                mask_id = self.mask_ids.get(&mask).copied();
+                mask_id = self.known_mask(&mask);
             }
         }
         let masked = key.masked(&mask);
@@ -868,9 +927,18 @@ impl FlowTable {
         Some(base)
     }
 
+    /// A mask's number, if it has one. New flows of a storm mostly have the mask of the last: that is not hashed.
+    fn known_mask(&self, mask: &FlowMask) -> Option<u32> {
+        match self.flows.masks.get(self.last_mask as usize) {
+            Some(m) if m.users > 0 && m.mask == *mask => Some(self.last_mask),
+            _ => self.mask_ids.get(mask).copied(),
+        }
+    }
+
     fn mask_id(&mut self, mask: &FlowMask) -> u32 {
-        if let Some(id) = self.mask_ids.get(mask) {
-            return *id;
+        if let Some(id) = self.known_mask(mask) {
+            self.last_mask = id;
+            return id;
         }
         let slot = MaskSlot::new(mask, 0);
         let masks = &mut self.flows.masks;
@@ -886,6 +954,7 @@ impl FlowTable {
             }
         };
         self.mask_ids.insert(*mask, id);
+        self.last_mask = id;
         id
     }
 
@@ -1068,8 +1137,8 @@ unsafe fn hash_avx2(key: &FlowKey, mask: &FlowMask, lanes: u8, secret: &Secret) 
     simd::Avx2::hash(key, mask, lanes, secret)
 }
 
-/// Rounds a mask up: addresses to coarse prefixes, everything else to whole fields.
-fn round_up(mask: &mut FlowMask) {
+/// Rounds a mask up: addresses to coarse prefixes, everything else to whole fields. A mask that is rounded already stays.
+pub fn round_up(mask: &mut FlowMask) {
     let b = mask.bytes_mut();
     let mut whole = |at: usize, n: usize| {
         if b[at..at + n].iter().any(|x| *x != 0) {
@@ -1302,6 +1371,86 @@ mod tests {
         }
         for i in 0..20_000 {
             assert_eq!(t.lookup_one(&key(i)) != NONE, i % 2 == 1);
+        }
+    }
+
+    /// At the limit, what is in use stays: a victim is one that was not used for a while, as long as there are such.
+    #[test]
+    fn what_is_used_is_not_put_out() {
+        let mut t = FlowTable::new(1000, EmcSize::Fixed(64), [1, 2, 3, 4]);
+        let mut m = FlowMask::ZERO;
+        m.bytes_mut()[off::IPV4_SRC..off::IPV4_SRC + 4].fill(0xff);
+        let key = |i: u32| {
+            let mut k = FlowKey::ZERO;
+            k.set(off::IN_PORT, 1u32.to_be_bytes());
+            k.set(off::IPV4_SRC, i.to_be_bytes());
+            k
+        };
+        let ids: Vec<u32> =
+            (0..1000).map(|i| t.insert(&key(i), &m, program(), u64::from(i) + 1, 1).id).collect();
+        let used = |i: usize| i % 10 < 6;
+        let mut now = 0;
+        let mut put_out = Vec::new();
+        for round in 0..10u32 {
+            now += 1000;
+            for (i, id) in ids.iter().enumerate().filter(|(i, _)| used(*i)) {
+                assert_ne!(t.lookup_one(&key(i as u32)), NONE, "one in use was put out");
+                t.stats(*id).credit(1, 60, now, 0);
+            }
+            for i in 0..100 {
+                let n = 1000 + round * 100 + i;
+                let ins = t.insert(&key(n), &m, program(), u64::from(n) + 1, now);
+                put_out.extend(ins.ended.map(|e| e.token - 1));
+                t.stats(ins.id).credit(1, 60, now, 0);
+                assert_eq!((t.len(), ins.ended.is_some_and(|e| e.evicted)), (1000, true), "one for one");
+            }
+        }
+        assert_eq!(put_out.len(), 1000);
+        assert!(put_out.iter().all(|n| *n >= 1000 || !used(*n as usize)));
+    }
+
+    /// A large table grows a few lines at a time, and knows all its entries meanwhile.
+    #[test]
+    fn a_table_grows_bit_by_bit() {
+        let mut t = FlowTable::new(1 << 20, EmcSize::Fixed(0), [1, 2, 3, 4]);
+        let mut m = FlowMask::ZERO;
+        m.bytes_mut()[off::IPV4_SRC..off::IPV4_SRC + 4].fill(0xff);
+        let key = |i: u32| {
+            let mut k = FlowKey::ZERO;
+            k.set(off::IN_PORT, 1u32.to_be_bytes());
+            k.set(off::IPV4_SRC, i.to_be_bytes());
+            k
+        };
+        let (mut grown, mut seen_moving, mut gone) = (0, 0, 0);
+        let mut ids = Vec::new();
+        for i in 0..40_000u32 {
+            let before = t.ports.get(&1).map_or((1, 0), |p| {
+                let t = &p.subtables[0].table;
+                (t.lines.len(), if t.is_moving() { t.moved } else { t.old.len() })
+            });
+            ids.push(t.insert(&key(i), &m, program(), u64::from(i) + 1, 0).id);
+            let table = &t.ports[&1].subtables[0].table;
+            grown += u32::from(table.lines.len() > before.0);
+            if table.is_moving() {
+                seen_moving += 1;
+                let from = if table.lines.len() > before.0 { 0 } else { before.1 };
+                assert!(table.moved <= from + TagTable::MOVES, "{} lines at once", table.moved - from);
+                // One that has not moved yet, one that has, and the newest.
+                for j in [i / 3 * 2 + 1, i / 2, i] {
+                    let there = j % 7 != 3 || j + 5 >= i;
+                    assert_eq!(t.lookup_one(&key(j)) != NONE, there, "{j} of {i}");
+                }
+            }
+            if i >= 5 && (i - 5) % 7 == 3 {
+                assert!(t.remove(ids[i as usize - 5], u64::from(i) - 4).is_some());
+                gone += 1;
+                assert_eq!(t.lookup_one(&key(i - 5)), NONE);
+            }
+        }
+        assert!(grown >= 8 && seen_moving > 1000, "{grown} {seen_moving}");
+        assert_eq!(t.ports[&1].subtables[0].table.live, 40_000 - gone);
+        for i in 0..40_000 - 5 {
+            assert_eq!(t.lookup_one(&key(i)) != NONE, i % 7 != 3, "{i}");
         }
     }
 
