@@ -15,6 +15,8 @@
 //! share of the time; a packet that finds the share used up waits in its port's waiting room, in order, and so do all later misses of
 //! that port. Rooms are served round-robin, one packet each, so that a storm on one port does not starve another's first packets. A new
 //! megaflow takes the packets it matches out of the room at once: later packets, which hit it, do not overtake them.
+//! While there is competition, a few misses are also let gather for a moment ([`BUNCH`], [`GATHER_US`]): translation's code and data are then fetched
+//! once for all of them, and those of forwarding are thrown out of the caches less often.
 
 use crate::action::{DpAction, DpMeterId};
 use crate::classifier::{form, FlowTable, NONE, NOT_QUICK};
@@ -45,6 +47,10 @@ use std::time::{Duration, Instant};
 pub const MAX_RECIRC: u32 = 64;
 /// Packets of a port that may wait for an upcall.
 pub const ROOM: usize = 256;
+/// Misses served together while hits compete with them.
+const BUNCH: usize = 8;
+/// Longest time that a miss waits for others, microseconds.
+const GATHER_US: u64 = 100;
 /// Programs of late that new megaflows may share.
 const RECENT_PROGRAMS: usize = 32;
 /// Commands that a worker handles between two rounds of packets.
@@ -350,6 +356,9 @@ pub(crate) struct Worker {
     /// A queue gave all that fits into a batch: there may be more.
     backlog: bool,
     waiting: usize,
+    /// When the first of those that wait came.
+    waiting_since: u64,
+    gather_cycles: u64,
     now_ms: u64,
     budget_percent: u64,
     credit: i64,
@@ -421,6 +430,8 @@ impl Worker {
             rooms: Vec::new(),
             backlog: false,
             waiting: 0,
+            waiting_since: 0,
+            gather_cycles: s.tsc_hz / 1_000_000 * GATHER_US,
             now_ms: 0,
             budget_percent: u64::from(s.budget_percent),
             credit: 0,
@@ -1152,9 +1163,21 @@ impl Worker {
         }
     }
 
-    /// Upcalls are free while nothing competes with them: queues are empty after each turn, or hardly a packet hits.
+    /// Packets that hit wait while upcalls are made: queues hold more than was taken in the last turn, and not all of it misses.
+    fn is_contended(&self) -> bool {
+        self.backlog && self.recent.0 * 64 >= self.recent.1
+    }
+
+    /// Upcalls are free while nothing competes with them.
     fn may_upcall(&self) -> bool {
-        self.credit > 0 || !self.backlog || self.recent.0 * 64 < self.recent.1
+        self.credit > 0 || !self.is_contended()
+    }
+
+    /// Whether it is worth a moment to let more misses gather.
+    fn gathers(&self) -> bool {
+        self.is_contended()
+            && self.waiting < BUNCH
+            && (self.waiting == 0 || self.round_tsc.wrapping_sub(self.waiting_since) < self.gather_cycles)
     }
 
     #[inline(never)]
@@ -1162,7 +1185,7 @@ impl Worker {
         let may = self.may_upcall();
         let queued =
             self.waiting > 0 && self.rooms.iter().any(|r| r.port == key.in_port() && !r.queue.is_empty());
-        if queued || !may {
+        if queued || !may || self.gathers() {
             self.wait(p, key, l, depth);
             return;
         }
@@ -1180,6 +1203,9 @@ impl Worker {
             self.shared.counters.drop(DropReason::UpcallBudget);
             return;
         }
+        if self.waiting == 0 {
+            self.waiting_since = self.round_tsc;
+        }
         room.queue.push_back(Waiting { key: *key, packet: Some(packet), layout, depth });
         room.len += 1;
         self.waiting += 1;
@@ -1188,7 +1214,7 @@ impl Worker {
 
     /// One packet of each waiting room in turn, while upcalls may be made.
     fn serve_rooms(&mut self) -> usize {
-        if self.waiting == 0 {
+        if self.waiting == 0 || self.gathers() {
             return 0;
         }
         let mut served = 0;
@@ -1208,8 +1234,10 @@ impl Worker {
                 self.waiting -= 1;
                 served += 1;
                 let id = self.resolve(p, &key, layout, depth);
-                if id != NONE {
+                if id != NONE && self.rooms[at].len > 0 {
+                    let t = tsc();
                     served += self.leave_room(at, id);
+                    self.credit -= tsc().wrapping_sub(t) as i64;
                 }
             }
             at += 1;
@@ -1363,6 +1391,7 @@ impl Worker {
         v.actions.clear();
         v.install = false;
         v.drop_reason = 0;
+        v.crowded = self.flows.is_crowded(key.in_port());
         self.out.handler.upcall(self.id, reason, key, p.data(), &mut v);
         v
     }

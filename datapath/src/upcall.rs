@@ -26,6 +26,9 @@ pub enum Reason {
 /// What the handler answers to a miss or an exception.
 #[derive(Default)]
 pub struct Verdict {
+    /// Said by the worker: the packet's port has so many masks that a new one will be rounded ([`crate::classifier::round_up`]). The handler may do
+    /// so at once: what it remembers of its answers then stays as few.
+    pub crowded: bool,
     /// Bits of the key that the answer depends on.
     pub mask: FlowMask,
     /// What to do with this packet and all that equal it on `mask`. Empty: drop.

@@ -7,14 +7,14 @@ use datapath::flow_key::off;
 use datapath::upcall::{Reason, UpcallHandler, Verdict, WorkerId};
 use datapath::{FlowKey, PortId};
 use ofproto::api::BridgeId;
-use ofproto::snapshot::{BridgeSnap, Snapshot};
+use ofproto::snapshot::{BridgeSnap, IdMap, Snapshot};
 use ofproto::table::{Checks, FlowTables};
 use ofproto::upcall::Slow;
 use ofproto::xlate::{PortTarget, PortView};
 use openflow::msg::FlowModCommand;
 use openflow::text::{parse_flow, NoNames};
 use openflow::{GroupId, MeterId, PortNo};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,7 +55,7 @@ fn slow(rules: &[String]) -> Slow {
         let m = parse_flow(r, FlowModCommand::ADD, &NoNames).unwrap_or_else(|e| panic!("{r}: {e}"));
         tables.flow_mod(&m, 0, &Any).unwrap_or_else(|e| panic!("{r}: {e:?}"));
     }
-    let (mut ports, mut dp_ports) = (BTreeMap::new(), HashMap::new());
+    let (mut ports, mut dp_ports) = (BTreeMap::new(), IdMap::default());
     for i in 1..=2 {
         let (target, number) = (PortTarget::Datapath(PortId(i)), PortNo(i));
         let view =
@@ -68,7 +68,7 @@ fn slow(rules: &[String]) -> Slow {
     slow.snapshot.store(Arc::new(Snapshot {
         meters_slowpath: false,
         version: 1,
-        bridges: Arc::new(HashMap::from([(BRIDGE, Arc::new(bridge))])),
+        bridges: Arc::new([(BRIDGE, Arc::new(bridge))].into_iter().collect()),
         dp_ports: Arc::new(dp_ports),
     }));
     slow

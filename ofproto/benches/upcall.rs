@@ -11,7 +11,7 @@ use datapath::{Datapath, DatapathConfig, FlowKey, PortId};
 use ofproto::api::BridgeId;
 use ofproto::flow::mix;
 use ofproto::revalidator::{Cache, Place};
-use ofproto::snapshot::{BridgeSnap, Snapshot, View};
+use ofproto::snapshot::{BridgeSnap, IdMap, Snapshot, View};
 use ofproto::table::{Checks, FlowTables};
 use ofproto::upcall::{record, Slow};
 use ofproto::xlate::{PortTarget, PortView};
@@ -52,7 +52,7 @@ fn tables(flows: &[String]) -> FlowTables {
 }
 
 fn slow_of(flows: &[String]) -> Slow {
-    let (mut ports, mut dp_ports) = (BTreeMap::new(), HashMap::new());
+    let (mut ports, mut dp_ports) = (BTreeMap::new(), IdMap::default());
     for i in 1..=3 {
         let (target, number) = (PortTarget::Datapath(PortId(i)), PortNo(i));
         ports.insert(
@@ -67,7 +67,7 @@ fn slow_of(flows: &[String]) -> Slow {
     slow.snapshot.store(Arc::new(Snapshot {
         meters_slowpath: false,
         version: 1,
-        bridges: Arc::new(HashMap::from([(BRIDGE, Arc::new(bridge))])),
+        bridges: Arc::new([(BRIDGE, Arc::new(bridge))].into_iter().collect()),
         dp_ports: Arc::new(dp_ports),
     }));
     slow
@@ -191,7 +191,7 @@ fn translate(name: &str, rules: &[String]) {
                 let view = View { snap: &snap, slow: &slow };
                 if let Ok(mut o) = slow.translate(&view, k, true, None) {
                     black_box(record(k, &mut o));
-                }
+                };
             }
             best_record = best_record.min((tsc() - t) / 512);
         }
@@ -202,7 +202,7 @@ fn translate(name: &str, rules: &[String]) {
         let view = View { snap: &snap, slow: &slow };
         if let Ok(o) = slow.translate(&view, k, false, None) {
             kinds.insert((o.mask, k.masked(&o.mask)));
-        }
+        };
     }
     println!(
         "translate {name:<30} {best:6} TSC, with record {best_record:6}; {} megaflows for {} microflows",

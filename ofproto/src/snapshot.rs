@@ -35,15 +35,34 @@ pub struct BridgeSnap {
     pub standalone: xlate::Standalone,
 }
 
+/// Numbers that we gave out ourselves need no defence against being chosen.
+#[derive(Default)]
+pub struct IdHasher(u64);
+
+impl std::hash::Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.0 = crate::flow::mix(self.0, (*b).into()));
+    }
+    fn write_u32(&mut self, n: u32) {
+        self.0 = crate::flow::mix(self.0, n.into());
+    }
+}
+
+/// A map by ids.
+pub type IdMap<K, V> = HashMap<K, V, std::hash::BuildHasherDefault<IdHasher>>;
+
 /// Everything at one version.
 #[derive(Clone, Default)]
 pub struct Snapshot {
     /// Counts up with each publication.
     pub version: u64,
     /// Bridges.
-    pub bridges: Arc<HashMap<BridgeId, Arc<BridgeSnap>>>,
+    pub bridges: Arc<IdMap<BridgeId, Arc<BridgeSnap>>>,
     /// Whose a datapath port is.
-    pub dp_ports: Arc<HashMap<PortId, (BridgeId, PortNo)>>,
+    pub dp_ports: Arc<IdMap<PortId, (BridgeId, PortNo)>>,
     /// Some bridge has a meter SLOWPATH.
     pub meters_slowpath: bool,
 }

@@ -137,7 +137,7 @@ fn same_credit(a: &MegaflowCredit, b: &MegaflowCredit) -> bool {
 
 impl Template {
     fn is_of(&self, key: &FlowKey, out: &Outcome<View<'_>>) -> bool {
-        if self.mask != out.mask || self.visits.len() != out.visits.len() || self.deps != out.deps {
+        if self.mask != out.mask || self.visits.len() != out.visits.len() || self.deps[..] != out.deps[..] {
             return false;
         }
         let start = start_of(key, self.in_port);
@@ -296,19 +296,36 @@ impl Own {
         }
         due
     }
-    /// The number of an outcome's template; `None`: it is new, and control has no ear for it now.
-    fn intern(&mut self, side: &Side, key: &FlowKey, out: &mut Outcome<View<'_>>) -> Option<u32> {
-        let hash = hash_of(out);
-        let pair = hash as usize % (TEMPLATES / 2) * 2;
-        for at in [pair, pair + 1] {
-            if self.templates[at].as_ref().is_some_and(|t| t.hash == hash && t.is_of(key, out)) {
-                return Some(at as u32);
-            }
+    /// The number of an outcome's template, if it is known.
+    fn known(&self, hash: u64, key: &FlowKey, out: &Outcome<View<'_>>) -> Option<usize> {
+        let pair = pair_of(hash);
+        let is_it = |t: &Arc<Template>| t.hash == hash && t.is_of(key, out);
+        [pair, pair + 1].into_iter().find(|at| self.templates[*at].as_ref().is_some_and(is_it))
+    }
+    /// The number of an outcome's template; `None`: it is new, and control has no ear for it now. `crowded`: the mask of a new one is rounded, so that
+    /// crafted packets do not make a template each.
+    fn intern(
+        &mut self,
+        side: &Side,
+        key: &FlowKey,
+        out: &mut Outcome<View<'_>>,
+        crowded: bool,
+    ) -> Option<u32> {
+        let mut hash = hash_of(out);
+        let mut known = self.known(hash, key, out);
+        if known.is_none() && crowded {
+            datapath::classifier::round_up(&mut out.mask);
+            hash = hash_of(out);
+            known = self.known(hash, key, out);
+        }
+        if let Some(at) = known {
+            return Some(at as u32);
         }
         if !side.has_room() {
             return None;
         }
         self.turn = self.turn.wrapping_add(1);
+        let pair = pair_of(hash);
         let at = match (&self.templates[pair], &self.templates[pair + 1]) {
             (None, _) => pair,
             (_, None) => pair + 1,
@@ -321,6 +338,11 @@ impl Own {
         self.templates[at] = Some(t);
         Some(at as u32)
     }
+}
+
+/// Where a template may stand: here or in the place after it.
+fn pair_of(hash: u64) -> usize {
+    hash as usize % (TEMPLATES / 2) * 2
 }
 
 /// What workers and control share.
@@ -623,9 +645,9 @@ pub fn record(key: &FlowKey, out: &mut Outcome<View<'_>>) -> Template {
     Template {
         mask: out.mask,
         in_port,
-        credits: std::mem::take(&mut out.credits),
+        credits: std::mem::take(&mut out.credits).into_vec(),
         visits,
-        deps: std::mem::take(&mut out.deps),
+        deps: std::mem::take(&mut out.deps).into_vec(),
         tokens,
         hash: 0,
         once: Default::default(),
@@ -666,7 +688,7 @@ impl UpcallHandler for Slow {
                 return;
             }
         };
-        let Some(template) = own.intern(side, key, &mut result) else {
+        let Some(template) = own.intern(side, key, &mut result, out.crowded) else {
             out.drop_reason = Reason::ControlBehind as u16;
             self.wake();
             return;

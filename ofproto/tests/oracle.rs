@@ -4,6 +4,7 @@
 //! the precision of what a change is said to touch.
 
 use datapath::flow_key::off;
+use datapath::upcall::{Ended, Reason, UpcallHandler, Verdict, WorkerId};
 use datapath::{DpAction, FlowKey, FlowMask, PortId};
 use ofproto::api::BridgeId;
 use ofproto::columns::{Columns, Found};
@@ -11,14 +12,14 @@ use ofproto::fields::match_to_flow;
 use ofproto::flow::mix;
 use ofproto::group::GroupTable;
 use ofproto::revalidator::{affected, bar, fixed, Change};
-use ofproto::snapshot::{BridgeSnap, Snapshot, View};
+use ofproto::snapshot::{BridgeSnap, IdMap, Snapshot, View};
 use ofproto::table::{Checks, FlowTables};
-use ofproto::upcall::{record, Slow, Template};
+use ofproto::upcall::{record, Report, Slow, Template, REPORTS};
 use ofproto::xlate::{PortTarget, PortView};
 use openflow::msg::{FlowMod, FlowModCommand};
 use openflow::text::{parse_flow, NoNames};
 use openflow::{GroupId, MeterId, PortNo};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -220,7 +221,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut ports = BTreeMap::new();
-        let mut dp_ports = HashMap::new();
+        let mut dp_ports = IdMap::default();
         for i in 1..=3 {
             let target = PortTarget::Datapath(PortId(i));
             let number = PortNo(i);
@@ -246,7 +247,7 @@ impl World {
         let bridge = BridgeSnap { ports: Arc::new(ports), groups, ..Default::default() };
         let snap = Snapshot {
             version: 0,
-            bridges: Arc::new(HashMap::from([(BRIDGE, Arc::new(bridge))])),
+            bridges: Arc::new([(BRIDGE, Arc::new(bridge))].into_iter().collect()),
             dp_ports: Arc::new(dp_ports),
             meters_slowpath: false,
         };
@@ -431,9 +432,189 @@ fn cached_answers_equal_fresh_ones_while_conjunctions_change() {
     }
 }
 
+/// Any one bit that a megaflow leaves open may be the other way round, and the packet goes the same way.
+#[test]
+fn flipping_any_wildcarded_bit_changes_nothing() {
+    for seed in 300..312 {
+        let mut r = Rng(seed);
+        let mut w = World::new();
+        for _ in 0..(10 + seed % 40) {
+            w.flow_mod(&parse_flow(&flow_text(&mut r, false), FlowModCommand::ADD, &NoNames).unwrap());
+        }
+        for _ in 0..25 {
+            let key = packet(&mut r);
+            let (mask, actions, _) = w.translate(&key);
+            for bit in 0..datapath::flow_key::KEY_BYTES * 8 {
+                let open = mask.0[bit / 64] >> (bit % 64) & 1 == 0;
+                if !open {
+                    continue;
+                }
+                let mut other = key;
+                other.0[bit / 64] ^= 1 << (bit % 64);
+                let (_, again, _) = w.translate(&other);
+                assert!(
+                    again == actions,
+                    "seed {seed}, bit {bit}: {} and {} under {}: {actions:?}, {again:?}",
+                    hex(&key),
+                    hex(&other),
+                    hex(&mask)
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn matches_become_bits() {
     let f = parse_flow("tcp,tp_dst=80 actions=drop", FlowModCommand::ADD, &NoNames).unwrap();
     let (v, m) = match_to_flow(&f.matching).unwrap();
     assert_eq!((v.u16(off::TP_DST), m.u16(off::TP_DST)), (80, 0xffff));
+}
+
+// ---- what a worker and control tell each other, without threads ----
+
+const WORKER: WorkerId = WorkerId(0);
+
+/// A switch with these flows in table 0, asked as a worker asks.
+struct Asked {
+    slow: Slow,
+    verdict: Verdict,
+    slot: u32,
+}
+
+impl Asked {
+    fn new(flows: &[&str]) -> Self {
+        let mut w = World::new();
+        for f in flows {
+            w.flow_mod(&parse_flow(f, FlowModCommand::ADD, &NoNames).unwrap());
+        }
+        w.slow.snapshot.store(Arc::new(w.snap));
+        Self { slow: w.slow, verdict: Verdict::default(), slot: 0 }
+    }
+    /// A miss of a packet of 100 bytes, installed if the handler says so: in which slot.
+    fn miss(&mut self, key: &FlowKey) -> Option<u32> {
+        let v = &mut self.verdict;
+        (v.install, v.drop_reason) = (false, 0);
+        v.actions.clear();
+        self.slow.upcall(WORKER, Reason::Miss, key, &[0; 100], v);
+        v.install.then(|| {
+            self.slot += 1;
+            self.slow.installed(WORKER, v.token, self.slot, key);
+            self.slot
+        })
+    }
+    /// What control gets to hear: new templates, megaflows, ends.
+    fn heard(&self) -> (Vec<Arc<Template>>, Vec<u64>, Vec<u64>) {
+        let (mut templates, mut installed, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+        for (_, side) in self.slow.sides() {
+            while let Some(r) = side.ring.pop() {
+                match r {
+                    Report::Template(_, t) => templates.push(t),
+                    Report::Installed { token, .. } => installed.push(token),
+                    Report::Ended(e) => ended.push(e.token),
+                    Report::CarriedOut(_) => {}
+                }
+            }
+            let late = side.take_late();
+            ended.extend(
+                late.iter().filter_map(|r| if let Report::Ended(e) = r { Some(e.token) } else { None }),
+            );
+        }
+        (templates, installed, ended)
+    }
+}
+
+/// A packet of its own source MAC.
+fn new_flow(i: u32) -> FlowKey {
+    let mut k = FlowKey::ZERO;
+    k.set(off::IN_PORT, 1u32.to_be_bytes());
+    k.set(off::ETH_TYPE, 0x0800u16.to_be_bytes());
+    k.set(off::ETH_SRC + 2, i.to_be_bytes());
+    k
+}
+
+/// Control is behind: a worker goes on translating, installs nothing, and counts it all; ends wait, none is lost.
+#[test]
+fn what_finds_the_ring_full_is_translated_without_a_megaflow_and_counted() {
+    let mut a = Asked::new(&[
+        "priority=9,dl_src=06:00:00:00:00:01 actions=drop",
+        "priority=9,dl_src=06:00:00:00:00:02 actions=output:3",
+        "priority=1,in_port=1 actions=output:2",
+    ]);
+    const MORE: u32 = 1000;
+    let n = REPORTS as u32 + MORE;
+    let installed: Vec<u64> = (0..n).filter_map(|i| a.miss(&new_flow(i)).map(|_| a.verdict.token)).collect();
+    assert!(installed.len() < REPORTS && installed.len() > REPORTS - 64, "{}", installed.len());
+    let left = u64::from(n) - installed.len() as u64;
+    assert_eq!(a.slow.not_installed(), left);
+    assert_eq!(a.verdict.actions, [DpAction::Output(PortId(2))], "it is forwarded all the same");
+    // Of a kind that control has not heard of, nothing could be credited: dropped, by name.
+    let mut other = new_flow(0);
+    other.set(off::ETH_SRC, [6, 0, 0, 0, 0, 2]);
+    assert_eq!(a.miss(&other), None);
+    assert_eq!(
+        (a.verdict.drop_reason, a.verdict.actions.len()),
+        (ofproto::xlate::Reason::ControlBehind as u16, 0)
+    );
+    // Ends that find no room are told later, once each, and after what was said before.
+    for (i, token) in installed.iter().enumerate().take(500) {
+        let ended = Ended { slot: i as u32 + 1, token: *token, counts: Default::default(), evicted: true };
+        a.slow.ended(WORKER, ended);
+    }
+    let (templates, told, ended) = a.heard();
+    assert_eq!((templates.len(), &told), (1, &installed));
+    assert_eq!(ended, installed[..500]);
+    let (packets, bytes, _) = templates[0].counted_once();
+    assert_eq!((packets, bytes), (left, left * 100), "counted on the template");
+    // Control has caught up.
+    assert!(a.miss(&new_flow(n)).is_some() && a.miss(&other).is_some());
+    let (templates, told, _) = a.heard();
+    assert_eq!((templates.len(), told.len()), (1, 2));
+}
+
+/// Crafted headers differ from the allowed ones at a bit each: 32 * 32 * 16 masks. The worker has said that its port is crowded: control hears of few kinds.
+#[test]
+fn crafted_headers_of_a_crowded_port_make_few_templates() {
+    let mut a = Asked::new(&[
+        "priority=300,in_port=1,udp,tp_dst=80 actions=output:2",
+        "priority=200,in_port=1,ip,nw_src=10.0.0.1 actions=output:2",
+        "priority=100,in_port=1,ip,nw_dst=11.0.0.1 actions=output:2",
+        "priority=1,in_port=1 actions=drop",
+    ]);
+    let mut r = Rng(1);
+    let mut crafted = || {
+        let mut near = |v: u32, bits: u64| {
+            let b = r.below(bits) as u32;
+            v ^ 1 << b ^ (r.below(1 << 32) as u32 & ((1 << b) - 1))
+        };
+        let mut k = FlowKey::ZERO;
+        k.set(off::IN_PORT, 1u32.to_be_bytes());
+        k.set(off::ETH_TYPE, 0x0800u16.to_be_bytes());
+        k.set_byte(off::IP_PROTO, 17);
+        k.set(off::IPV4_SRC, near(0x0a00_0001, 32).to_be_bytes());
+        k.set(off::IPV4_DST, near(0x0b00_0001, 32).to_be_bytes());
+        k.set(off::TP_DST, (near(80, 16) as u16).to_be_bytes());
+        k
+    };
+    let mut masks = [BTreeSet::new(), BTreeSet::new()];
+    let mut templates = [0, 0];
+    for crowded in [false, true] {
+        a.verdict.crowded = crowded;
+        for i in 0..5000 {
+            let k = crafted();
+            a.miss(&k);
+            let (view, v) = (a.slow.snapshot.load(), &a.verdict);
+            let view = View { snap: &view, slow: &a.slow };
+            let Ok(fresh) = a.slow.translate(&view, &k, false, None) else { panic!("the port is known") };
+            assert!(fresh.mask.0.iter().zip(&v.mask.0).all(|(f, m)| f & !m == 0), "a bit too few");
+            assert_eq!(fresh.actions, v.actions);
+            masks[usize::from(crowded)].insert(v.mask.0);
+            if i % 1000 == 999 {
+                templates[usize::from(crowded)] += a.heard().0.len();
+            }
+        }
+    }
+    assert!(masks[0].len() > 2000 && templates[0] > 2000, "{} {}", masks[0].len(), templates[0]);
+    // Some of the exact ones are known from before.
+    assert!(templates[1] < 100, "{} templates", templates[1]);
 }

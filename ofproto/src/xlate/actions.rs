@@ -405,7 +405,9 @@ impl<W: World> Xlate<'_, '_, W> {
             return self.end(Reason::NoPacketIn);
         }
         self.commit();
+        // What a packet-in tells of the packet besides its frame.
         self.look(off::TUNNEL_ID, 8, u128::MAX >> 64);
+        self.look(off::PKT_MARK, 4, u128::MAX >> 96);
         let token = self.world.punt(Punt {
             bridge: self.bridge,
             controller_id: id,

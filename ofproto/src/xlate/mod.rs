@@ -28,6 +28,7 @@ use datapath::flow_key::{off, FlowKey, FlowMask};
 use datapath::{DpAction, DpMeterId, KeyPatch, PortId};
 use openflow::msg::PacketInReason;
 use openflow::{Action, GroupId, Instruction, Match, MeterId, PortNo, TableId};
+use smallvec::{smallvec, SmallVec};
 use std::sync::Arc;
 
 /// Table lookups of one translation at most.
@@ -258,11 +259,11 @@ pub struct Outcome<W: World> {
     /// Why it is dropped if it is.
     pub reason: Reason,
     /// Whom to credit.
-    pub credits: Vec<Credit<W::Entry, W::Group>>,
+    pub credits: SmallVec<[Credit<W::Entry, W::Group>; 4]>,
     /// Tables visited.
     pub visits: Vec<Visit<W::Entry>>,
     /// What else it depends on.
-    pub deps: Vec<Dep>,
+    pub deps: SmallVec<[Dep; 4]>,
     /// May be cached (no limit was hit, no error that the next packet might not meet).
     pub cacheable: bool,
 }
@@ -505,17 +506,17 @@ pub struct Xlate<'w, 'l, W: World> {
     queue: (Option<u32>, Option<u32>),
     /// Headers below were not parsed: before anything looks at them, freeze.
     reparse: bool,
-    steps: Vec<Step<W::Entry>>,
+    steps: SmallVec<[Step<W::Entry>; 6]>,
     /// Action lists under construction; the last is the current copy's.
-    out: Vec<Vec<DpAction>>,
+    out: SmallVec<[Vec<DpAction>; 2]>,
     n_actions: usize,
     lookups: usize,
     depth: u16,
     reason: Option<Reason>,
     cacheable: bool,
-    credits: Vec<Credit<W::Entry, W::Group>>,
+    credits: SmallVec<[Credit<W::Entry, W::Group>; 4]>,
     visits: Vec<Visit<W::Entry>>,
-    deps: Vec<Dep>,
+    deps: SmallVec<[Dep; 4]>,
 }
 
 impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
@@ -544,16 +545,16 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             stack: Vec::new(),
             queue: (None, None),
             reparse: false,
-            steps: Vec::new(),
-            out: vec![Vec::new()],
+            steps: SmallVec::new(),
+            out: smallvec![Vec::new()],
             n_actions: 0,
             lookups: 0,
             depth: 0,
             reason: None,
             cacheable: true,
-            credits: Vec::new(),
+            credits: SmallVec::new(),
             visits: Vec::new(),
-            deps: Vec::new(),
+            deps: SmallVec::new(),
         }
     }
 
@@ -571,7 +572,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         input.flow.0[n..].copy_from_slice(&rest.pipeline);
         let mut x = Self::new(world, input);
         x.flow.0[n..].copy_from_slice(&rest.pipeline);
-        x.steps = rest.steps.clone();
+        x.steps = rest.steps.iter().cloned().collect();
         x.action_set = rest.action_set.clone();
         x.stack = rest.stack.clone();
         x.queue = (rest.queue, None);
@@ -639,7 +640,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         self.end(why);
         self.reason = Some(why);
         self.steps.clear();
-        self.out = vec![Vec::new()];
+        self.out = smallvec![Vec::new()];
         self.cacheable = false;
     }
 
@@ -679,7 +680,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         }
     }
 
-    fn run(mut self) -> Outcome<W> {
+    fn run(&mut self) -> Outcome<W> {
         while let Some(step) = self.steps.pop() {
             if self.steps.len() > MAX_STACK {
                 self.abort(Reason::TooManyActions);
@@ -715,9 +716,9 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             mask,
             actions,
             reason,
-            credits: self.credits,
-            visits: self.visits,
-            deps: self.deps,
+            credits: std::mem::take(&mut self.credits),
+            visits: std::mem::take(&mut self.visits),
+            deps: std::mem::take(&mut self.deps),
             cacheable: self.cacheable,
         }
     }
@@ -891,7 +892,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
     /// Has the packet parsed again: the steps of this copy that are left are done when it comes back.
     fn freeze(&mut self) {
         let from = self.steps.iter().rposition(|s| matches!(s, Step::EndCopy(_))).map_or(0, |i| i + 1);
-        let steps = self.steps.split_off(from);
+        let steps: Vec<_> = self.steps.drain(from..).collect();
         if steps.iter().all(|s| matches!(s, Step::Leave | Step::InPort(_)))
             || steps.iter().all(|s| matches!(s, Step::ActionSet | Step::Leave | Step::InPort(_)))
                 && self.action_set.0.is_empty()
