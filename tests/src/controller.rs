@@ -32,6 +32,9 @@ impl OsKen {
             .args(["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", "6653"])
             .arg(venv.join("apps").join(app))
             .env("PYTHONWARNINGS", "ignore")
+            // Its other hub serves no HTTP; applications import each other.
+            .env("OSKEN_HUB_TYPE", "eventlet")
+            .env("PYTHONPATH", venv.join("apps"))
             .stdout(out.try_clone().expect("dup"))
             .stderr(out)
             .stdin(Stdio::null())

@@ -12,6 +12,7 @@ mod dpdk_ports;
 mod json;
 mod learning;
 mod linux_ports;
+mod ofctl_rest;
 mod ovs_ofctl;
 mod refusals;
 mod restart;
