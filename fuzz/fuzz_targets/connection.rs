@@ -5,16 +5,16 @@
 #![no_main]
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use ofproto::conn::bundled::Bundled;
 use ofproto::conn::manager::TURN;
 use ofproto::conn::pipe::{OUTPUT_HIGH, OUTPUT_LIMIT};
-use ofproto::conn::{Backend, ConnId, ConnKind, ConnOptions, Event, Manager, PacketInEvent, Pipe};
+use ofproto::conn::remembering::Remembering;
+use ofproto::conn::{ConnId, ConnKind, ConnOptions, Event, Manager, PacketInEvent, Pipe};
 use openflow::arbitrary::all_messages;
 use openflow::codec::OfCodec;
 use openflow::field::Field;
-use openflow::msg::multipart::{FlowStats, FlowStatsRequest, FlowUpdate, FlowUpdateEvent};
+use openflow::msg::multipart::{FlowUpdate, FlowUpdateEvent};
 use openflow::msg::*;
-use openflow::{Match, OfMessage, OfpError, TableId, Xid};
+use openflow::{Match, OfMessage, TableId, Xid};
 use std::collections::VecDeque;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -23,82 +23,10 @@ use tokio_util::codec::Decoder;
 static SAMPLES: LazyLock<Vec<Bytes>> =
     LazyLock::new(|| all_messages().iter().map(|m| m.to_bytes().expect("a sample fits")).collect());
 
-/// Tables that only remember: cookies, and a version that workers obey when told.
-#[derive(Default)]
-struct Tables {
-    cookies: Vec<u64>,
-    version: u64,
-    synced: u64,
-    /// Workers obey at once, not when the test says so.
-    prompt: bool,
-}
-
-impl Backend for Tables {
-    type Cursor = usize;
-    fn handle(
-        &mut self,
-        _: Instant,
-        _: ConnId,
-        msg: &OfMessage,
-        replies: &mut Vec<Message>,
-    ) -> Result<(), OfpError> {
-        match &msg.body {
-            Message::FlowMod(f) if f.cookie & 7 == 6 => return Err(OfpError::OFPFMFC_TABLE_FULL),
-            // A dump is as long as the tables: they stay small, so that a request asks for little.
-            Message::FlowMod(_) if self.cookies.len() >= 300 => return Err(OfpError::OFPFMFC_TABLE_FULL),
-            Message::FlowMod(f) => self.cookies.push(f.cookie),
-            Message::FeaturesRequest => replies.push(FeaturesReply::default().into()),
-            Message::GetConfigRequest => replies
-                .push(Message::GetConfigReply(SwitchConfig { flags: ConfigFlags(0), miss_send_len: 128 })),
-            Message::SetConfig(_) => {}
-            _ => return Err(OfpError::OFPBRC_BAD_TYPE),
-        }
-        Ok(())
-    }
-    fn handle_bundle(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msgs: &Bundled,
-        _: BundleFlags,
-    ) -> Result<(), (usize, OfpError)> {
-        let before = self.cookies.len();
-        for (i, m) in msgs.iter().enumerate() {
-            if let Err(e) = self.handle(now, from, &m, &mut Vec::new()) {
-                self.cookies.truncate(before);
-                return Err((i, e));
-            }
-        }
-        Ok(())
-    }
-    fn dump_flows(
-        &mut self,
-        _: Instant,
-        _: &FlowStatsRequest,
-        cursor: &mut usize,
-        max: usize,
-        out: &mut Vec<FlowStats>,
-    ) -> bool {
-        out.extend(
-            self.cookies
-                .iter()
-                .skip(*cursor)
-                .take(max)
-                .map(|c| FlowStats { cookie: *c, ..Default::default() }),
-        );
-        *cursor += max;
-        *cursor < self.cookies.len()
-    }
-    fn publish(&mut self) -> u64 {
-        self.version += 1;
-        if self.prompt {
-            self.synced = self.version;
-        }
-        self.version
-    }
-    fn synced(&mut self) -> u64 {
-        self.synced
-    }
+/// Some cookies are refused; workers obey when the test says so. A dump is as long as the tables: they stay small, so that a request asks
+/// for little.
+fn tables() -> Remembering {
+    Remembering { lag: true, most: 300, refuse: |f| f.cookie & 7 == 6, ..Remembering::default() }
 }
 
 /// A peer, as the test knows it.
@@ -113,8 +41,8 @@ struct Peer {
 const KINDS: [ConnKind; 4] = [ConnKind::Controller, ConnKind::Controller, ConnKind::Service, ConnKind::Snoop];
 
 struct Life {
-    manager: Manager<usize>,
-    tables: Tables,
+    manager: Manager<u64>,
+    tables: Remembering,
     peers: Vec<Peer>,
     now: Instant,
     next_id: u64,
@@ -125,7 +53,7 @@ impl Life {
     fn new() -> Self {
         let mut l = Self {
             manager: Manager::new(),
-            tables: Tables::default(),
+            tables: tables(),
             peers: Vec::new(),
             now: Instant::now(),
             next_id: 0,
@@ -272,7 +200,7 @@ fn life(ops: &[u8]) -> usize {
             ),
             12 => say(&mut l, FlowMod { cookie: u64::from(arg), ..Default::default() }.into()),
             13 => {
-                l.handled += 64 * l.tables.cookies.len();
+                l.handled += 64 * l.tables.flows.len();
                 say(&mut l, MultipartRequest::new(RequestBody::Flow(Default::default())).into());
             }
             14 => say(
@@ -367,7 +295,7 @@ fn life(ops: &[u8]) -> usize {
         }
     }
     // Once workers obey and everything is handled, nothing stays unanswered.
-    l.tables.prompt = true;
+    l.tables.lag = false;
     l.tables.synced = l.tables.version;
     for _ in 0..8 {
         l.run(100_000);

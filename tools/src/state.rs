@@ -1021,109 +1021,16 @@ impl Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ofproto::conn::remembering::Remembering;
 
-    #[derive(Default)]
-    struct Tables(BTreeMap<u16, FlowMod>, u64);
-
-    impl Backend for &mut Tables {
-        type Cursor = usize;
-        fn handle(
-            &mut self,
-            now: Instant,
-            c: ConnId,
-            m: &OfMessage,
-            r: &mut Vec<Message>,
-        ) -> Result<(), OfpError> {
-            (**self).handle(now, c, m, r)
-        }
-        fn handle_bundle(
-            &mut self,
-            now: Instant,
-            c: ConnId,
-            m: &ofproto::conn::bundled::Bundled,
-            f: BundleFlags,
-        ) -> Result<(), (usize, OfpError)> {
-            (**self).handle_bundle(now, c, m, f)
-        }
-        fn dump_flows(
-            &mut self,
-            now: Instant,
-            r: &FlowStatsRequest,
-            c: &mut usize,
-            max: usize,
-            out: &mut Vec<FlowStats>,
-        ) -> bool {
-            (**self).dump_flows(now, r, c, max, out)
-        }
-        fn publish(&mut self) -> u64 {
-            (**self).publish()
-        }
-        fn synced(&mut self) -> u64 {
-            (**self).synced()
-        }
+    fn tables() -> Remembering {
+        Remembering { by_priority: true, ..Remembering::default() }
     }
-    impl Backend for Tables {
-        type Cursor = usize;
-        fn handle(
-            &mut self,
-            _: Instant,
-            _: ConnId,
-            m: &OfMessage,
-            _: &mut Vec<Message>,
-        ) -> Result<(), OfpError> {
-            match &m.body {
-                Message::FlowMod(f) if f.command == FlowModCommand::ADD => {
-                    self.0.insert(f.priority, f.clone());
-                }
-                Message::FlowMod(f) => drop(self.0.remove(&f.priority)),
-                _ => {}
-            }
-            Ok(())
-        }
-        fn handle_bundle(
-            &mut self,
-            now: Instant,
-            from: ConnId,
-            msgs: &Bundled,
-            _: BundleFlags,
-        ) -> Result<(), (usize, OfpError)> {
-            for m in msgs.iter() {
-                let _ = self.handle(now, from, &m, &mut Vec::new());
-            }
-            Ok(())
-        }
-        fn dump_flows(
-            &mut self,
-            _: Instant,
-            _: &FlowStatsRequest,
-            cursor: &mut usize,
-            max: usize,
-            out: &mut Vec<FlowStats>,
-        ) -> bool {
-            let from = *cursor;
-            let Ok(first) = u16::try_from(from) else { return false };
-            out.extend(self.0.range(first..).take(max).map(|(_, f)| FlowStats {
-                priority: f.priority,
-                cookie: f.cookie,
-                ..FlowStats::default()
-            }));
-            *cursor = out.last().map_or(from, |f| usize::from(f.priority) + 1);
-            out.len() == max
-        }
-        fn publish(&mut self) -> u64 {
-            self.1 += 1;
-            self.1
-        }
-        fn synced(&mut self) -> u64 {
-            self.1
-        }
-    }
-
     fn flow(priority: u16) -> OfMessage {
         OfMessage::new(1u32, FlowMod { priority, cookie: 7, ..FlowMod::default() })
     }
-    fn priorities(t: &Tables) -> Vec<u16> {
-        t.0.keys().copied().collect()
+    fn priorities(t: &Remembering) -> Vec<u16> {
+        t.flows.values().map(|f| f.priority).collect()
     }
 
     #[test]
@@ -1139,8 +1046,10 @@ mod tests {
         let mut marks = vec![(0, 0)];
         {
             let mut j = Journal::open(&dir, "br0", Sync::Lazy).unwrap();
-            j.replay(&mut Tables::default(), now).unwrap();
-            let mut t = Recorded { inner: Tables::default(), journal: Some(&mut j) };
+            j.replay(&mut tables(), now).unwrap();
+            // What was configured.
+            marks.push((j.written as usize, 0));
+            let mut t = Recorded { inner: tables(), journal: Some(&mut j) };
             for i in 1..=5 {
                 t.handle(now, ConnId(1), &flow(i), &mut Vec::new()).unwrap();
                 let j = t.journal.as_mut().unwrap();
@@ -1159,7 +1068,7 @@ mod tests {
         for cut in (0..=whole.len()).filter(|c| near(*c)) {
             std::fs::write(dir.join("br0.journal"), &whole[..cut]).unwrap();
             let want = marks.iter().rev().find(|m| m.0 <= cut).unwrap();
-            let mut t = Tables::default();
+            let mut t = tables();
             let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
             assert_eq!(
                 (priorities(&t).len(), did.torn_bytes),
@@ -1167,7 +1076,7 @@ mod tests {
                 "cut at {cut}"
             );
             // What was rewritten holds the same, and nothing torn.
-            let mut again = Tables::default();
+            let mut again = tables();
             let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut again, now).unwrap();
             assert_eq!((priorities(&again), did.torn_bytes), (priorities(&t), 0));
         }
@@ -1179,7 +1088,7 @@ mod tests {
             bad[at] ^= 1 << (at % 8);
             std::fs::write(dir.join("br0.journal"), &bad).unwrap();
             let want = marks.iter().rev().find(|m| m.0 <= at).unwrap();
-            let mut t = Tables::default();
+            let mut t = tables();
             Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
             assert_eq!(priorities(&t).len(), want.1, "damaged at {at}");
             assert_eq!(std::fs::read(dir.join("br0.journal.torn")).unwrap(), bad[want.0..]);
@@ -1196,8 +1105,8 @@ mod tests {
     #[test]
     fn a_rewrite_between_requests_holds_what_the_tables_hold() {
         let (dir, now) = (scratch("r"), Instant::now());
-        let flows = (1..20_000).map(|p| (p, FlowMod { priority: p, cookie: 1, ..FlowMod::default() }));
-        let mut t = Tables(flows.collect(), 0);
+        let flows = (1..20_000).map(|p| (p.into(), FlowMod { priority: p, cookie: 1, ..FlowMod::default() }));
+        let mut t = Remembering { flows: flows.collect(), ..tables() };
         let delete = |priority| {
             let command = FlowModCommand::DELETE_STRICT;
             OfMessage::new(1u32, FlowMod { priority, command, ..FlowMod::default() })
@@ -1224,18 +1133,18 @@ mod tests {
         let (size, snapshot) = (j.written, j.snapshot);
         assert!(size < 2 * SMALL && snapshot <= size, "{size} bytes after a snapshot of {snapshot}");
         drop(j);
-        let mut back = Tables::default();
+        let mut back = tables();
         let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut back, now).unwrap();
         assert_eq!((did.refused, did.torn_bytes), (0, 0));
-        let all = |t: &Tables| t.0.values().map(|f| (f.priority, f.cookie)).collect::<Vec<_>>();
-        assert!(all(&back) == all(&t), "{} and {} entries", back.0.len(), t.0.len());
+        let all = |t: &Remembering| t.flows.values().map(|f| (f.priority, f.cookie)).collect::<Vec<_>>();
+        assert!(all(&back) == all(&t), "{} and {} entries", back.flows.len(), t.flows.len());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn endless_change_does_not_fill_the_disk() {
         let (dir, now) = (scratch("b"), Instant::now());
-        let mut t = Tables::default();
+        let mut t = tables();
         let mut j = Journal::open(&dir, "br0", Sync::Lazy).unwrap();
         j.replay(&mut t, now).unwrap();
         let mut largest = 0;
@@ -1266,7 +1175,7 @@ mod tests {
             gone.lock().recv().unwrap();
             Ok(())
         });
-        let mut t = Tables::default();
+        let mut t = tables();
         let mut j = Journal::open_with(&dir, "br0", Sync::Barrier, flush).unwrap();
         let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
         let v0 = r.publish();
@@ -1408,7 +1317,7 @@ mod tests {
         let dir = scratch("expiry");
         let now = Instant::now();
         {
-            let mut j = Journal::<usize>::open(&dir, "br0", Sync::Lazy).unwrap();
+            let mut j = Journal::<u64>::open(&dir, "br0", Sync::Lazy).unwrap();
             j.took(&flow(1));
             j.took(&flow(2));
             j.happened(
@@ -1426,7 +1335,7 @@ mod tests {
                 },
             );
         }
-        let mut t = Tables::default();
+        let mut t = tables();
         Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
         assert_eq!(priorities(&t), [2]);
         std::fs::remove_dir_all(&dir).unwrap();

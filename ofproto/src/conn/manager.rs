@@ -187,6 +187,47 @@ pub trait Backend {
     fn synced(&mut self) -> u64;
 }
 
+impl<B: Backend> Backend for &mut B {
+    type Cursor = B::Cursor;
+    fn handle(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msg: &OfMessage,
+        replies: &mut Vec<Message>,
+    ) -> Result<(), OfpError> {
+        (**self).handle(now, from, msg, replies)
+    }
+    fn handle_bundle(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msgs: &Bundled,
+        flags: BundleFlags,
+    ) -> Result<(), (usize, OfpError)> {
+        (**self).handle_bundle(now, from, msgs, flags)
+    }
+    fn check_dump(&self, request: &FlowStatsRequest) -> Result<(), OfpError> {
+        (**self).check_dump(request)
+    }
+    fn dump_flows(
+        &mut self,
+        now: Instant,
+        request: &FlowStatsRequest,
+        cursor: &mut Self::Cursor,
+        max: usize,
+        out: &mut Vec<FlowStats>,
+    ) -> bool {
+        (**self).dump_flows(now, request, cursor, max, out)
+    }
+    fn publish(&mut self) -> u64 {
+        (**self).publish()
+    }
+    fn synced(&mut self) -> u64 {
+        (**self).synced()
+    }
+}
+
 /// Counters of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[allow(missing_docs)]

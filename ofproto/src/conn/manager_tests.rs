@@ -1,84 +1,21 @@
 //! What connections promise, with tables that only remember.
 
+use super::super::remembering::Remembering;
 use super::*;
 use openflow::msg::multipart::flow_monitor::FlowMonitorFlags;
+use openflow::msg::ConfigFlags;
 use openflow::msg::{BundleAdd, FlowMod, FlowRemovedReason, PortReason, SwitchConfig};
-use openflow::msg::{ConfigFlags, FeaturesReply};
 use openflow::port::Port;
 
-/// Remembers cookies of flow-mods; refuses cookie 666; obeys a version when the test says so.
-#[derive(Default)]
-struct Tables {
-    cookies: Vec<u64>,
-    version: u64,
-    synced: u64,
-    lag: bool,
-}
-
-impl Backend for Tables {
-    type Cursor = usize;
-    fn handle(
-        &mut self,
-        _: Instant,
-        _: ConnId,
-        msg: &OfMessage,
-        replies: &mut Vec<Message>,
-    ) -> Result<(), OfpError> {
-        match &msg.body {
-            Message::FlowMod(f) if f.cookie == 666 => return Err(OfpError::OFPFMFC_TABLE_FULL),
-            Message::FlowMod(f) => self.cookies.push(f.cookie),
-            Message::FeaturesRequest => replies.push(FeaturesReply::default().into()),
-            Message::SetConfig(_) => {}
-            _ => return Err(OfpError::OFPBRC_BAD_TYPE),
-        }
-        Ok(())
-    }
-    fn handle_bundle(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msgs: &Bundled,
-        _: BundleFlags,
-    ) -> Result<(), (usize, OfpError)> {
-        let before = self.cookies.clone();
-        for (i, m) in msgs.iter().enumerate() {
-            if let Err(e) = self.handle(now, from, &m, &mut Vec::new()) {
-                self.cookies = before;
-                return Err((i, e));
-            }
-        }
-        Ok(())
-    }
-    fn dump_flows(
-        &mut self,
-        _: Instant,
-        _: &FlowStatsRequest,
-        cursor: &mut usize,
-        max: usize,
-        out: &mut Vec<FlowStats>,
-    ) -> bool {
-        for c in self.cookies.iter().skip(*cursor).take(max) {
-            out.push(FlowStats { cookie: *c, ..FlowStats::default() });
-        }
-        *cursor += max;
-        *cursor < self.cookies.len()
-    }
-    fn publish(&mut self) -> u64 {
-        self.version += 1;
-        if !self.lag {
-            self.synced = self.version;
-        }
-        self.version
-    }
-    fn synced(&mut self) -> u64 {
-        self.synced
-    }
+/// Cookie 666 is refused.
+fn tables() -> Remembering {
+    Remembering { refuse: |f| f.cookie == 666, ..Remembering::default() }
 }
 
 /// A manager with clients that have said HELLO.
 struct Net {
-    manager: Manager<usize>,
-    tables: Tables,
+    manager: Manager<u64>,
+    tables: Remembering,
     pipes: Vec<Pipe>,
     now: Instant,
 }
@@ -86,7 +23,7 @@ struct Net {
 impl Net {
     fn new(kinds: &[ConnKind]) -> Self {
         let now = Instant::now();
-        let mut net = Self { manager: Manager::new(), tables: Tables::default(), pipes: Vec::new(), now };
+        let mut net = Self { manager: Manager::new(), tables: tables(), pipes: Vec::new(), now };
         for k in kinds {
             net.open(ConnOptions::new(*k, "test"));
         }
@@ -202,7 +139,7 @@ fn one_master_only_and_stale_generations_are_refused() {
         &role(&mut net, 1, ControllerRole::MASTER, 1)[..],
         [OfMessage { body: Message::RoleReply(_), .. }]
     ));
-    assert_eq!(net.tables.cookies, [2]);
+    assert_eq!(net.tables.cookies(), [2]);
 }
 
 fn packet(reason: PacketInReason, len: usize) -> Event {
@@ -277,7 +214,7 @@ fn packet_ins_are_limited_per_controller_and_dropped_for_who_does_not_read() {
 #[test]
 fn a_reader_that_does_not_read_stops_its_own_requests_only() {
     let mut net = Net::new(&[C, C]);
-    net.tables.cookies = (0..100_000).collect();
+    net.tables.set_cookies(0..100_000);
     net.say(
         0,
         5,
@@ -331,17 +268,17 @@ fn bundles_are_all_or_nothing_and_their_rules_hold() {
     assert!(ok(net.ask(0, 1, control(1, BundleCtrlType::OPEN_REQUEST)), BundleCtrlType::OPEN_REPLY));
     assert!(net.ask(0, 2, add(1, 2, 10)).is_empty());
     assert!(net.ask(0, 3, add(1, 3, 666)).is_empty());
-    assert!(net.tables.cookies.is_empty());
+    assert!(net.tables.cookies().is_empty());
     let heard = net.ask(0, 4, control(1, BundleCtrlType::COMMIT_REQUEST));
     assert_eq!((error_of(&heard[..1]), heard[0].xid), (OfpError::OFPFMFC_TABLE_FULL, Xid(3)));
     assert_eq!((error_of(&heard[1..]), heard[1].xid), (OfpError::OFPBFC_MSG_FAILED, Xid(4)));
-    assert!(net.tables.cookies.is_empty());
+    assert!(net.tables.cookies().is_empty());
     // Opened by its first message; closed; nothing more goes in; committed.
     assert!(net.ask(0, 5, add(2, 5, 11)).is_empty());
     assert!(ok(net.ask(0, 6, control(2, BundleCtrlType::CLOSE_REQUEST)), BundleCtrlType::CLOSE_REPLY));
     assert_eq!(error_of(&net.ask(0, 7, add(2, 7, 12))), OfpError::OFPBFC_BUNDLE_CLOSED);
     assert!(ok(net.ask(0, 8, control(2, BundleCtrlType::COMMIT_REQUEST)), BundleCtrlType::COMMIT_REPLY));
-    assert_eq!(net.tables.cookies, [11]);
+    assert_eq!(net.tables.cookies(), [11]);
     assert_eq!(error_of(&net.ask(0, 9, control(2, BundleCtrlType::COMMIT_REQUEST))), OfpError::OFPBFC_BAD_ID);
     assert_eq!(
         error_of(&net.ask(0, 9, control(2, BundleCtrlType::DISCARD_REQUEST))),
@@ -408,13 +345,13 @@ fn snoopers_hear_both_sides_and_have_no_say() {
     let kinds: Vec<_> = net.hear(1).iter().map(|m| m.body.msg_type()).collect();
     assert_eq!(kinds, [MsgType::FEATURES_REQUEST, MsgType::FEATURES_REPLY]);
     assert!(net.ask(1, 1, flow(3)).is_empty());
-    assert!(net.tables.cookies.is_empty());
+    assert!(net.tables.cookies().is_empty());
 }
 
 #[test]
 fn flow_monitors_tell_what_is_there_and_what_changes() {
     let mut net = Net::new(&[C]);
-    net.tables.cookies = vec![1, 2];
+    net.tables.set_cookies([1, 2]);
     let flags = FlowMonitorFlags::INITIAL | FlowMonitorFlags::ADD | FlowMonitorFlags::DELETE;
     let request = FlowMonitorRequest {
         id: 7,

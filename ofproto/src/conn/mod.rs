@@ -13,6 +13,8 @@ pub mod io;
 pub mod manager;
 pub mod pipe;
 pub mod rconn;
+#[cfg(any(test, feature = "testing"))]
+pub mod remembering;
 pub mod target;
 pub mod tls;
 
