@@ -30,7 +30,7 @@ impl Sentence {
             return;
         }
         if self.slots.len() <= at {
-            self.slots.resize(at + 1, 0);
+            self.slots.resize((at + 1).next_power_of_two(), 0);
         }
         self.slots[at] |= 1 << (slot % 64);
     }

@@ -121,10 +121,34 @@ struct WorkerCache {
 /// What changes touch.
 #[derive(Default)]
 struct Hit {
-    /// Megaflows one by one.
-    ids: Vec<Id>,
+    /// Megaflows one by one, as long as they are few.
+    ids: SmallVec<[Id; 4]>,
+    /// The others, by worker.
+    many: SmallVec<[(u32, Sentence); 4]>,
     /// Whole families.
     families: Vec<u32>,
+}
+
+impl Hit {
+    fn sentence(&mut self, worker: u32) -> &mut Sentence {
+        let at = self.many.iter().position(|s| s.0 == worker).unwrap_or_else(|| {
+            self.many.push((worker, Sentence::default()));
+            self.many.len() - 1
+        });
+        &mut self.many[at].1
+    }
+}
+
+impl Extend<Id> for Hit {
+    fn extend<T: IntoIterator<Item = Id>>(&mut self, ids: T) {
+        for (worker, slot) in ids {
+            if self.ids.len() < FEW {
+                self.ids.push((worker, slot));
+            } else {
+                self.sentence(worker).add_slot(slot);
+            }
+        }
+    }
 }
 
 /// Members from which on a family is condemned as a whole.
@@ -366,7 +390,7 @@ impl Cache {
                     if !visits.all(|v| still_true(t, &key, v, &snap))
                         && list.iter().any(|c| affected(t, &key, c))
                     {
-                        hit.ids.push(id);
+                        hit.extend([id]);
                     }
                 }
             }
@@ -449,7 +473,9 @@ impl Cache {
         }
         self.settle(slow);
         let n = stale.len();
-        self.remove(dp, slow, Hit { ids: stale, families: Vec::new() });
+        let mut hit = Hit::default();
+        hit.extend(stale);
+        self.remove(dp, slow, hit);
         n
     }
 
@@ -642,13 +668,13 @@ impl Cache {
 
     fn found(&self, found: Found, hit: &mut Hit) {
         match found {
-            Found::One(id) => hit.ids.push(id),
+            Found::One(id) => hit.extend([id]),
             Found::Group(g) => {
                 let (families, members) = (self.columns.families(g), self.columns.members(g));
                 if families.len() * WHOLE < members.len() {
                     families.for_each(|f| self.whole(f, hit));
                 } else {
-                    hit.ids.extend(members.iter().map(|m| m.0));
+                    hit.extend(members.iter().map(|m| m.0));
                 }
             }
         }
@@ -657,42 +683,32 @@ impl Cache {
     fn whole(&self, family: u32, hit: &mut Hit) {
         match self.families.get(family as usize) {
             Some(Some(f)) if f.members.len() > WHOLE => hit.families.push(family),
-            _ => hit.ids.extend(self.members(family).map(|(id, _)| id)),
+            _ => hit.extend(self.members(family).map(|(id, _)| id)),
         }
     }
 
     /// Has megaflows removed; their last counts come with their end.
-    fn remove(&mut self, dp: &Datapath, slow: &Slow, hit: Hit) {
-        let mut sentences: SmallVec<[(u32, Sentence); 4]> = SmallVec::new();
-        fn of(list: &mut SmallVec<[(u32, Sentence); 4]>, worker: u32) -> &mut Sentence {
-            let at = list.iter().position(|s| s.0 == worker).unwrap_or_else(|| {
-                list.push((worker, Sentence::default()));
-                list.len() - 1
-            });
-            &mut list[at].1
+    fn remove(&mut self, dp: &Datapath, slow: &Slow, mut hit: Hit) {
+        if !hit.many.is_empty() {
+            for (worker, slot) in std::mem::take(&mut hit.ids) {
+                hit.sentence(worker).add_slot(slot);
+            }
+            let before = slow.token_bound();
+            hit.many.iter_mut().for_each(|s| s.1.before = before);
         }
-        for family in hit.families {
+        for family in std::mem::take(&mut hit.families) {
             let Some(Some(f)) = self.families.get_mut(family as usize) else { continue };
             if f.condemned < f.tokens.1 {
                 let range = f.tokens.0.max(f.condemned)..f.tokens.1;
                 f.condemned = f.tokens.1;
-                of(&mut sentences, f.worker).classes.push((f.number, range));
+                hit.sentence(f.worker).classes.push((f.number, range));
             }
         }
-        let few = hit.ids.len() <= FEW;
-        if !few {
-            let before = slow.token_bound();
-            for (worker, slot) in &hit.ids {
-                let s = of(&mut sentences, *worker);
-                s.before = before;
-                s.add_slot(*slot);
-            }
-        }
-        for (worker, sentence) in sentences {
+        for (worker, sentence) in hit.many {
             self.workers[worker as usize].sentences.0 += 1;
             dp.condemn(WorkerId(worker), sentence);
         }
-        for (worker, slot) in hit.ids.into_iter().filter(|_| few) {
+        for (worker, slot) in hit.ids {
             let Some(h) = self.workers[worker as usize].held.get(slot as usize) else { continue };
             let (token, family) = (h.token, h.template);
             if token == 0 || !self.unlink((worker, slot)) {
@@ -790,7 +806,7 @@ impl Cache {
             self.drain(dp, slow);
         }
         let now = slow.now_ms();
-        let (mut next, mut left, mut old) = (at, SWEEP, Vec::new());
+        let (mut next, mut left, mut old) = (at, SWEEP, Hit::default());
         while left > 0 && next.worker < self.workers.len() {
             let w = &self.workers[next.worker];
             let end = w.held.len().min(next.slot + left);
@@ -808,7 +824,7 @@ impl Cache {
                 }
                 let h = &self.workers[next.worker].held[slot];
                 if h.place != NONE && h.used_ms.saturating_add(idle_ms) < now {
-                    old.push(id);
+                    old.extend([id]);
                 }
             }
             next = Place { worker: next.worker, slot: end };
@@ -816,7 +832,7 @@ impl Cache {
                 next = Place { worker: next.worker + 1, slot: 0 };
             }
         }
-        self.remove(dp, slow, Hit { ids: old, families: Vec::new() });
+        self.remove(dp, slow, old);
         let over = next.worker >= self.workers.len();
         if over {
             (0..self.families.len() as u32).for_each(|f| self.fold_once(f));

@@ -498,7 +498,12 @@ impl Switch {
         self.version
     }
     /// Newest version that all workers obey.
-    pub(crate) fn synced(&self) -> u64 {
+    pub(crate) fn synced(&mut self) -> u64 {
+        // Workers may have followed already. If there is something to tell first, it must be told first.
+        let quiet = |b: &Bridge| b.events.is_empty();
+        if self.leaving.is_empty() && self.events.is_empty() && self.bridges.values().all(quiet) {
+            self.cache.poll(&self.dp, &self.slow);
+        }
         self.cache.synced()
     }
 

@@ -22,7 +22,7 @@ use openflow::msg::FlowMod;
 use openflow::PortNo;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -369,6 +369,8 @@ pub struct Slow {
     pub translations: AtomicU64,
     next_token: AtomicU64,
     sides: Vec<OnceLock<Box<Side>>>,
+    /// Workers up to the last that has said something.
+    speakers: AtomicUsize,
     waker: Waker,
     awake: AtomicBool,
     start: Instant,
@@ -393,6 +395,7 @@ impl Slow {
             translations: AtomicU64::new(0),
             next_token: AtomicU64::new(1),
             sides: (0..MAX_WORKERS).map(|_| OnceLock::new()).collect(),
+            speakers: AtomicUsize::new(0),
             waker,
             awake: AtomicBool::new(false),
             start,
@@ -424,11 +427,20 @@ impl Slow {
     }
     /// What a worker shares with control.
     fn side(&self, worker: WorkerId) -> Option<&Side> {
-        Some(&**self.sides.get(worker.0 as usize)?.get_or_init(|| Box::new(Side::new())))
+        let new = || {
+            self.speakers.fetch_max(worker.0 as usize + 1, Ordering::Release);
+            Box::new(Side::new())
+        };
+        Some(&**self.sides.get(worker.0 as usize)?.get_or_init(new))
     }
     /// What workers say that have said something.
     pub fn sides(&self) -> impl Iterator<Item = (WorkerId, &Side)> {
-        self.sides.iter().enumerate().filter_map(|(i, s)| Some((WorkerId(i as u32), &**s.get()?)))
+        let speakers = self.speakers.load(Ordering::Acquire);
+        self.sides
+            .iter()
+            .take(speakers)
+            .enumerate()
+            .filter_map(|(i, s)| Some((WorkerId(i as u32), &**s.get()?)))
     }
     /// Greater than every megaflow's token so far.
     pub fn token_bound(&self) -> u64 {

@@ -34,6 +34,9 @@ const SPINS: u32 = 64;
 const LINGER: Duration = Duration::from_micros(50);
 /// Tasks of this thread (all sockets) get a turn at least so often, however much the loop itself has to do.
 const SERVE: Duration = Duration::from_millis(1);
+/// Looks at the last peer's socket between two at everything else meanwhile, and requests found that way in a row.
+const LOOKS: u32 = 32;
+const TURNS: u32 = 32;
 /// How long after the last message memory is given back.
 const TRIM: Duration = Duration::from_millis(300);
 
@@ -515,7 +518,7 @@ impl Daemon {
 
     /// Serves until told to stop.
     pub async fn run(&mut self) {
-        let mut spins = 0;
+        let (mut spins, mut at_once) = (0, 0);
         let (mut busy, mut trim) = ((0, self.started), false);
         let mut served = self.started;
         while !self.stopping && !self.stop_asked.get() {
@@ -535,6 +538,7 @@ impl Daemon {
             }
             self.pass_events(now);
             let timer = self.timers(now);
+            self.units.values().for_each(|u| u.manager.flush());
             let waiting = self.units.values().any(|u| u.manager.is_waiting_for_workers());
             if waiting && !more {
                 // Workers answer within microseconds: worth a few looks before a sleep.
@@ -552,7 +556,7 @@ impl Daemon {
                 tokio::task::yield_now().await;
                 continue;
             }
-            if now.saturating_duration_since(busy.1) < LINGER && self.linger(busy.1).await {
+            if now.saturating_duration_since(busy.1) < LINGER && self.linger(busy.1, &mut at_once).await {
                 continue;
             }
             if trim && now.saturating_duration_since(busy.1) > TRIM {
@@ -568,10 +572,26 @@ impl Daemon {
     }
 
     /// A peer that waits for each answer asks again within microseconds, sooner than a sleeping thread would wake: looks for it for a
-    /// while before that. If the peer has no other core to run on, it gets this one. True if there is something to do.
-    async fn linger(&self, since: Instant) -> bool {
+    /// while before that. True if there is something to do.
+    /// `at_once`: how often it was there at once, before anybody else had a turn.
+    async fn linger(&mut self, since: Instant, at_once: &mut u32) -> bool {
         let mut looks = 0u32;
         while since.elapsed() < LINGER {
+            if *at_once < TURNS {
+                if self.units.values_mut().any(|u| u.manager.look()) {
+                    *at_once += 1;
+                    return true;
+                }
+                // If the peer has no other core to run on, it gets this one.
+                if looks.is_multiple_of(4) {
+                    std::thread::yield_now();
+                }
+                looks += 1;
+                if !looks.is_multiple_of(LOOKS) {
+                    continue;
+                }
+            }
+            *at_once = 0;
             let woken = tokio::select! {
                 biased;
                 () = self.wake.notified() => true,
@@ -579,10 +599,6 @@ impl Daemon {
             };
             if woken {
                 return true;
-            }
-            looks += 1;
-            if looks.is_multiple_of(4) {
-                std::thread::yield_now();
             }
         }
         false
@@ -635,6 +651,8 @@ impl Daemon {
                     }
                 }
             }
+            // After the journal: what is answered is kept.
+            u.manager.flush();
         }
         more
     }

@@ -4,8 +4,10 @@
 use super::pipe::{Pipe, INPUT_LIMIT};
 use super::target::Target;
 use super::tls::TlsStore;
+use std::fs::File;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,11 +26,35 @@ const LINGER: Duration = Duration::from_secs(2);
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Any byte stream.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// A second handle on the socket, if its bytes are what is said and not a form of it ([`Pipe::set_shortcut`]).
+    fn shortcut(&self) -> Option<File> {
+        None
+    }
+}
+impl Stream for TcpStream {
+    fn shortcut(&self) -> Option<File> {
+        Some(self.as_fd().try_clone_to_owned().ok()?.into())
+    }
+}
+impl Stream for UnixStream {
+    fn shortcut(&self) -> Option<File> {
+        Some(self.as_fd().try_clone_to_owned().ok()?.into())
+    }
+}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for tokio_rustls::client::TlsStream<T> {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for tokio_rustls::server::TlsStream<T> {}
+impl Stream for Box<dyn Stream> {
+    fn shortcut(&self) -> Option<File> {
+        (**self).shortcut()
+    }
+}
 
 /// Moves bytes between `stream` and `pipe` until one of them ends; `wake` is told whenever there is something to look at.
 pub async fn serve(stream: impl Stream, pipe: Pipe, wake: Arc<Notify>) {
+    if let Some(socket) = stream.shortcut() {
+        pipe.set_shortcut(socket);
+    }
     let (mut rx, mut tx) = tokio::io::split(stream);
     let read = async {
         let mut buf = vec![0u8; READ_SIZE];

@@ -477,6 +477,9 @@ pub struct Manager<C> {
     /// Where the next round of turns starts.
     turn: ConnId,
     frames: OfCodec,
+    /// Who was handled last, and room to read into.
+    last: ConnId,
+    buf: Vec<u8>,
     /// Messages handled since the start.
     pub handled: u64,
 }
@@ -495,6 +498,8 @@ impl<C: Default> Manager<C> {
             generation_id: None,
             turn: ConnId(0),
             frames: OfCodec::new(),
+            last: ConnId(0),
+            buf: vec![0; 64 * 1024],
             handled: 0,
         }
     }
@@ -532,6 +537,16 @@ impl<C: Default> Manager<C> {
             }
         }
         out
+    }
+
+    /// Reads what whoever was handled last has sent since; whether that is anything. For a peer that waits for each answer.
+    pub fn look(&mut self) -> bool {
+        self.conns.get(&self.last).is_some_and(|c| c.pipe.look(&mut self.buf))
+    }
+
+    /// Sends what is to be sent. To be called after each round of work.
+    pub fn flush(&self) {
+        self.conns.values().for_each(|c| c.pipe.flush());
     }
 
     /// Whether some controller's main connection is up.
@@ -687,6 +702,7 @@ impl<C: Default> Manager<C> {
             c.stats.messages_in += 1;
             c.rconn.heard(now);
             done += 1;
+            self.last = id;
             self.message(id, frame, backend, now);
         }
         (done, true)

@@ -1,7 +1,13 @@
 //! The two byte queues between a connection and its socket. Held by both the manager and the I/O task, on one thread.
+//!
+//! **Shortcut.** Of a plain socket the pipe has a second handle ([`Pipe::set_shortcut`]). Then the control loop moves bytes itself where that can be
+//! done at once, which spares a peer that waits for each answer the wake-ups of two tasks: [`Pipe::look`] reads what has come, [`Pipe::flush`] writes
+//! what is to be sent. What does not go at once, and the end of the connection, stay the task's.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::cell::RefCell;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -23,6 +29,7 @@ struct Inner {
     reader: Option<Waker>,
     writer: Option<Waker>,
     linger: Option<Waker>,
+    shortcut: Option<File>,
 }
 
 /// Shared handle; clones are the same pipe.
@@ -56,12 +63,46 @@ impl Pipe {
     pub fn with_output<T>(&self, f: impl FnOnce(&mut BytesMut) -> T) -> T {
         let mut p = self.0.borrow_mut();
         let out = f(&mut p.output);
-        if !p.output.is_empty() {
+        if !p.output.is_empty() && p.shortcut.is_none() {
             if let Some(w) = p.writer.take() {
                 w.wake();
             }
         }
         out
+    }
+    /// Has what is to be sent taken by the socket, or woken who does that. To be called when output may have come, if there is a shortcut; else
+    /// [`Pipe::with_output`] does it.
+    pub fn flush(&self) {
+        let mut inner = self.0.borrow_mut();
+        let p = &mut *inner;
+        let Some(socket) = p.shortcut.as_mut().filter(|_| !p.output.is_empty()) else { return };
+        // While the task is writing, the order of bytes is in its hands.
+        if p.in_flight == 0 && p.writer.is_some() {
+            if let Ok(n) = socket.write(&p.output) {
+                p.output.advance(n);
+            }
+        }
+        if !p.output.is_empty() {
+            if let Some(w) = p.writer.take() {
+                w.wake();
+            }
+        }
+    }
+    /// Reads what has come on the shortcut; whether there was something.
+    pub fn look(&self, buf: &mut [u8]) -> bool {
+        let mut inner = self.0.borrow_mut();
+        let p = &mut *inner;
+        let room = INPUT_LIMIT.saturating_sub(p.input.len()).min(buf.len());
+        let Some(socket) = p.shortcut.as_mut().filter(|_| room > 0) else { return false };
+        match socket.read(&mut buf[..room]) {
+            Ok(n) if n > 0 => {
+                p.received += n as u64;
+                p.input.extend_from_slice(&buf[..n]);
+                true
+            }
+            // The end and errors are the task's to see.
+            _ => false,
+        }
     }
     /// Bytes that the socket has not taken yet.
     pub fn output_len(&self) -> usize {
@@ -86,6 +127,11 @@ impl Pipe {
     }
 
     // ---- the socket's side ----
+
+    /// A second handle on the socket, which does not block.
+    pub fn set_shortcut(&self, socket: File) {
+        self.0.borrow_mut().shortcut = Some(socket);
+    }
 
     /// Whether [`Pipe::hang_up`] was called.
     pub fn hanging_up(&self) -> bool {
@@ -128,6 +174,7 @@ impl Pipe {
         p.closed.get_or_insert(why.into());
         p.in_flight = 0;
         p.output.clear();
+        p.shortcut = None;
     }
 }
 
