@@ -130,6 +130,9 @@ pub struct Daemon {
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
     control: Option<ControlSocket>,
     metrics: Option<MetricsServer>,
+    /// While set, a worker wakes the loop in each of its turns.
+    #[cfg(test)]
+    storm: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Daemon {
@@ -205,6 +208,8 @@ impl Daemon {
             requests,
             control: Some(control),
             metrics: None,
+            #[cfg(test)]
+            storm: Arc::default(),
             config,
         };
         if let Some(addr) = d.config.metrics {
@@ -563,6 +568,10 @@ impl Daemon {
                 trim = false;
                 datapath::sys::give_back_memory();
             }
+            #[cfg(test)]
+            if self.storm.load(std::sync::atomic::Ordering::Relaxed) {
+                self.wake.notify_one();
+            }
             let longest = if waiting { Duration::from_millis(1) } else { TIMER_GRAIN };
             let until =
                 [deadline, timer].into_iter().flatten().min().unwrap_or(now + longest).min(now + longest);
@@ -860,7 +869,7 @@ mod tests {
     use super::*;
     use crate::config::Asked;
     use std::io::{Read, Write};
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::Ordering;
 
     /// Workers that report new flows wake the loop all the time: commands and controllers are heard all the same.
     #[test]
@@ -872,17 +881,8 @@ mod tests {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let log = crate::logging::start("warn").unwrap();
             let mut d = Daemon::start(*config, log).await.unwrap();
-            let (wake, done) = (d.wake.clone(), Arc::new(AtomicBool::new(false)));
-            let storms: Vec<_> = (0..2)
-                .map(|_| {
-                    let (wake, done) = (wake.clone(), done.clone());
-                    std::thread::spawn(move || {
-                        while !done.load(Ordering::Relaxed) {
-                            wake.notify_one();
-                        }
-                    })
-                })
-                .collect();
+            let storm = d.storm.clone();
+            storm.store(true, Ordering::Relaxed);
             let path = dir.join("ofswitchd.sock");
             let client = std::thread::spawn(move || {
                 let mut s = std::os::unix::net::UnixStream::connect(path).unwrap();
@@ -890,13 +890,11 @@ mod tests {
                 s.write_all(br#"{"method":"list-br","params":[],"id":1}"#).unwrap();
                 let mut buf = [0; 256];
                 let answer = s.read(&mut buf).map(|n| String::from_utf8_lossy(&buf[..n]).into_owned());
-                done.store(true, Ordering::Relaxed);
-                let mut s = s;
+                storm.store(false, Ordering::Relaxed);
                 let _ = s.write_all(br#"{"method":"exit","params":[],"id":2}"#);
                 answer
             });
             d.run().await;
-            storms.into_iter().for_each(|t| t.join().unwrap());
             let answer = client.join().unwrap().expect("an answer in the storm");
             assert!(answer.contains("\"error\":null"), "{answer}");
         });
