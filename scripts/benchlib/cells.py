@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 from . import acl
-from .frames import drawn, expect, frame, ip4, mac, write_pcap, write_trace
+from .frames import drawn, shuffled, expect, frame, ip4, mac, write_pcap, write_trace
 
 SMAC, DMAC = 0x020100000001, 0x020001000001
 
@@ -88,7 +88,7 @@ def masks_rules(n):
 
 def masks_trace(n):
     """20,000 flows spread over those rules: too many for an exact-match cache of 8,192 entries, few enough for a signature cache (SMC)."""
-    return traced(lambda: drawn([frame(src=0x0A000000 + i % 32, dst=0x0B000000 + i, dport=2000 + i % n) for i in range(20000)], 1 << 17))
+    return traced(lambda: shuffled(frame(src=0x0A000000 + i % 32, dst=0x0B000000 + i, dport=2000 + i % n) for i in range(20000)))
 
 
 def masks_million(n):
@@ -125,7 +125,7 @@ PIPELINE_OUT = expect(dmac=0x0200000000AA, smac=0x0200000000BB, ttl=63, vlans=la
 
 
 def pipeline_frames():
-    return drawn([frame(src=0x0A000000 + i, sport=1024 + i % 2, vlan=200 if i % 2 else None) for i in range(1000)], 1 << 16)
+    return drawn([frame(src=0x0A000000 + i, sport=1024 + i % 2, vlan=200 if i % 2 else None) for i in range(1000)], 1 << 13)
 
 
 # --- new flows and attacks

@@ -49,6 +49,13 @@ def drawn(frames, length, seed=1):
     return [frames[int(r.random() * len(frames))] for _ in range(length)]
 
 
+def shuffled(frames, seed=1):
+    """A trace of each of these once, in random order: no larger than it must be, for what the generator reads pushes the switch's memory out of the caches."""
+    frames = list(frames)
+    random.Random(seed).shuffle(frames)
+    return frames
+
+
 class Seen:
     """The fields of a frame, for checks. `fault` names what is wrong with it in itself."""
 
