@@ -591,6 +591,22 @@ fn set_field(p: &mut Pkt, f: &OxmField) {
     }
 }
 
+impl Set {
+    fn write(&mut self, list: &[Action]) {
+        for a in list {
+            match a {
+                Action::PushVlan(_) => self.push = true,
+                Action::Group(g) => self.group = Some(*g),
+                Action::Output { port, max_len } => self.output = Some((*port, *max_len)),
+                Action::SetField(openflow::Oxm::Known(f)) => {
+                    self.fields.insert(f.field as u32, *f);
+                }
+                other => unreachable!("{other:?}"),
+            }
+        }
+    }
+}
+
 impl Walk<'_> {
     fn tables(&mut self, pkt: &mut Pkt) {
         let (mut table, mut metadata, mut set) = (0u8, 0u64, Set::default());
@@ -624,17 +640,7 @@ impl Walk<'_> {
                 set = Set::default();
             }
             if let Some(Instruction::WriteActions(l)) = find(3) {
-                for a in l {
-                    match a {
-                        Action::PushVlan(_) => set.push = true,
-                        Action::Group(g) => set.group = Some(*g),
-                        Action::Output { port, max_len } => set.output = Some((*port, *max_len)),
-                        Action::SetField(openflow::Oxm::Known(f)) => {
-                            set.fields.insert(f.field as u32, *f);
-                        }
-                        other => unreachable!("{other:?}"),
-                    }
-                }
+                set.write(l);
             }
             if let Some(Instruction::WriteMetadata { metadata: v, mask }) = find(2) {
                 metadata = metadata & !mask | v & mask;
@@ -704,17 +710,7 @@ impl Walk<'_> {
                 g.bucket_packets[i] += 1;
             }
             let mut set = Set::default();
-            for a in &g.buckets[i].actions {
-                match a {
-                    Action::PushVlan(_) => set.push = true,
-                    Action::Group(g) => set.group = Some(*g),
-                    Action::Output { port, max_len } => set.output = Some((*port, *max_len)),
-                    Action::SetField(openflow::Oxm::Known(f)) => {
-                        set.fields.insert(f.field as u32, *f);
-                    }
-                    other => unreachable!("{other:?}"),
-                }
-            }
+            set.write(&g.buckets[i].actions);
             self.action_set(&mut pkt.clone(), &set, metadata, origin);
         }
     }
@@ -1506,6 +1502,18 @@ impl Trial {
         });
     }
 
+    /// Up to `most` requests, made up one after the other, so that each can be about what the one before left.
+    fn some_requests(&self, d: &mut dyn Dice, most: u64) -> Vec<Request> {
+        let mut ahead = self.model.clone();
+        let n = 1 + d.below(most);
+        let one = |_| {
+            let r = ahead.make_request(d);
+            let _ = ahead.apply(&r, self.now_ms());
+            r
+        };
+        (0..n).map(one).collect()
+    }
+
     /// Does `steps` things, or as many as there are choices for.
     pub fn run(&mut self, d: &mut dyn Dice, steps: usize) {
         for _ in 0..steps {
@@ -1517,26 +1525,11 @@ impl Trial {
             }
             match d.below(24) {
                 0..=6 => {
-                    let n = 1 + d.below(4);
-                    // One after the other, so that each can be about what the one before left.
-                    let mut ahead = self.model.clone();
-                    let mut list = Vec::new();
-                    for _ in 0..n {
-                        let r = ahead.make_request(d);
-                        let _ = ahead.apply(&r, self.now_ms());
-                        list.push(r);
-                    }
+                    let list = self.some_requests(d, 4);
                     self.requests(list);
                 }
                 7 | 8 => {
-                    let n = 1 + d.below(6);
-                    let mut ahead = self.model.clone();
-                    let mut list = Vec::new();
-                    for _ in 0..n {
-                        let r = ahead.make_request(d);
-                        let _ = ahead.apply(&r, self.now_ms());
-                        list.push(r);
-                    }
+                    let list = self.some_requests(d, 6);
                     let commit = !d.once_in(5);
                     self.bundle(list, commit);
                 }
