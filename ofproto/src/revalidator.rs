@@ -589,7 +589,7 @@ impl Cache {
         let held = self.workers[worker as usize].held.get_mut(e.slot as usize);
         let Some(h) = held.filter(|h| h.token == e.token) else { return };
         let (family, was_leaving) = (h.template, h.place == NONE);
-        self.count(dp, slow, (worker, e.slot), e.counts);
+        self.count((slow.now_ms(), dp.now_ms()), (worker, e.slot), e.counts);
         self.unlink((worker, e.slot));
         if let Some(h) = self.workers[worker as usize].held.get_mut(e.slot as usize) {
             h.token = 0;
@@ -723,14 +723,15 @@ impl Cache {
     }
 
     /// What a megaflow has counted since the last time becomes due to its family.
-    fn count(&mut self, dp: &Datapath, slow: &Slow, (worker, slot): Id, now: Counts) {
+    /// `clocks`: the switch's and the datapath's time now.
+    fn count(&mut self, clocks: (u64, u64), (worker, slot): Id, now: Counts) {
         let Some(h) = self.workers[worker as usize].held.get_mut(slot as usize) else { return };
         let (packets, bytes) = (now.packets.wrapping_sub(h.folded.0), now.bytes.wrapping_sub(h.folded.1));
         if packets == 0 && bytes == 0 {
             return;
         }
         h.folded = (now.packets, now.bytes);
-        h.used_ms = slow.now_ms().saturating_sub(dp.now_ms().saturating_sub(now.used_ms));
+        h.used_ms = clocks.0.saturating_sub(clocks.1.saturating_sub(now.used_ms));
         let (family, used_ms) = (h.template, h.used_ms);
         self.owe(family, packets, bytes, used_ms);
     }
@@ -785,13 +786,14 @@ impl Cache {
     /// Brings all counters up to date.
     pub fn fold_all(&mut self, dp: &Datapath, slow: &Slow) {
         self.drain(dp, slow);
+        let clocks = (slow.now_ms(), dp.now_ms());
         for worker in 0..self.workers.len() {
             let Some(stats) = self.workers[worker].stats.clone() else { continue };
             for slot in 0..self.workers[worker].held.len() {
                 let token = self.workers[worker].held[slot].token;
                 // One that has ended meanwhile is not the slot's any more: its end says what it counted.
                 if let Some(c) = (token != 0).then(|| stats.read(slot as u32, token)).flatten() {
-                    self.count(dp, slow, (worker as u32, slot as u32), c);
+                    self.count(clocks, (worker as u32, slot as u32), c);
                 }
             }
         }
@@ -806,6 +808,7 @@ impl Cache {
             self.drain(dp, slow);
         }
         let now = slow.now_ms();
+        let clocks = (now, dp.now_ms());
         let (mut next, mut left, mut old) = (at, SWEEP, Hit::default());
         while left > 0 && next.worker < self.workers.len() {
             let w = &self.workers[next.worker];
@@ -820,7 +823,7 @@ impl Cache {
                 let id = (next.worker as u32, slot as u32);
                 // One that has ended meanwhile is not the slot's any more: its end says what it counted.
                 if let Some(c) = stats.as_ref().and_then(|s| s.read(id.1, token)) {
-                    self.count(dp, slow, id, c);
+                    self.count(clocks, id, c);
                 }
                 let h = &self.workers[next.worker].held[slot];
                 if h.place != NONE && h.used_ms.saturating_add(idle_ms) < now {
