@@ -60,7 +60,7 @@ const CHUNK: usize = 1 << CHUNK_BITS;
 
 /// What a hit reads of a megaflow: one line. The first six words are the masked key's; the seventh is, from its lowest bit on, the mask's number (32 bits;
 /// 0: there is no megaflow in this slot, and all else is 0, too), the port of an output ([`NOT_QUICK`] else; 16), the [`form`] (8), and whether the mask has
-/// bits beyond the six words, which are in [`Megaflow::extra`] then (8).
+/// bits beyond the six words, which are in `Megaflow::extra` then (8).
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub struct Hot([u64; 8]);

@@ -1,7 +1,7 @@
 //! `top`: the busiest workers, ports and megaflows, by rate, again and again. On a terminal it draws (q ends it); otherwise, or with
 //! `--count`, it prints plain tables; with `--json` one object a look.
 //!
-//! [`Sample`] is what the daemon says at one time · [`Rates`] what happened between two · [`draw`] puts it on a screen.
+//! `Sample` is what the daemon says at one time · `Rates` what happened between two · `draw` puts it on a screen.
 
 use super::options::Options;
 use super::{daemon, print};
