@@ -16,6 +16,7 @@ use crate::program::Program;
 use crate::queue::{PortQueues, QueueConfig, QueueStats};
 use crate::rxq::{self, History, PmdSettings, PmdToPlan, QueueToPlan, WINDOW};
 use crate::stats::DropReason;
+use crate::sys::Cores;
 use crate::upcall::{StatsTable, UpcallHandler, WorkerId};
 use crossbeam_queue::SegQueue;
 use parking_lot::Mutex;
@@ -185,6 +186,7 @@ struct WorkerHandle {
     /// Taken around push and count, so that the count tells which commands are in.
     sending: Mutex<()>,
     thread: Option<JoinHandle<()>>,
+    thread_id: libc::pid_t,
     cleared: HashMap<&'static str, u64>,
     cleared_sizes: Vec<u64>,
     numa: u32,
@@ -234,6 +236,8 @@ impl PortSlot {
 
 struct State {
     settings: PmdSettings,
+    /// What the process may run on.
+    cores: Cores,
     /// Last look at loads, last automatic balancing.
     sampled: Instant,
     balanced: Instant,
@@ -250,6 +254,19 @@ struct State {
     emc: EmcSize,
     emc_of: BTreeMap<Option<usize>, EmcSize>,
     measured_since: Instant,
+}
+
+impl State {
+    /// The calling thread (control) and the epoll worker keep off the cores of PMDs as long as there are others: a PMD that has to share its core with
+    /// them pauses for milliseconds at a time.
+    fn leave_cores_to_pmds(&self) {
+        let taken: Vec<usize> = self.workers.iter().filter(|w| w.active).filter_map(|w| w.core).collect();
+        let rest = self.cores.without(&taken);
+        rest.keep_to(0);
+        if let Some(epoll) = self.workers.first() {
+            rest.keep_to(epoll.thread_id);
+        }
+    }
 }
 
 /// The datapath: ports and workers. Dropping it stops the workers.
@@ -311,6 +328,7 @@ impl Datapath {
         let dp = Self {
             state: Mutex::new(State {
                 settings: config.pmd.clone(),
+                cores: Cores::of_this_thread(),
                 sampled: Instant::now(),
                 balanced: Instant::now(),
                 rebalances: 0,
@@ -339,6 +357,7 @@ impl Datapath {
             for core in st.settings.cores.clone() {
                 dp.start_worker(&mut st, Some(core))?;
             }
+            st.leave_cores_to_pmds();
         }
         Ok(dp)
     }
@@ -368,7 +387,7 @@ impl Datapath {
             .spawn(move || {
                 let pinned = core.map_or(Ok(()), crate::sys::pin_to_core);
                 let ok = pinned.is_ok();
-                let _ = tell.send(pinned);
+                let _ = tell.send(pinned.map(|()| crate::sys::thread_id()));
                 if ok {
                     if core.is_some() {
                         crate::sys::short_timer_slack();
@@ -377,16 +396,17 @@ impl Datapath {
                 }
             })
             .map_err(|e| err("starting a thread", e))?;
-        match told.recv() {
-            Ok(Ok(())) => {}
+        let thread_id = match told.recv() {
+            Ok(Ok(id)) => id,
             Ok(Err(e)) => return Err(err(&format!("pinning to core {}", core.unwrap_or(0)), e)),
             Err(_) => return Err(PortError::system(&name, "starting a thread", "it ended at once")),
-        }
+        };
         let w = WorkerHandle {
             core,
             shared,
             sending: Mutex::new(()),
             thread: Some(thread),
+            thread_id,
             cleared: HashMap::new(),
             cleared_sizes: Vec::new(),
             numa: core.map_or(0, rxq::numa_of_core),
@@ -485,8 +505,10 @@ impl Datapath {
         if st.workers[1..].iter().any(|w| w.active) {
             return Ok(());
         }
-        let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
-        self.wake_pmds(st, &[last])
+        let last = st.cores.iter().last().unwrap_or(0);
+        self.wake_pmds(st, &[last])?;
+        st.leave_cores_to_pmds();
+        Ok(())
     }
 
     /// Starts PMDs on these cores, or gives those that sleep there work again.
@@ -535,6 +557,7 @@ impl Datapath {
                 w.active = w.core.is_some_and(|c| settings.cores.contains(&c));
             }
         }
+        st.leave_cores_to_pmds();
         let plan = plan_all(&st, Instant::now(), !anew);
         carry_out(&mut st, plan, HashMap::new());
         for (i, w) in st.workers.iter().enumerate().skip(1) {

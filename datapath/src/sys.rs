@@ -92,6 +92,60 @@ pub fn short_timer_slack() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1000 as libc::c_ulong, 0, 0, 0) };
 }
 
+/// A set of cores that threads may run on.
+#[derive(Clone, Copy)]
+pub struct Cores(libc::cpu_set_t);
+
+impl Cores {
+    /// Those of the calling thread.
+    pub fn of_this_thread() -> Self {
+        // SAFETY: cpu_set_t is plain data for which zero is valid; the kernel fills in at most its size.
+        unsafe {
+            let mut s: libc::cpu_set_t = std::mem::zeroed();
+            libc::sched_getaffinity(0, std::mem::size_of_val(&s), &raw mut s);
+            Self(s)
+        }
+    }
+    /// Whether this core is one of them.
+    pub fn has(&self, core: usize) -> bool {
+        // SAFETY: CPU_ISSET reads inside the set for numbers below CPU_SETSIZE.
+        core < libc::CPU_SETSIZE as usize && unsafe { libc::CPU_ISSET(core, &self.0) }
+    }
+    /// In ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..libc::CPU_SETSIZE as usize).filter(|c| self.has(*c))
+    }
+    /// All but these; all if that leaves none.
+    pub fn without(&self, cores: &[usize]) -> Self {
+        let mut rest = *self;
+        for core in cores.iter().filter(|c| self.has(**c)) {
+            // SAFETY: CPU_CLR writes inside the set; `has` has checked the number.
+            unsafe { libc::CPU_CLR(*core, &mut rest.0) };
+        }
+        if rest.iter().next().is_none() {
+            return *self;
+        }
+        rest
+    }
+    /// Lets a thread (by its number; 0: the calling one) run on these only. What the kernel refuses stays as it was.
+    pub fn keep_to(&self, thread: libc::pid_t) {
+        // SAFETY: a live set of its own size, only read.
+        unsafe { libc::sched_setaffinity(thread, std::mem::size_of_val(&self.0), &raw const self.0) };
+    }
+}
+
+/// Cores of the machine, whatever the calling thread may run on.
+pub fn cores_online() -> usize {
+    // SAFETY: takes and returns plain integers.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1).max(1)
+}
+
+/// The calling thread's number, for [`Cores::keep_to`].
+pub fn thread_id() -> libc::pid_t {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::gettid() }
+}
+
 /// Pins the calling thread to a core.
 ///
 /// # Errors

@@ -463,9 +463,12 @@ fn pmds_come_and_go_and_queues_follow() {
         eprintln!("skipped: two cores are needed");
         return;
     }
+    let mine = || datapath::sys::Cores::of_this_thread().iter().collect::<Vec<_>>();
+    let all = mine();
     let r = joined(pmd(&[0]));
     r.passes();
     assert_eq!(r.cores(), [0, 0]);
+    assert!(!mine().contains(&0), "control keeps off a PMD's core: {:?}", mine());
     // One more PMD: queues that may stay stay, until a rebalance.
     r.dp.set_pmd_settings(&pmd(&[0, 1])).unwrap();
     assert_eq!(r.cores(), [0, 0]);
@@ -484,6 +487,7 @@ fn pmds_come_and_go_and_queues_follow() {
     assert!(e.contains("there is no queue 5"), "{e}");
     r.dp.set_rxq_affinity(r.ids[0], &[]).unwrap();
     assert!(r.dp.worker_stats().iter().all(|w| !w.isolated));
+    assert_eq!(mine() == all, all.len() == 2, "of {all:?} control has {:?}", mine());
     // A PMD that goes takes its megaflows with it, and tells.
     let before = r.handler.ended.lock().unwrap().len();
     r.dp.set_pmd_settings(&pmd(&[1])).unwrap();

@@ -173,11 +173,11 @@ pub fn init(user_args: &str) -> Result<Eal, DpdkError> {
     if let Some(e) = EAL.get() {
         return Ok(*e);
     }
-    let affinity = Affinity::now();
+    let affinity = crate::sys::Cores::of_this_thread();
     let (huge_free, huge_total) = hugepage_bytes();
     let user = split(user_args)?;
     let multiprocess = has(&user, &["--proc-type"]);
-    let (args, hugepages) = complete(user, affinity.first(), huge_free, available_bytes());
+    let (args, hugepages) = complete(user, affinity.iter().next().unwrap_or(0), huge_free, available_bytes());
     tracing::info!("DPDK: {}", args[1..].join(" "));
     let strings: Vec<CString> = args
         .iter()
@@ -192,7 +192,7 @@ pub fn init(user_args: &str) -> Result<Eal, DpdkError> {
     // SAFETY: `argv` is an array of `len - 1` leaked C strings and a null, as main() would get it.
     let r = unsafe { sys::rte_eal_init((argv.len() - 1) as i32, argv.as_mut_ptr()) };
     // The EAL pins the calling thread to its main lcore; we are a thread like any other.
-    affinity.restore();
+    affinity.keep_to(0);
     if r < 0 {
         let errno = last_errno();
         // SAFETY: a plain query.
@@ -271,30 +271,6 @@ impl Drop for ThreadGuard {
     fn drop(&mut self) {
         // SAFETY: this thread registered itself; the guard is not Send.
         unsafe { sys::rte_thread_unregister() };
-    }
-}
-
-/// CPUs that a thread may run on.
-struct Affinity(libc::cpu_set_t);
-
-impl Affinity {
-    fn now() -> Self {
-        // SAFETY: cpu_set_t is plain data for which zero is valid; the kernel fills in at most its size.
-        unsafe {
-            let mut s: libc::cpu_set_t = std::mem::zeroed();
-            libc::sched_getaffinity(0, std::mem::size_of_val(&s), &mut s);
-            Self(s)
-        }
-    }
-
-    fn first(&self) -> usize {
-        // SAFETY: CPU_ISSET reads inside the set for numbers below CPU_SETSIZE.
-        (0..libc::CPU_SETSIZE as usize).find(|c| unsafe { libc::CPU_ISSET(*c, &self.0) }).unwrap_or(0)
-    }
-
-    fn restore(&self) {
-        // SAFETY: a live set of its own size, only read.
-        unsafe { libc::sched_setaffinity(0, std::mem::size_of_val(&self.0), &self.0) };
     }
 }
 

@@ -59,7 +59,7 @@ impl Config {
         let bad =
             |k: &str, v: &str, right: &str| PortError::config(&c.name, format!("{k}={v}: write {right}"));
         // By default a transmit queue for each core and one for the epoll worker; the device may have fewer.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u16;
+        let cores = u16::try_from(crate::sys::cores_online()).unwrap_or(u16::MAX - 1);
         let mut eth = EthConfig { n_txq: cores + 1, ..EthConfig::default() };
         let mut take = |k: &str, range: std::ops::RangeInclusive<u32>| -> Result<Option<u32>, PortError> {
             let Some(v) = o.remove(k) else { return Ok(None) };
