@@ -98,8 +98,9 @@ impl Life {
             }
         }
     }
-    /// Handles what there is, and looks at what is said.
-    fn run(&mut self, budget: usize) {
+    /// Handles what there is until a peer has to read first, and looks at what is said; whether anything was.
+    fn run(&mut self, budget: usize) -> bool {
+        let mut spoke = false;
         for _ in 0..64 {
             if !self.manager.process(&mut self.tables, self.now, budget) {
                 break;
@@ -116,6 +117,7 @@ impl Life {
                 }
                 assert!(b.is_empty(), "half a message is said");
             });
+            spoke |= !said.is_empty();
             if p.kind == ConnKind::Snoop {
                 continue; // It hears what others say, too.
             }
@@ -132,6 +134,7 @@ impl Life {
                 while p.asked.pop_front() != Some(answer) {}
             }
         }
+        spoke
     }
 }
 
@@ -269,7 +272,9 @@ fn life(ops: &[u8]) -> usize {
                 assert!(next.is_none_or(|n| n > l.now), "it wants to be called again at once, for ever");
             }
             22 => l.tables.synced = l.tables.version,
-            23 => l.run(1 + usize::from(arg) % (2 * TURN)),
+            23 => {
+                l.run(1 + usize::from(arg) % (2 * TURN));
+            }
             24 => {
                 l.peers[i].pipe.close("the peer went");
                 l.run(TURN);
@@ -291,14 +296,18 @@ fn life(ops: &[u8]) -> usize {
                 say(&mut l, MultipartRequest::new(body).into());
             }
             26 => say(&mut l, Message::FlowMonitorCancel(u32::from(arg & 3))),
-            _ => l.run(1000),
+            _ => {
+                l.run(1000);
+            }
         }
     }
     // Once workers obey and everything is handled, nothing stays unanswered.
     l.tables.lag = false;
     l.tables.synced = l.tables.version;
-    for _ in 0..8 {
-        l.run(100_000);
+    let unread = |l: &Life| l.peers.iter().map(|p| p.pipe.input_len()).sum::<usize>();
+    let mut before = usize::MAX;
+    while l.run(100_000) || unread(&l) < before {
+        before = unread(&l);
     }
     for p in &l.peers {
         let gone = p.pipe.closed().is_some() || p.pipe.hanging_up();
