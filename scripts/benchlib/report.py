@@ -167,7 +167,8 @@ set boxwidth 0.9
 set grid ytics lc rgb '#dddddd'
 set xtics rotate by -35 left nomirror
 set border 3
-set key top right
+set key outside top center horizontal
+set rmargin 16
 set ytics nomirror
 """
 
@@ -189,7 +190,7 @@ def plots(data, where, term="svg"):
               "plot $d using 2:xtic(1) title 'testpmd io (the floor)' lc rgb '#bbbbbb', '' using 3 title 'OVS-DPDK' lc rgb '#d08040', '' using 4 title 'ofswitch' lc rgb '#3070b0'\n"
               f"set output '{where}/packet-path-net.{term}'\nset ylabel 'cycles a packet above testpmd io'\nset title 'What switching costs'\n"
               "plot $n using 2:xtic(1) title 'OVS-DPDK' lc rgb '#d08040', '' using 3 title 'ofswitch' lc rgb '#3070b0'\n"
-              f"set output '{where}/packet-path-ratio.{term}'\nset ylabel 'packets a second, OVS-DPDK = 1'\nset title 'Beside OVS-DPDK (logarithmic)'\nset logscale y 2\nset yrange [0.5:*]\nset key top left\n"
+              f"set output '{where}/packet-path-ratio.{term}'\nset ylabel 'packets a second, OVS-DPDK = 1'\nset title 'Beside OVS-DPDK (logarithmic)'\nset logscale y 2\nset yrange [0.5:*]\n"
               "plot $d using 5:xtic(1) title 'ofswitch' lc rgb '#3070b0', '' using 6 title 'goal' lc rgb '#88bb88', 1 with lines lc rgb '#d08040' title 'OVS-DPDK'\n")
     subprocess.run(["gnuplot"], input=script, text=True, check=True)
     return True
