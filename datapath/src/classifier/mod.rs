@@ -1341,9 +1341,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_thousand_flows_in_one_subtable() {
-        let mut t = FlowTable::new(100_000, EmcSize::Fixed(1024), [1, 2, 3, 4]);
+    /// A packet of port 1 from an address, and the mask of all that is told by the address.
+    fn by_source() -> (impl Fn(u32) -> FlowKey, FlowMask) {
         let mut m = FlowMask::ZERO;
         m.bytes_mut()[off::IPV4_SRC..off::IPV4_SRC + 4].fill(0xff);
         let key = |i: u32| {
@@ -1352,6 +1351,13 @@ mod tests {
             k.set(off::IPV4_SRC, i.to_be_bytes());
             k
         };
+        (key, m)
+    }
+
+    #[test]
+    fn a_thousand_flows_in_one_subtable() {
+        let mut t = FlowTable::new(100_000, EmcSize::Fixed(1024), [1, 2, 3, 4]);
+        let (key, m) = by_source();
         for i in 0..20_000 {
             assert_eq!(t.insert(&key(i), &m, program(), u64::from(i) + 1, 0).id, i);
         }
@@ -1378,14 +1384,7 @@ mod tests {
     #[test]
     fn what_is_used_is_not_put_out() {
         let mut t = FlowTable::new(1000, EmcSize::Fixed(64), [1, 2, 3, 4]);
-        let mut m = FlowMask::ZERO;
-        m.bytes_mut()[off::IPV4_SRC..off::IPV4_SRC + 4].fill(0xff);
-        let key = |i: u32| {
-            let mut k = FlowKey::ZERO;
-            k.set(off::IN_PORT, 1u32.to_be_bytes());
-            k.set(off::IPV4_SRC, i.to_be_bytes());
-            k
-        };
+        let (key, m) = by_source();
         let ids: Vec<u32> =
             (0..1000).map(|i| t.insert(&key(i), &m, program(), u64::from(i) + 1, 1).id).collect();
         let used = |i: usize| i % 10 < 6;
@@ -1413,14 +1412,7 @@ mod tests {
     #[test]
     fn a_table_grows_bit_by_bit() {
         let mut t = FlowTable::new(1 << 20, EmcSize::Fixed(0), [1, 2, 3, 4]);
-        let mut m = FlowMask::ZERO;
-        m.bytes_mut()[off::IPV4_SRC..off::IPV4_SRC + 4].fill(0xff);
-        let key = |i: u32| {
-            let mut k = FlowKey::ZERO;
-            k.set(off::IN_PORT, 1u32.to_be_bytes());
-            k.set(off::IPV4_SRC, i.to_be_bytes());
-            k
-        };
+        let (key, m) = by_source();
         let (mut grown, mut seen_moving, mut gone) = (0, 0, 0);
         let mut ids = Vec::new();
         for i in 0..40_000u32 {
