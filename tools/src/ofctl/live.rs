@@ -2,7 +2,7 @@
 
 use super::options::{Options, Usage};
 use super::vconn::Vconn;
-use super::{daemon, print};
+use super::{daemon_json, print};
 use anyhow::{bail, Context, Result};
 use openflow::codec::Frame;
 use openflow::msg::multipart::flow_monitor::{FlowMonitorFlags, FlowMonitorRequest};
@@ -138,12 +138,7 @@ struct Kinds {
 impl Kinds {
     /// Prints what is new; how much that was.
     fn look(&mut self, o: &Options, bridge: &str, flow: &str, quiet: bool) -> Result<u64> {
-        let json = Options { json: true, ..o.clone() };
-        let ask = |name: &str, args: &[&str]| -> Result<serde_json::Value> {
-            let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-            Ok(serde_json::from_str(&daemon(&json, name, &args)?)?)
-        };
-        let all = ask("dump-megaflows", &[bridge, flow])?;
+        let all = daemon_json(o, "dump-megaflows", &[bridge, flow])?;
         let (mut now, mut shown) = (HashMap::new(), 0);
         for m in all.as_array().into_iter().flatten() {
             let text = |k: &str| m[k].as_str().unwrap_or("").to_string();
@@ -161,7 +156,11 @@ impl Kinds {
             let (packets, bytes) = (packets - before.0, bytes.saturating_sub(before.1));
             // Packets that come back from the datapath (recirculated) have no path from the beginning.
             let first = !matching.contains("recirc_id(0x") && self.paths.get(&matching) != Some(&actions);
-            let path = if first { ask("trace", &[bridge, &packet])?["trace"].clone() } else { Value::Null };
+            let path = if first {
+                daemon_json(o, "trace", &[bridge, &packet])?["trace"].clone()
+            } else {
+                Value::Null
+            };
             self.paths.insert(matching.clone(), actions.clone());
             shown += 1;
             if o.json {

@@ -304,6 +304,15 @@ pub fn daemon(o: &Options, name: &str, args: &[String]) -> Result<String> {
     control::call(&path, name, &params, o.timeout).map_err(|e| anyhow!(e))
 }
 
+/// Asks the daemon for its answer's JSON, whatever is printed in the end.
+///
+/// # Errors
+/// As [`daemon`], or what it said is no JSON.
+pub fn daemon_json(o: &Options, name: &str, args: &[&str]) -> Result<serde_json::Value> {
+    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+    Ok(serde_json::from_str(&daemon(&Options { json: true, ..o.clone() }, name, &args)?)?)
+}
+
 /// A file's content; `-` is standard input.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! `Sample` is what the daemon says at one time · `Rates` what happened between two · `draw` puts it on a screen.
 
 use super::options::Options;
-use super::{daemon, print};
+use super::{daemon_json, print};
 use anyhow::Result;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
@@ -24,8 +24,7 @@ struct Sample {
 }
 
 fn look(o: &Options, flows: usize) -> Result<Sample> {
-    let json = Options { json: true, ..o.clone() };
-    let state = serde_json::from_str(&daemon(&json, "show-top", &[flows.to_string()])?)?;
+    let state = daemon_json(o, "show-top", &[&flows.to_string()])?;
     Ok(Sample { at: Instant::now(), state })
 }
 
