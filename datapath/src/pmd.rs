@@ -532,7 +532,7 @@ impl Worker {
             let c = self.shared.clone();
             let mut timeout = 0;
             let settled = self.flows.len() <= self.flows.limit && self.condemned.is_empty();
-            if self.waiting == 0 && settled && !self.rx.iter().any(|r| r.ready) {
+            if !self.stop && self.waiting == 0 && settled && !self.rx.iter().any(|r| r.ready) {
                 c.asleep.store(true, Ordering::SeqCst);
                 fence(Ordering::SeqCst);
                 if c.sent.load(Ordering::SeqCst) != self.done {
@@ -1462,4 +1462,48 @@ impl Clock {
 fn drop_policy(c: &WorkerCounters, reason: u16) {
     c.drop(DropReason::Policy);
     c.policy_drops[usize::from(reason).min(POLICY_REASONS - 1)].add(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    struct Nobody;
+    impl UpcallHandler for Nobody {
+        fn upcall(&self, _: WorkerId, _: Reason, _: &FlowKey, _: &[u8], _: &mut Verdict) {}
+        fn installed(&self, _: WorkerId, _: u64, _: u32, _: &FlowKey) {}
+        fn refused(&self, _: WorkerId, _: u64, _: u64) {}
+        fn ended(&self, _: WorkerId, _: Ended) {}
+    }
+
+    /// Whenever the command to stop comes: here before the first look at commands, while nobody is asleep who could be woken.
+    #[test]
+    fn a_worker_told_to_stop_does_not_go_to_sleep() {
+        for polls in [false, true] {
+            let shared = Arc::new(Shared::new().unwrap());
+            let mut worker = Worker::new(Setup {
+                id: WorkerId(0),
+                shared: shared.clone(),
+                handler: Arc::new(Nobody),
+                flow_limit: 100,
+                emc: EmcSize::Auto,
+                budget_percent: 20,
+                tsc_hz: 1_000_000_000,
+                started: Instant::now(),
+                manual_clock: None,
+                secret: [1, 2, 3, 4],
+                polls,
+            })
+            .unwrap();
+            shared.commands.push(Command::Stop);
+            shared.sent.fetch_add(1, Ordering::SeqCst);
+            let (ended, end) = channel();
+            std::thread::spawn(move || {
+                worker.run();
+                let _ = ended.send(());
+            });
+            end.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|e| panic!("polls={polls}: {e}"));
+        }
+    }
 }
