@@ -11,53 +11,65 @@
 //! - *Prefix tries* for addresses and ports: if no entry of a prefix length matches, a few leading bits prove it.
 //! - *Conjunction*: entries that are clauses (`conjunction(id, k/n)`) are collected; a full set looks up `conj_id=id`.
 //!
-//! **Thread-safety**: all of it is persistent ([`crate::hamt`]). The control thread changes its own copy; readers have a clone from the last
-//! publication, which never changes.
+//! **Thread-safety**: all of it is persistent ([`crate::entries`], [`crate::index`], [`crate::prefix_trie`]). The control thread changes its own
+//! copy; readers have a clone from the last publication. Its entries never change; stages may come to know hashes that are too new for it,
+//! which can only make the bits of an answer more.
 //!
-//! **Cost**: a lookup visits as many subtables as there are masks above the winner's priority; memory about 40 bytes an entry
+//! **Cost**: a lookup visits as many subtables as there are masks above the winner's priority; memory about 55 bytes an entry
 //! beside the entry itself.
 
+use crate::entries::{Books, Entries};
 use crate::flow::{Flow, MaskInfo, STAGES, STAGE_MASKS, TRIES};
-use crate::hamt::{Hamt, HashSet32, Hashed, PrefixTrie, TrieAnswer};
+use crate::index::Hashes;
+use crate::prefix_trie::{PrefixTrie, TrieAnswer};
 use crate::rule::{Instrs, RuleCore};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// An entry in its place.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    hash: u32,
-    /// What stays.
-    pub rule: Arc<RuleCore>,
-    /// What a modify replaces.
-    pub instrs: Arc<Instrs>,
-}
-
-impl Entry {
-    /// An entry to be.
-    pub fn new(rule: Arc<RuleCore>, instrs: Arc<Instrs>) -> Self {
-        let hash = rule.mask().hash(&rule.mask().unpack(&rule.values)) as u32;
-        Self { hash, rule, instrs }
-    }
-    /// The same with other instructions.
-    pub fn with_instrs(&self, instrs: Arc<Instrs>) -> Self {
-        Self { hash: self.hash, rule: self.rule.clone(), instrs }
-    }
-}
-
-impl Hashed for Entry {
-    fn hash32(&self) -> u32 {
-        self.hash
-    }
-}
+pub use crate::entries::Entry;
 
 #[derive(Clone)]
 struct Subtable {
     mask: Arc<MaskInfo>,
     max_priority: u16,
-    entries: Hamt<Entry>,
-    stages: [Option<HashSet32>; STAGES - 1],
+    entries: Entries,
+    stages: [Option<Hashes>; STAGES - 1],
+}
+
+impl Subtable {
+    fn new(mask: &Arc<MaskInfo>) -> Self {
+        let known = |s: usize| !mask.stages[s].is_empty() && s < mask.last_stage;
+        Self {
+            mask: mask.clone(),
+            max_priority: 0,
+            entries: Entries::default(),
+            stages: std::array::from_fn(|s| known(s).then(Hashes::default)),
+        }
+    }
+    fn insert(&mut self, books: &mut Books, value: &Flow, entry: Entry) {
+        let mut h = 0;
+        for s in 0..STAGES {
+            h = self.mask.hash_stage(s, value, h);
+            if let Some(Some(set)) = self.stages.get_mut(s) {
+                set.insert(h as u32);
+            }
+        }
+        self.entries.insert(books, h as u32, entry);
+    }
+    /// To be changed: if it is not the newest version (nobody does that but tests), as a copy that shares nothing.
+    fn mine<'a>(this: &'a mut Arc<Self>, books: &mut Books) -> &'a mut Self {
+        let sub = Arc::make_mut(this);
+        if !sub.entries.is_newest() {
+            let mut new = Self { max_priority: sub.max_priority, ..Self::new(&sub.mask) };
+            *books = Books::default();
+            sub.entries
+                .iter()
+                .for_each(|e| new.insert(books, &e.rule.mask().unpack(&e.rule.values), e.clone()));
+            *sub = new;
+        }
+        sub
+    }
 }
 
 #[derive(Clone, Default)]
@@ -109,6 +121,7 @@ pub struct Classifier {
 struct WriterSub {
     slot: u32,
     priorities: BTreeMap<u16, u32>,
+    entries: Books,
 }
 
 /// The writer's books. Kept apart, so that publication does not copy them.
@@ -151,32 +164,14 @@ impl Classifier {
                 slots.push(None);
                 slots.len() - 1
             });
-            let mut stages: [Option<HashSet32>; STAGES - 1] = Default::default();
-            for (s, st) in stages.iter_mut().enumerate() {
-                if !mask.stages[s].is_empty() && s < mask.last_stage {
-                    *st = Some(HashSet32::default());
-                }
-            }
-            slots[slot] = Some(Arc::new(Subtable {
-                mask: mask.clone(),
-                max_priority: 0,
-                entries: Hamt::default(),
-                stages,
-            }));
-            WriterSub { slot: slot as u32, priorities: BTreeMap::new() }
+            slots[slot] = Some(Arc::new(Subtable::new(mask)));
+            WriterSub { slot: slot as u32, ..Default::default() }
         });
         let is_new = book.priorities.is_empty();
         *book.priorities.entry(rule.priority).or_default() += 1;
         let max = *book.priorities.keys().next_back().unwrap_or(&0);
-        let slot = book.slot;
-        let Some(sub) = slots[slot as usize].as_mut().map(Arc::make_mut) else { return };
-        let mut h = 0;
-        for s in 0..STAGES {
-            h = mask.hash_stage(s, &value, h);
-            if let Some(Some(set)) = sub.stages.get_mut(s) {
-                set.insert(h as u32);
-            }
-        }
+        let Some(sub) = slots[book.slot as usize].as_mut() else { return };
+        let sub = Subtable::mine(sub, &mut book.entries);
         let reorder = is_new || sub.max_priority != max;
         sub.max_priority = max;
         if mask.plens.iter().any(|p| *p > 0) {
@@ -185,7 +180,7 @@ impl Classifier {
                 tries.change(i, &value, p, true);
             }
         }
-        sub.entries.insert(entry);
+        sub.insert(&mut book.entries, &value, entry);
         self.len += 1;
         if reorder {
             self.reorder();
@@ -207,9 +202,9 @@ impl Classifier {
         let book = w.subs.get_mut(&mask_key(mask))?;
         let value = mask.unpack(&rule.values);
         let slots = Arc::make_mut(&mut self.slots);
-        let sub = Arc::make_mut(slots[book.slot as usize].as_mut()?);
+        let sub = Subtable::mine(slots[book.slot as usize].as_mut()?, &mut book.entries);
         let hash = mask.hash(&value) as u32;
-        let entry = sub.entries.remove(hash, |e| Arc::ptr_eq(&e.rule, rule))?;
+        let entry = sub.entries.remove(&mut book.entries, hash, rule)?;
         let mut h = 0;
         for s in 0..STAGES {
             h = mask.hash_stage(s, &value, h);
@@ -246,12 +241,12 @@ impl Classifier {
     }
 
     /// Gives an entry other instructions.
-    pub fn set_instrs(&mut self, w: &Writer, rule: &Arc<RuleCore>, instrs: Arc<Instrs>) {
+    pub fn set_instrs(&mut self, w: &mut Writer, rule: &Arc<RuleCore>, instrs: Arc<Instrs>) {
         let mask = rule.mask();
-        let Some(book) = w.subs.get(&mask_key(mask)) else { return };
+        let Some(book) = w.subs.get_mut(&mask_key(mask)) else { return };
         let hash = mask.hash(&mask.unpack(&rule.values)) as u32;
         if let Some(sub) = Arc::make_mut(&mut self.slots)[book.slot as usize].as_mut() {
-            Arc::make_mut(sub).entries.update(hash, |e| Arc::ptr_eq(&e.rule, rule), |e| e.instrs = instrs);
+            Subtable::mine(sub, &mut book.entries).entries.set_instrs(&mut book.entries, hash, rule, instrs);
         }
     }
 
@@ -266,10 +261,8 @@ impl Classifier {
         let book = w.subs.get(&mask_key(mask))?;
         let sub = self.slots[book.slot as usize].as_deref()?;
         let hash = sub.mask.hash(value) as u32;
-        sub.entries
-            .bucket(hash)
-            .iter()
-            .find(|e| e.hash == hash && e.rule.priority == priority && sub.mask.equals(value, &e.rule.values))
+        let found = |e: &&Entry| e.rule.priority == priority && sub.mask.equals(value, &e.rule.values);
+        sub.entries.get(hash).find(found)
     }
 
     /// All entries.
@@ -283,9 +276,9 @@ impl Classifier {
             // An equal mask is a hash lookup, a wider one a walk.
             let exact = s.mask.mask == *mask;
             let hash = s.mask.hash(value) as u32;
-            let bucket = if exact { Some(s.entries.bucket(hash)) } else { None };
-            let walk = if exact { None } else { Some(s.entries.iter()) };
-            bucket.into_iter().flatten().chain(walk.into_iter().flatten()).filter(move |e| {
+            let one = exact.then(|| s.entries.get(hash)).into_iter().flatten();
+            let walk = (!exact).then(|| s.entries.iter()).into_iter().flatten();
+            one.chain(walk).filter(move |e| {
                 s.mask.words.iter().zip(&e.rule.values).all(|(&w, v)| {
                     let (w, m) = (w as usize, mask.0[w as usize]);
                     (v ^ value.0[w]) & m == 0
@@ -307,13 +300,13 @@ impl Classifier {
         })
     }
 
-    /// Position for a walk in slices: see [`Hamt::leaf_from`].
-    pub fn walk(&self, slot: &mut usize, pos: &mut u64) -> Option<&[Entry]> {
+    /// Some entries, for a walk in slices: see [`Entries::some_from`].
+    pub fn walk(&self, slot: &mut usize, pos: &mut u64) -> Option<impl Iterator<Item = &Entry>> {
         while *slot < self.slots.len() {
             if let Some(s) = &self.slots[*slot] {
-                if let Some((leaf, next)) = s.entries.leaf_from(*pos) {
+                if let Some((some, next)) = s.entries.some_from(*pos) {
                     *pos = next;
-                    return Some(leaf);
+                    return Some(some);
                 }
             }
             *slot += 1;
@@ -412,8 +405,8 @@ impl Classifier {
             for &w in &m.words {
                 wc.0[w as usize] |= m.mask.0[w as usize];
             }
-            for e in sub.entries.bucket(h as u32) {
-                if e.hash == h as u32 && m.equals(flow, &e.rule.values) {
+            for e in sub.entries.get(h as u32) {
+                if m.equals(flow, &e.rule.values) {
                     if e.instrs.conj.is_empty() {
                         best = Some(best.map_or(e.rule.priority, |b| b.max(e.rule.priority)));
                         hard.push(e);
@@ -522,7 +515,7 @@ mod tests {
                     let i = int.instrs(&[Instruction::GotoTable(TableId(1))].into_iter().collect());
                     let rule = Arc::new(rule);
                     assert_eq!(rule.matching(), m);
-                    c.insert(&mut w, Entry::new(rule.clone(), i.clone()));
+                    c.insert(&mut w, Entry { rule: rule.clone(), instrs: i.clone() });
                     assert!(c.find_strict(&w, rule.mask(), &v, p).is_some());
                     rules.push((rule, i));
                 }
@@ -557,7 +550,7 @@ mod tests {
         let m = Match::new().with(Field::EthType, 0x0800).with(Field::Ipv4Dst, 0x0a00_0001);
         let i = int.instrs(&Default::default());
         let (rule, _) = int.rule(0, &m, 5, 0, (0, 0), FlowModFlags::empty(), 0).unwrap();
-        c.insert(&mut w, Entry::new(Arc::new(rule), i));
+        c.insert(&mut w, Entry { rule: Arc::new(rule), instrs: i });
         let mut f = Flow::ZERO;
         f.put(off::ETH_TYPE, 2, 0x0800);
         f.put(off::IPV4_DST, 4, 0xc0a8_0001);

@@ -234,7 +234,7 @@ impl FlowTables {
                 Some((now, _)) if now > at => self.note_evictable(&rule),
                 _ => {
                     if let Some(instrs) = self.take(&rule) {
-                        effects.push(Effect::Removed(Entry::new(rule, instrs)));
+                        effects.push(Effect::Removed(Entry { rule, instrs }));
                         return true;
                     }
                 }
@@ -302,7 +302,7 @@ impl FlowTables {
         let t = rule.table as usize;
         self.count_refs(old, false);
         self.count_refs(new, true);
-        self.tables.get_mut(t).set_instrs(&self.writers[t], rule, new.clone());
+        self.tables.get_mut(t).set_instrs(&mut self.writers[t], rule, new.clone());
     }
 
     fn remove(&mut self, e: Entry, effects: &mut Vec<Effect>) {
@@ -387,7 +387,7 @@ impl FlowTables {
             }
             self.take(&old.rule);
         }
-        let new = Entry::new(Arc::new(rule), instrs);
+        let new = Entry { rule: Arc::new(rule), instrs };
         if let Some(old) = old.as_ref().filter(|_| !f.flags.contains(FlowModFlags::RESET_COUNTS)) {
             old.rule.set_successor(Some(new.rule.clone()));
         }
@@ -559,7 +559,7 @@ impl FlowTables {
             match Self::deadline(&d.rule) {
                 Some((at, reason)) if at <= now_ms => {
                     if let Some(instrs) = self.take(&d.rule) {
-                        out.push((Entry::new(d.rule, instrs), reason));
+                        out.push((Entry { rule: d.rule, instrs }, reason));
                     }
                 }
                 _ => self.schedule(&d.rule),
@@ -623,8 +623,9 @@ impl FlowTables {
                 break;
             }
             let mut seen = 0;
-            while let Some(leaf) = table.walk(&mut cursor.slot, &mut cursor.pos) {
-                for e in leaf {
+            while let Some(some) = table.walk(&mut cursor.slot, &mut cursor.pos) {
+                for e in some {
+                    seen += 1;
                     let r = &e.rule;
                     let inside = mask.is_subset_of(&r.mask().mask) && {
                         let v = r.mask().unpack(&r.values);
@@ -634,7 +635,6 @@ impl FlowTables {
                         out.push(flow_stats(e, now_ns));
                     }
                 }
-                seen += leaf.len();
                 if out.len() - start >= max || seen > 50 * max + 10_000 {
                     return Ok(true);
                 }
