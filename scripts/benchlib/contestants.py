@@ -57,10 +57,21 @@ class Contestant:
     halted, tid = False, None
 
     def forwarding(self):
-        """The thread that worked most: the one that forwards."""
+        """The thread that forwards: of those pinned to the forwarding core the one that works most now. (What worked most since the start is, just after
+        it, the thread that started everything.)"""
         if self.tid is None:
             tasks = f"/proc/{self.pid}/task"
-            self.tid = int(max(os.listdir(tasks), key=lambda t: int(open(f"{tasks}/{t}/stat").read().rsplit(") ", 1)[1].split()[11])))
+            pinned = [t for t in os.listdir(tasks) if os.sched_getaffinity(int(t)) == {PMD_CORE}]
+            if not pinned:
+                sys.exit(f"bench: no thread of {self.label} is pinned to core {PMD_CORE}")
+
+            def ran(t):
+                with open(f"{tasks}/{t}/schedstat") as f:
+                    return int(f.read().split()[0])
+
+            before = {t: ran(t) for t in pinned}
+            time.sleep(0.1)
+            self.tid = int(max(pinned, key=lambda t: ran(t) - before[t]))
         return self.tid
 
     def freeze(self, on):
@@ -204,10 +215,10 @@ class Ours(Ofswitch, Contestant):
         for n, a in dev.args.items():
             args += ["--port", f"p{n},ofport={n},type=dpdk,devargs={a}"]
         super().__init__(Host, [], args + (["--isa", isa] if isa else []))
-        # Everything but the forwarding thread stays off its core.
+        # Everything but the forwarding thread stays off its core (DPDK puts threads of its own there).
         for tid in os.listdir(f"/proc/{self.pid}/task"):
             try:
-                if os.sched_getaffinity(int(tid)) != {PMD_CORE}:
+                if int(tid) != self.forwarding():
                     os.sched_setaffinity(int(tid), {REST_CORE})
             except OSError:
                 pass

@@ -9,7 +9,7 @@ PAUSE, RATE, ARM, SAMPLE, EVERY, WATCH = 8, 16, 24, 32, 40, 48
 RX, TX = 128, 128 + QUEUES * 64
 SAMPLED, SEEN, DATA = TX + QUEUES * 64, TX + QUEUES * 64 + 8, TX + QUEUES * 64 + 64
 SIZE = DATA + SAMPLES * 128
-PACKETS, NOMBUF, MAX_GAP, FIRST_NS = 0, 16, 40, 48
+PACKETS, NOMBUF, MAX_GAP, FIRST_NS, MAX_RAN = 0, 16, 40, 48, 56
 
 
 class Page:
@@ -70,11 +70,16 @@ class Page:
         for q in range(QUEUES):
             for base in (RX, TX):
                 self.put(base + q * 64 + MAX_GAP, 0)
+                self.put(base + q * 64 + MAX_RAN, 0)
         self.put(WATCH, int(on))
 
     def longest_gap(self, sent=True):
         """TSC cycles of the longest pause between two transmitted bursts, or (not `sent`) between two polls."""
         return max(self.get((TX if sent else RX) + q * 64 + MAX_GAP) for q in range(QUEUES))
+
+    def longest_run(self, sent=True):
+        """TSC cycles that the forwarding thread itself ran within one such pause, at most: what a longer pause is longer by, others had the processor."""
+        return max(self.get((TX if sent else RX) + q * 64 + MAX_RAN) for q in range(QUEUES))
 
     def arm(self):
         """The time of the next transmitted packet is wanted."""

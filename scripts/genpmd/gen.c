@@ -23,7 +23,7 @@
  *   rx=0           no packets, a sink only (1)
  *   trace=FILE     frames from a file of 64-byte records, in order, over and over (see `size`), instead of made-up ones
  *   ctl=FILE       a page of shared memory (struct ctl; made by whoever steers, see scripts/benchlib/gen.py): live counters, pause and rate,
- *                  samples of what was transmitted, the longest pause between two bursts, the time of a first packet
+ *                  samples of what was transmitted, the longest pause between two bursts and how much of it the thread ran, the time of a first packet
  */
 #include <math.h>
 #include <stdlib.h>
@@ -61,7 +61,8 @@ struct counters {
 	uint64_t packets, bytes, nombuf, polls;
 	uint64_t last_tsc, max_gap; /* while `watch` is set: the longest time between two bursts (rx: polls) */
 	uint64_t first_ns;          /* tx: CLOCK_MONOTONIC of the first packet after `arm` was set */
-	uint64_t unused;
+	uint64_t max_ran;           /* while `watch` is set: the most that the thread itself ran of one pause (50 us too much at most): the rest of it
+	                               another task or the hypervisor had the processor */
 };
 
 /* The shared page. The steering process writes the first two lines, the device all others. */
@@ -85,6 +86,7 @@ struct queue {
 	uint64_t next; /* position in the sequence */
 	uint64_t seed;
 	uint64_t tsc, credit; /* rate limit */
+	uint64_t asked, ran;  /* when the thread's own time was asked for last, and what it was, in cycles */
 	struct counters *count;
 	uint16_t port;
 } __rte_cache_aligned;
@@ -205,17 +207,36 @@ static inline void write_header(struct queue *q, struct gen *g, struct rte_mbuf 
 	}
 }
 
-static inline void gap(struct gen *g, struct counters *c)
+/* How long this thread has run, in cycles. */
+static uint64_t __rte_noinline ran(struct gen *g)
 {
-	uint64_t now;
+	struct timespec t;
 
-	if (likely(!*(volatile uint64_t *)&g->ctl->watch)) {
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (t.tv_sec + t.tv_nsec / 1e9) * g->tsc_hz;
+}
+
+static inline void gap(struct queue *q)
+{
+	struct counters *c = q->count;
+	uint64_t now, len, own;
+
+	if (likely(!*(volatile uint64_t *)&q->gen->ctl->watch)) {
 		c->last_tsc = 0;
 		return;
 	}
 	now = rte_rdtsc();
-	if (c->last_tsc && now - c->last_tsc > c->max_gap)
-		c->max_gap = now - c->last_tsc;
+	len = c->last_tsc ? now - c->last_tsc : 0;
+	if (len > c->max_gap)
+		c->max_gap = len;
+	if (unlikely(len > c->max_ran)) {
+		own = RTE_MIN(len, ran(q->gen) - q->ran);
+		c->max_ran = RTE_MAX(c->max_ran, own);
+	}
+	if (unlikely(now - q->asked > q->gen->tsc_hz / 20000)) {
+		q->ran = ran(q->gen);
+		q->asked = now = rte_rdtsc();
+	}
 	c->last_tsc = now;
 }
 
@@ -252,7 +273,7 @@ static uint16_t gen_rx(void *queue, struct rte_mbuf **mbufs, uint16_t n)
 
 	if (!g->rx)
 		return 0;
-	gap(g, q->count);
+	gap(q);
 	if (unlikely(*(volatile uint64_t *)&g->ctl->pause))
 		return 0;
 	if (rate) {
@@ -299,7 +320,7 @@ static uint16_t gen_tx(void *queue, struct rte_mbuf **mbufs, uint16_t n)
 	if (unlikely(*(volatile uint64_t *)&ctl->arm | (*(volatile uint64_t *)&ctl->sample > ctl->sampled)))
 		look(q->gen, q->count, mbufs, n);
 	if (n)
-		gap(q->gen, q->count);
+		gap(q);
 	for (i = 0; i < n; i++) {
 		struct rte_mbuf *m = mbufs[i];
 
