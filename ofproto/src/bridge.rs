@@ -2,8 +2,8 @@
 
 use crate::api::{BridgeConfig, BridgeId, PortSpec};
 use crate::buffers::{Buffered, Buffers};
-use crate::classifier::Entry;
 use crate::conn::manager::{ConnId, Event, PacketInEvent};
+use crate::entries::Entry;
 use crate::group::GroupTable;
 use crate::revalidator::Change;
 use crate::rule::RuleCore;

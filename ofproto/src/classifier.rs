@@ -18,7 +18,7 @@
 //! **Cost**: a lookup visits as many subtables as there are masks above the winner's priority; memory about 55 bytes an entry
 //! beside the entry itself.
 
-use crate::entries::{Books, Entries};
+use crate::entries::{Books, Entries, Entry};
 use crate::flow::{Flow, MaskInfo, STAGES, STAGE_MASKS, TRIES};
 use crate::index::Hashes;
 use crate::prefix_trie::{PrefixTrie, TrieAnswer};
@@ -26,8 +26,6 @@ use crate::rule::{Instrs, RuleCore};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-pub use crate::entries::Entry;
 
 #[derive(Clone)]
 struct Subtable {
@@ -47,15 +45,28 @@ impl Subtable {
             stages: std::array::from_fn(|s| known(s).then(Hashes::default)),
         }
     }
-    fn insert(&mut self, books: &mut Books, value: &Flow, entry: Entry) {
+    /// The hash after each stage; the last is what entries are found by.
+    fn hashes(&self, value: &Flow) -> [u32; STAGES] {
         let mut h = 0;
-        for s in 0..STAGES {
+        std::array::from_fn(|s| {
             h = self.mask.hash_stage(s, value, h);
-            if let Some(Some(set)) = self.stages.get_mut(s) {
-                set.insert(h as u32);
-            }
+            h as u32
+        })
+    }
+    fn insert(&mut self, books: &mut Books, value: &Flow, entry: Entry) {
+        let hashes = self.hashes(value);
+        for (set, h) in self.stages.iter_mut().zip(hashes) {
+            set.iter_mut().for_each(|s| s.insert(h));
         }
-        self.entries.insert(books, h as u32, entry);
+        self.entries.insert(books, hashes[STAGES - 1], entry);
+    }
+    fn remove(&mut self, books: &mut Books, value: &Flow, rule: &Arc<RuleCore>) -> Option<Entry> {
+        let hashes = self.hashes(value);
+        let entry = self.entries.remove(books, hashes[STAGES - 1], rule)?;
+        for (set, h) in self.stages.iter_mut().zip(hashes) {
+            set.iter_mut().for_each(|s| s.remove(h));
+        }
+        Some(entry)
     }
     /// To be changed: if it is not the newest version (nobody does that but tests), as a copy that shares nothing.
     fn mine<'a>(this: &'a mut Arc<Self>, books: &mut Books) -> &'a mut Self {
@@ -63,9 +74,7 @@ impl Subtable {
         if !sub.entries.is_newest() {
             let mut new = Self { max_priority: sub.max_priority, ..Self::new(&sub.mask) };
             *books = Books::default();
-            sub.entries
-                .iter()
-                .for_each(|e| new.insert(books, &e.rule.mask().unpack(&e.rule.values), e.clone()));
+            sub.entries.iter().for_each(|e| new.insert(books, &sub.mask.unpack(&e.rule.values), e.clone()));
             *sub = new;
         }
         sub
@@ -203,15 +212,7 @@ impl Classifier {
         let value = mask.unpack(&rule.values);
         let slots = Arc::make_mut(&mut self.slots);
         let sub = Subtable::mine(slots[book.slot as usize].as_mut()?, &mut book.entries);
-        let hash = mask.hash(&value) as u32;
-        let entry = sub.entries.remove(&mut book.entries, hash, rule)?;
-        let mut h = 0;
-        for s in 0..STAGES {
-            h = mask.hash_stage(s, &value, h);
-            if let Some(Some(set)) = sub.stages.get_mut(s) {
-                set.remove(h as u32);
-            }
-        }
+        let entry = sub.remove(&mut book.entries, &value, rule)?;
         if mask.plens.iter().any(|p| *p > 0) {
             let tries = Arc::make_mut(&mut self.tries);
             for (i, &p) in mask.plens.iter().enumerate().filter(|(_, p)| **p > 0) {
@@ -242,11 +243,10 @@ impl Classifier {
 
     /// Gives an entry other instructions.
     pub fn set_instrs(&mut self, w: &mut Writer, rule: &Arc<RuleCore>, instrs: Arc<Instrs>) {
-        let mask = rule.mask();
-        let Some(book) = w.subs.get_mut(&mask_key(mask)) else { return };
-        let hash = mask.hash(&mask.unpack(&rule.values)) as u32;
+        let Some(book) = w.subs.get_mut(&mask_key(rule.mask())) else { return };
         if let Some(sub) = Arc::make_mut(&mut self.slots)[book.slot as usize].as_mut() {
-            Subtable::mine(sub, &mut book.entries).entries.set_instrs(&mut book.entries, hash, rule, instrs);
+            let entries = &mut Subtable::mine(sub, &mut book.entries).entries;
+            entries.set_instrs(&mut book.entries, rule.hash(), rule, instrs);
         }
     }
 

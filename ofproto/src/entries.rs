@@ -25,11 +25,6 @@ impl Entry {
     pub fn with_instrs(&self, instrs: Arc<Instrs>) -> Self {
         Self { rule: self.rule.clone(), instrs }
     }
-    /// What it is found by.
-    fn hash(&self) -> u32 {
-        let mask = self.rule.mask();
-        mask.hash(&mask.unpack(&self.rule.values)) as u32
-    }
 }
 
 /// Bits of a number that say where in its chunk.
@@ -164,7 +159,7 @@ impl Entries {
             return;
         }
         for (place, e) in old.0.iter().enumerate().filter_map(|(i, e)| Some((i, e.get()?))) {
-            let (hash, n) = (e.hash(), number(chunk, place as u32));
+            let (hash, n) = (e.rule.hash(), number(chunk, place as u32));
             if self.index.get(hash).any(|x| x == n) {
                 let new = self.append(books, e.clone());
                 self.index.replace(hash, n, Some(new));
@@ -226,7 +221,7 @@ mod tests {
                 self.0.rule(0, &m, 5, u64::from(dst), (0, 0), FlowModFlags::empty(), 0).expect("known").0;
             let instrs = self.0.instrs(&[Instruction::GotoTable(TableId(goto))].into_iter().collect());
             let e = Entry { rule: Arc::new(rule), instrs };
-            (e.hash(), e)
+            (e.rule.hash(), e)
         }
     }
 

@@ -5,9 +5,10 @@
 use crate::api::BridgeId;
 use crate::bridge::BridgeChecks;
 use crate::bridge::{Bridge, N_TABLES};
-use crate::classifier::{Classifier, Entry};
+use crate::classifier::Classifier;
 use crate::conn::bundled::Bundled;
 use crate::conn::manager::{Backend, ConnId};
+use crate::entries::Entry;
 use crate::flow::Flow;
 use crate::group;
 use crate::revalidator::Change;

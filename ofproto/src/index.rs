@@ -78,10 +78,6 @@ fn taken(leaf: &[AtomicU64]) -> usize {
     leaf[0].load(Ordering::Relaxed) as usize
 }
 
-fn has_room(leaf: &[AtomicU64]) -> bool {
-    taken(leaf) < room(leaf.len() - 1)
-}
-
 fn all(leaf: &[AtomicU64]) -> impl Iterator<Item = u64> + '_ {
     leaf[1..].iter().map(|s| s.load(Ordering::Acquire)).filter(|s| *s != 0)
 }
@@ -118,11 +114,11 @@ fn erase(leaf: &mut [AtomicU64], at: usize) {
     *leaf[0].get_mut() -= 1;
 }
 
-fn add(node: &mut Node, slot: u64, depth: u32) {
+/// Adds a slot whose leaf has no room for it.
+fn grow(node: &mut Node, slot: u64, depth: u32) {
     match node {
         Node::Empty => *node = Node::Leaf(leaf_of(1, [slot].into_iter())),
-        Node::Inner(kids) => add(&mut Arc::make_mut(kids)[nibble(hash_of(slot), depth)], slot, depth + 1),
-        Node::Leaf(leaf) if has_room(leaf) => put(leaf, slot),
+        Node::Inner(kids) => grow(&mut Arc::make_mut(kids)[nibble(hash_of(slot), depth)], slot, depth + 1),
         Node::Leaf(leaf) if taken(leaf) < room(MOST) || depth >= LEVELS => {
             *node = Node::Leaf(leaf_of(taken(leaf) + 1, all(leaf).chain([slot])));
         }
@@ -165,10 +161,11 @@ impl Index {
         debug_assert_ne!(number, 0);
         let slot = u64::from(hash) << 32 | u64::from(number);
         let leaf = self.leaf(hash);
-        if has_room(leaf) {
-            return put(leaf, slot);
+        if taken(leaf) < room(leaf.len() - 1) {
+            put(leaf, slot);
+        } else {
+            grow(&mut self.0, slot, 0);
         }
-        add(&mut self.0, slot, 0);
     }
     /// Takes a number of a hash out, or puts `new` in its place. Other clones keep it.
     pub fn replace(&mut self, hash: u32, old: u32, new: Option<u32>) {

@@ -262,6 +262,10 @@ impl RuleCore {
     pub fn mask(&self) -> &Arc<MaskInfo> {
         &self.shape.mask
     }
+    /// The hash of its match, by which its table finds it.
+    pub fn hash(&self) -> u32 {
+        self.mask().hash(&self.mask().unpack(&self.values)) as u32
+    }
     fn credit_own(&self, packets: u64, bytes: u64, used_ms: u64) {
         if !self.flags.contains(FlowModFlags::NO_PKT_COUNTS) {
             self.packets.fetch_add(packets, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! One version of everything that translation reads. Immutable; published by the control thread by one pointer swap, read by all workers.
 
 use crate::api::BridgeId;
-use crate::classifier::Entry as TableEntry;
+use crate::entries::Entry as TableEntry;
 use crate::flow::Flow;
 use crate::group::{self, Group, GroupTable};
 use crate::table::Tables;

@@ -5,7 +5,8 @@
 
 use crate::api::BridgeId;
 use crate::check;
-use crate::classifier::{Classifier, Entry, Writer};
+use crate::classifier::{Classifier, Writer};
+use crate::entries::Entry;
 use crate::fields::match_to_flow;
 use crate::revalidator::Change;
 use crate::rule::{Instrs, Interner, RuleCore};

@@ -4,8 +4,8 @@
 //! drop (with a counter) when full; the interning and MAC tables are locked for one hash operation.
 
 use crate::api::{BridgeId, Waker};
-use crate::classifier::Entry;
 use crate::conn::manager::PacketInEvent;
+use crate::entries::Entry;
 use crate::flow::{mix, pipe, Flow};
 use crate::intern::Interner;
 use crate::mac_learning::MacTable;
