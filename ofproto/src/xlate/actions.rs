@@ -20,6 +20,9 @@ impl<W: World> Xlate<'_, '_, W> {
     pub(super) fn actions(&mut self, list: List<W::Entry>, at: usize, origin: Origin) {
         let n = list.get().len();
         for i in at..n {
+            if !self.works() {
+                return;
+            }
             let action = &list.get()[i];
             if self.reparse && !needs_no_headers(action) {
                 self.steps.push(Step::Actions(list, i, origin));

@@ -17,7 +17,7 @@
 //! *Freezing.* After `pop_mpls` (or `pop_pbb`, or a meter that remarks) the headers below are not in the key. If more is to be done, the
 //! rest of the stack is frozen under a recirculation id, the datapath parses the packet again and comes back with that id.
 //!
-//! *Limits*: [`MAX_LOOKUPS`], [`MAX_ACTIONS`], [`MAX_STACK`]; past them the packet is dropped under a reason of [`REASONS`].
+//! *Limits*: [`MAX_LOOKUPS`], [`MAX_ACTIONS`], [`MAX_STACK`], [`MAX_WORK`]; past them the packet is dropped under a reason of [`REASONS`].
 
 mod actions;
 mod normal;
@@ -37,6 +37,8 @@ pub const MAX_LOOKUPS: usize = 4096;
 pub const MAX_ACTIONS: usize = 4096;
 /// Steps on the stack at most.
 pub const MAX_STACK: usize = 16 * 1024;
+/// Steps and OpenFlow actions of one translation at most, also if nothing comes of them.
+pub const MAX_WORK: usize = 128 * 1024;
 /// Nested groups, resubmits and patch ports at most.
 pub const MAX_DEPTH: u16 = 64;
 
@@ -511,6 +513,7 @@ pub struct Xlate<'w, 'l, W: World> {
     out: SmallVec<[Vec<DpAction>; 2]>,
     n_actions: usize,
     lookups: usize,
+    work: usize,
     depth: u16,
     reason: Option<Reason>,
     cacheable: bool,
@@ -549,6 +552,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             out: smallvec![Vec::new()],
             n_actions: 0,
             lookups: 0,
+            work: 0,
             depth: 0,
             reason: None,
             cacheable: true,
@@ -686,6 +690,9 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
                 self.abort(Reason::TooManyActions);
                 break;
             }
+            if !self.works() {
+                break;
+            }
             match step {
                 Step::Table(t) => self.table(t, false),
                 Step::Resubmit(t) => self.table(t, true),
@@ -721,6 +728,15 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             deps: std::mem::take(&mut self.deps),
             cacheable: self.cacheable,
         }
+    }
+
+    /// Counts a step or an action; `false` once there were too many, and the translation is over.
+    fn works(&mut self) -> bool {
+        self.work += 1;
+        if self.work > MAX_WORK {
+            self.abort(Reason::TooManyActions);
+        }
+        self.work <= MAX_WORK
     }
 
     fn note_set(&mut self, list: &[Action]) {
