@@ -1055,7 +1055,7 @@ impl Action {
                             w.u16(*zone);
                         }
                         CtZone::Field(s) => {
-                            w.u32(s.field.def().oxm_header(false));
+                            w.u32(s.field.def().short_header());
                             w.u16(s.ofs_nbits());
                         }
                     }

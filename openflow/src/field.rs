@@ -142,6 +142,15 @@ impl FieldDef {
         let len = (self.bytes() << has_mask as usize) + exp;
         (self.class as u32) << 16 | (self.number as u32) << 9 | (has_mask as u32) << 8 | len as u32
     }
+    /// A header without mask for a place that has room for nothing but 4 bytes: an experimenter's field goes by its alias there, if it has one.
+    pub const fn short_header(&self) -> u32 {
+        match self.alias {
+            Some((class, number)) if self.class == CLASS_EXPERIMENTER => {
+                (class as u32) << 16 | (number as u32) << 9 | self.bytes() as u32
+            }
+            _ => self.oxm_header(false),
+        }
+    }
     /// All bits of the field set.
     pub const fn full_mask(&self) -> u128 {
         if self.bits == 128 {

@@ -310,3 +310,10 @@ fn time_is_linear_in_the_text() {
         assert!(ratio < 150.0, "{unit}: twenty times the text takes {ratio} times as long");
     }
 }
+
+#[test]
+fn a_ct_zone_is_a_field_with_an_id_of_four_bytes() {
+    assert!(openflow::text::parse_actions("ct(zone=tcp_flags[0..3])", &openflow::text::NoNames).is_ok());
+    let e = openflow::text::parse_actions("ct(zone=nsh_c1[0..15])", &openflow::text::NoNames).unwrap_err();
+    assert!(e.to_string().contains("an id of 4 bytes"), "{e}");
+}

@@ -11,7 +11,7 @@ use crate::action::{
     Action, BundleAction, ControllerAction, CtAction, CtZone, Learn, LearnDst, LearnSpec, LearnSrc,
     Multipath, NatAction, SampleAction, Subfield,
 };
-use crate::field::{Field, Maskable};
+use crate::field::{Field, Maskable, CLASS_EXPERIMENTER};
 use crate::ids::{GroupId, MeterId, PortNo, TableId};
 use crate::instruction::{Instruction, Instructions};
 use crate::matching::{Match, Oxm, OxmField};
@@ -746,7 +746,14 @@ impl Parser<'_> {
                 "zone" => {
                     ct.zone = match parse_u128(q.value) {
                         Some(_) => CtZone::Immediate(u16(q.value, "a zone")?),
-                        None => CtZone::Field(subfield(q.value)?),
+                        None => {
+                            let s = subfield(q.value)?;
+                            // The wire has 4 bytes for it, which an experimenter's id does not fit into.
+                            if s.field.def().short_header() >> 16 == u32::from(CLASS_EXPERIMENTER) {
+                                return fault(q.value, "a zone, or a field that has an id of 4 bytes");
+                            }
+                            CtZone::Field(s)
+                        }
                     }
                 }
                 "alg" => {
