@@ -33,7 +33,7 @@ use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MeterRequest, Multip
 use openflow::msg::{
     BundleFlags, FlowMod, FlowModCommand, FlowModFlags, FlowRemovedReason, GroupMod, GroupModCommand,
     Message, MeterMod, MeterModCommand, MultipartReply, MultipartRequest, OfMessage, PortMod, ReplyBody,
-    RequestBody,
+    RequestBody, OFP_NO_BUFFER,
 };
 use openflow::port::{Port, PortConfig};
 use openflow::{Action, GroupId, MeterId, OfpError};
@@ -317,6 +317,7 @@ impl<C: Default> Journal<C> {
         for (kind, body) in list {
             let mut msgs = messages(body);
             address(&mut msgs, backend, now);
+            without_buffers(&mut msgs);
             if kind == BUNDLE {
                 let flags = BundleFlags::ATOMIC | BundleFlags::ORDERED;
                 match backend.handle_bundle(now, from, &msgs.iter().collect(), flags) {
@@ -686,6 +687,15 @@ fn ports<B: Backend>(backend: &mut B, now: Instant) -> Vec<Port> {
         _ => Vec::new(),
     });
     list.collect()
+}
+
+/// Flow-mods as if they had named no packet: its buffer ended with the process that kept it, the entry did not.
+fn without_buffers(msgs: &mut [OfMessage]) {
+    for m in msgs {
+        if let Message::FlowMod(m) = &mut m.body {
+            m.buffer_id = OFP_NO_BUFFER;
+        }
+    }
 }
 
 /// Gives port-mods the address that their port has now: a virtual device gets a new one each time it is made.
@@ -1246,8 +1256,8 @@ mod tests {
     fn a_switch(mac: u8) -> (ofproto::Switch, ofproto::BridgeId) {
         let now = Instant::now();
         let mut s = ofproto::Switch::new(Default::default(), std::sync::Arc::new(|| ()), now).unwrap();
-        let id =
-            s.add_bridge(now, ofproto::BridgeConfig::new(&format!("st{}", std::process::id()), 1)).unwrap();
+        let name = format!("st{}-{mac}", std::process::id());
+        let id = s.add_bridge(now, ofproto::BridgeConfig::new(&name, 1)).unwrap();
         let port = PortSpec { name: format!("d{mac}"), kind: "dummy".into(), ..PortSpec::default() };
         s.add_port(now, id, port).unwrap();
         (s, id)
@@ -1309,6 +1319,29 @@ mod tests {
             view.dump_flows(now, &FlowStatsRequest::default(), &mut Default::default(), 9, &mut flows);
             assert_eq!(flows.len(), 1);
         }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn an_entry_whose_flow_mod_named_a_buffer_is_there_again() {
+        if !datapath::port::sys::is_root() {
+            eprintln!("skipped: a bridge's LOCAL port needs root");
+            return;
+        }
+        let dir = scratch("buffer");
+        let now = Instant::now();
+        let buffered = |priority| {
+            OfMessage::new(1u32, FlowMod { priority, buffer_id: 7, cookie: 7, ..FlowMod::default() })
+        };
+        {
+            let mut j = Journal::<FlowCursor>::open(&dir, "br0", Sync::Lazy).unwrap();
+            j.took(&buffered(1));
+            j.took_bundle(&[buffered(2), flow(3)].iter().collect());
+        }
+        let (mut s, id) = a_switch(9);
+        let mut view = s.view(id);
+        let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut view, now).unwrap();
+        assert_eq!((did.messages, did.refused), (3, 0));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
