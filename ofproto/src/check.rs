@@ -2,8 +2,8 @@
 
 use crate::fields;
 use crate::table::Checks;
-use openflow::action::{Action, LearnDst, LearnSrc, Subfield};
-use openflow::field::{Field, Prereq, NICIRA_EXPERIMENTER};
+use openflow::action::{Action, Learn, LearnDst, LearnSrc, Subfield};
+use openflow::field::{Field, Maskable, Prereq, NICIRA_EXPERIMENTER};
 use openflow::instruction::Instructions;
 use openflow::{Instruction, Match, OfpError, Oxm, OxmField, PortNo, TableId};
 
@@ -224,26 +224,9 @@ fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) ->
                 writable(dst, k)?;
             }
         }
-        Action::Learn(l) => {
-            if l.table_id == TableId::ALL.0 {
-                return Err(OfpError::OFPBAC_BAD_ARGUMENT);
-            }
-            for s in &l.specs {
-                if let LearnSrc::Field(f) = &s.src {
-                    readable(f, k)?;
-                }
-                match &s.dst {
-                    LearnDst::Match(f) => known_bits(f)?,
-                    LearnDst::Load(f) => {
-                        known_bits(f)?;
-                        if !f.field.def().settable {
-                            return Err(OfpError::OFPBAC_BAD_SET_ARGUMENT);
-                        }
-                    }
-                    LearnDst::Output => {}
-                }
-            }
-        }
+        // It is none of the actions that a set can hold (as Open vSwitch says of write_actions).
+        Action::Learn(_) if place == Place::Set => return Err(OfpError::OFPBAC_BAD_TYPE),
+        Action::Learn(l) => learn(l, k)?,
         Action::Clone(inner) => list_of(inner, place, refs, &mut k.clone(), depth + 1)?,
         Action::Conjunction { clause, n_clauses, .. } => {
             if place != Place::Apply || !(2..=64).contains(n_clauses) || clause >= n_clauses {
@@ -281,6 +264,48 @@ fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) ->
         | Action::WriteMetadata { .. } => {}
     }
     Ok(())
+}
+
+/// A learn action. What the new entry will match must allow what else it matches and does: only constants are sure to (ovs-actions(7):
+/// "Match field specifications must honor prerequisites for both the flow with the learn and the new flow that it creates").
+fn learn(l: &Learn, known: &Known) -> Result<(), OfpError> {
+    let flags = Learn::SEND_FLOW_REM | Learn::DELETE_LEARNED | Learn::WRITE_RESULT;
+    let has_result = l.flags & Learn::WRITE_RESULT != 0;
+    if l.table_id == TableId::ALL.0 || l.flags & !flags != 0 || has_result != l.result_dst.is_some() {
+        return Err(OfpError::OFPBAC_BAD_ARGUMENT);
+    }
+    if let Some(dst) = &l.result_dst {
+        known_bits(dst)?;
+        if !dst.field.def().settable {
+            return Err(OfpError::OFPBAC_BAD_SET_ARGUMENT);
+        }
+    }
+    let mut new = Known { m: Match::new(), blind: false };
+    for s in &l.specs {
+        if let LearnSrc::Field(f) = &s.src {
+            readable(f, known)?;
+        }
+        match &s.dst {
+            LearnDst::Match(d) => {
+                readable(d, &new)?;
+                let def = d.field.def();
+                if d.n_bits != def.bits && def.maskable == Maskable::No {
+                    return Err(OfpError::OFPBAC_BAD_SET_LEN);
+                }
+                if let LearnSrc::Immediate(b) = &s.src {
+                    fields::match_subfield(&mut new.m, d, constant(b));
+                }
+            }
+            LearnDst::Load(d) => writable(d, &new)?,
+            LearnDst::Output => {}
+        }
+    }
+    Ok(())
+}
+
+/// The number that a learn action's immediate stands for.
+pub fn constant(bytes: &[u8]) -> u128 {
+    bytes.iter().fold(0, |v, b| v << 8 | u128::from(*b))
 }
 
 /// Instructions of an entry with this match in this table.

@@ -147,6 +147,27 @@ pub fn match_to_flow(m: &Match) -> Option<(Flow, Flow)> {
     Some((value, mask))
 }
 
+/// Has a match look at some bits of a field, whose value there is `v`.
+pub fn match_subfield(m: &mut Match, d: &Subfield, v: u128) {
+    let (full, mask) = (d.field.def().full_mask(), ones(d.n_bits.into()) << d.offset);
+    let value = v << d.offset & mask;
+    let old = m.fields.iter_mut().find_map(|o| match o {
+        Oxm::Known(f) if f.field == d.field => Some(f),
+        _ => None,
+    });
+    match old {
+        Some(f) => {
+            let all = f.full_mask() | mask;
+            f.value = f.value & !mask | value;
+            f.mask = (all != full).then_some(all);
+        }
+        None => {
+            let mask = (mask != full).then_some(mask);
+            m.fields.push(OxmField { field: d.field, value, mask }.into());
+        }
+    }
+}
+
 /// Fields of the pipeline that a packet-in tells, where they are not zero. `in_port` always.
 pub fn packet_in_match(f: &Flow) -> Match {
     let mut m = Match::new().with(Field::InPort, f.in_port().into());

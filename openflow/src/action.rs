@@ -232,7 +232,7 @@ pub struct Learn {
     pub hard_timeout: u16,
     pub priority: u16,
     pub cookie: u64,
-    /// NX_LEARN_F_*: 1 send_flow_rem, 2 delete_learned, 4 write_result.
+    /// `NX_LEARN_F_*`: [`Learn::SEND_FLOW_REM`] and so on.
     pub flags: u16,
     pub table_id: u8,
     pub fin_idle_timeout: u16,
@@ -399,8 +399,6 @@ mod nxast {
     pub const DELETE_FIELD: u16 = 50;
 }
 
-/// `NX_LEARN_F_WRITE_RESULT`.
-const LEARN_WRITE_RESULT: u16 = 4;
 /// `NXM_OF_IN_PORT`, the only kind of member a bundle has.
 const NXM_OF_IN_PORT: u32 = 0x0000_0002;
 
@@ -415,14 +413,15 @@ impl From<DecodeError> for NxFault {
     }
 }
 
-/// A port as Nicira's 16-bit OpenFlow 1.0 number and back: reserved ports are 0xfff8 and above.
-fn port_from_16(n: u16) -> PortNo {
+/// The port that a 16-bit number of OpenFlow 1.0 names, as Nicira's extensions have them: reserved ports are 0xfff8 and above.
+pub fn port_from_16(n: u16) -> PortNo {
     if n >= 0xff00 {
         PortNo(0xffff_0000 | n as u32)
     } else {
         PortNo(n as u32)
     }
 }
+/// And back.
 fn port_to_16(p: PortNo) -> u16 {
     p.0 as u16
 }
@@ -1183,6 +1182,13 @@ fn in_port_from_16(n: u16) -> Option<PortNo> {
 }
 
 impl Learn {
+    /// `NX_LEARN_F_SEND_FLOW_REM`: as `OFPFF_SEND_FLOW_REM` of what is learned.
+    pub const SEND_FLOW_REM: u16 = 1;
+    /// `NX_LEARN_F_DELETE_LEARNED`: what was learned goes with the last flow entry that learns it.
+    pub const DELETE_LEARNED: u16 = 2;
+    /// `NX_LEARN_F_WRITE_RESULT`: [`Learn::result_dst`] is there.
+    pub const WRITE_RESULT: u16 = 4;
+
     fn parse(a: &mut Reader<'_>, two: bool) -> Result<Self, NxFault> {
         let mut l = Learn {
             idle_timeout: a.u16("idle_timeout")?,
@@ -1201,7 +1207,7 @@ impl Learn {
             let at = *a;
             let offset = a.u16("result_dst_ofs")?;
             a.pad::<2>()?;
-            if l.flags & LEARN_WRITE_RESULT != 0 {
+            if l.flags & Self::WRITE_RESULT != 0 {
                 l.result_dst = Some(Subfield::new(&at, parse_field(a)?, offset, 1)?);
             }
         }
@@ -1264,7 +1270,7 @@ impl Learn {
             w.u16(*hard_timeout);
             w.u16(*priority);
             w.u64(*cookie);
-            w.u16(if result_dst.is_some() { flags | LEARN_WRITE_RESULT } else { *flags });
+            w.u16(if result_dst.is_some() { flags | Self::WRITE_RESULT } else { *flags });
             w.u8(*table_id);
             w.zeros(1);
             w.u16(*fin_idle_timeout);

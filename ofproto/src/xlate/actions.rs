@@ -1,16 +1,19 @@
 //! What each OpenFlow action does to the translation.
 
 use super::{Credit, Dep, GroupView, List, Origin, PortTarget, Punt, Reason, Step, World, Xlate};
-use crate::fields::{flow_satisfies, loc, packet_in_match, prereq_mask, sub_loc};
+use crate::check::constant;
+use crate::fields::{self, flow_satisfies, loc, packet_in_match, prereq_mask, sub_loc};
 use crate::flow::{mix, pipe, Flow};
 use crate::group::Watch;
 use datapath::flow_key::{off, MPLS_DEPTH};
 use datapath::DpAction;
-use openflow::action::{BundleAction, ControllerAction, Learn, LearnDst, LearnSrc, Multipath, Subfield};
+use openflow::action::{
+    port_from_16, BundleAction, ControllerAction, Learn, LearnDst, LearnSrc, Multipath, Subfield,
+};
 use openflow::field::{Field, Prereq};
 use openflow::group::GroupType;
 use openflow::msg::{FlowMod, FlowModCommand, FlowModFlags, PacketInReason};
-use openflow::{Action, GroupId, Instruction, Oxm, OxmField, PortNo, TableId};
+use openflow::{Action, GroupId, Instruction, Match, Oxm, OxmField, PortNo, TableId};
 use std::sync::Arc;
 
 const VLAN_PRESENT: u16 = 0x1000;
@@ -645,7 +648,7 @@ impl<W: World> Xlate<'_, '_, W> {
         flow.cookie = l.cookie;
         flow.idle_timeout = l.idle_timeout;
         flow.hard_timeout = l.hard_timeout;
-        if l.flags & 1 != 0 {
+        if l.flags & Learn::SEND_FLOW_REM != 0 {
             flow.flags = FlowModFlags::SEND_FLOW_REM;
         }
         let mut actions = Vec::new();
@@ -655,32 +658,13 @@ impl<W: World> Xlate<'_, '_, W> {
                     Some(v) => v,
                     None => continue,
                 },
-                LearnSrc::Immediate(b) => b.iter().fold(0, |v, b| v << 8 | u128::from(*b)),
+                LearnSrc::Immediate(b) => constant(b),
             };
             match &s.dst {
-                LearnDst::Match(d) => {
-                    let def = d.field.def();
-                    let ones = if d.n_bits >= 128 { u128::MAX } else { (1 << d.n_bits) - 1 };
-                    let (value, mask) = ((v & ones) << d.offset, ones << d.offset);
-                    let known = flow.matching.fields.iter_mut().find_map(|o| match o {
-                        Oxm::Known(f) if f.field == d.field => Some(f),
-                        _ => None,
-                    });
-                    match known {
-                        Some(f) => {
-                            f.value |= value;
-                            let all = f.mask.unwrap_or(def.full_mask()) | mask;
-                            f.mask = (all != def.full_mask()).then_some(all);
-                        }
-                        None if mask == def.full_mask() => {
-                            flow.matching.fields.push(OxmField::exact(d.field, value).into());
-                        }
-                        None => flow.matching.fields.push(OxmField::masked(d.field, value, mask).into()),
-                    }
-                }
-                LearnDst::Load(d) => actions.push(Action::RegLoad { dst: *d, value: v as u64 }),
+                LearnDst::Match(d) => learn_match(&mut flow.matching, d, v),
+                LearnDst::Load(d) => learn_loads(&mut actions, d, v),
                 LearnDst::Output => {
-                    actions.push(Action::Output { port: PortNo(v as u32), max_len: 0 });
+                    actions.extend(learn_port(v).map(|port| Action::Output { port, max_len: 0 }));
                 }
             }
         }
@@ -698,6 +682,32 @@ impl<W: World> Xlate<'_, '_, W> {
             self.write(dst, 1);
         }
     }
+}
+
+/// A learned match. A 16-bit in_port is the port itself, by its number of today.
+fn learn_match(m: &mut Match, d: &Subfield, v: u128) {
+    if *d == Subfield::whole(Field::NxInPort) {
+        fields::match_subfield(m, &Subfield::whole(Field::InPort), port_from_16(v as u16).0.into());
+    } else {
+        fields::match_subfield(m, d, v);
+    }
+}
+
+/// A learned load, in pieces of the 64 bits that `NXAST_REG_LOAD` can hold.
+fn learn_loads(actions: &mut Vec<Action>, d: &Subfield, v: u128) {
+    for at in (0..d.n_bits).step_by(64) {
+        let n_bits = 64.min(d.n_bits - at);
+        let dst = Subfield { field: d.field, offset: d.offset + at, n_bits };
+        actions.push(Action::RegLoad { dst, value: (v >> at) as u64 & u64::MAX >> (64 - n_bits) });
+    }
+}
+
+/// The port of a learned output: a port that can be, or one of those reserved that Open vSwitch learns. A number of 16 bits is one of
+/// OpenFlow 1.0's, as `NXM_OF_IN_PORT` has them. `None`: no output.
+fn learn_port(v: u128) -> Option<PortNo> {
+    let port = u16::try_from(v).map(port_from_16).or_else(|_| u32::try_from(v).map(PortNo)).ok()?;
+    let reserved = matches!(port, PortNo::IN_PORT | PortNo::FLOOD | PortNo::ALL | PortNo::LOCAL);
+    (reserved || port.0 != 0 && port <= PortNo::MAX).then_some(port)
 }
 
 /// Actions that can be executed on a packet whose headers below were not parsed.

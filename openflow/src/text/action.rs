@@ -633,14 +633,14 @@ impl Parser<'_> {
                 "fin_hard_timeout" => l.fin_hard_timeout = u16(v, "seconds")?,
                 "cookie" => l.cookie = u64(v, "a cookie")?,
                 "limit" => l.limit = u32(v, "a number of flows")?,
-                "send_flow_rem" if q.join == Join::None => l.flags |= 1,
-                "delete_learned" if q.join == Join::None => l.flags |= 2,
+                "send_flow_rem" if q.join == Join::None => l.flags |= Learn::SEND_FLOW_REM,
+                "delete_learned" if q.join == Join::None => l.flags |= Learn::DELETE_LEARNED,
                 "result_dst" => {
                     let s = subfield(v)?;
                     if s.n_bits != 1 {
                         return fault(v, "a single bit");
                     }
-                    l.flags |= 4;
+                    l.flags |= Learn::WRITE_RESULT;
                     l.result_dst = Some(s);
                 }
                 "output" => {
@@ -1561,10 +1561,10 @@ fn push_learn(out: &mut String, l: &Learn, names: &dyn PortNames) {
     if l.priority != 0x8000 {
         let _ = write!(out, ",priority={}", l.priority);
     }
-    if l.flags & 1 != 0 {
+    if l.flags & Learn::SEND_FLOW_REM != 0 {
         out.push_str(",send_flow_rem");
     }
-    if l.flags & 2 != 0 {
+    if l.flags & Learn::DELETE_LEARNED != 0 {
         out.push_str(",delete_learned");
     }
     if l.cookie != 0 {
