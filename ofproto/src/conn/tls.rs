@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
-    ServerConfig, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible,
+    RootCertStore, ServerConfig, SignatureScheme,
 };
 use std::cell::RefCell;
 use std::io;
@@ -210,9 +210,20 @@ pub fn install_provider() {
     let _ = CryptoProvider::install_default(rustls::crypto::ring::default_provider());
 }
 
+const NO_COMMON_VERSION: &str = "the peer speaks neither TLS 1.2 nor 1.3";
+
 /// An I/O error in words; for TLS the check that failed, and on which side.
 pub fn explain(e: &io::Error) -> String {
-    let Some(tls) = e.get_ref().and_then(|r| r.downcast_ref::<Error>()) else { return e.to_string() };
+    let Some(tls) = e.get_ref().and_then(|r| r.downcast_ref::<Error>()) else {
+        return match (e.kind(), e.to_string()) {
+            (io::ErrorKind::UnexpectedEof, t) if t.contains("handshake") => {
+                "TLS: the peer closed the connection during the handshake".into()
+            }
+            // Most peers do not say goodbye (close_notify).
+            (io::ErrorKind::UnexpectedEof, _) => "connection closed by peer".into(),
+            (_, t) => t,
+        };
+    };
     let why = match tls {
         Error::InvalidCertificate(c) => match c {
             CertificateError::UnknownIssuer => {
@@ -238,6 +249,10 @@ pub fn explain(e: &io::Error) -> String {
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 "the peer's certificate is not for this purpose (extended key usage)".into()
             }
+            // webpki has its own word for it, and no type that is ours to match.
+            CertificateError::Other(o) if o.to_string().contains("UnsupportedCertVersion") => {
+                "the peer's certificate is of X.509 version 1; version 3 is needed (openssl x509 -extfile)".into()
+            }
             other => format!("the peer's certificate is refused: {other:?}"),
         },
         Error::NoCertificatesPresented => "the peer sent no certificate".into(),
@@ -245,13 +260,26 @@ pub fn explain(e: &io::Error) -> String {
             AlertDescription::UnknownCA => "the peer does not know the CA of our certificate".to_string(),
             AlertDescription::CertificateRequired => "the peer wants a certificate from us".into(),
             AlertDescription::CertificateExpired => "the peer says our certificate has expired".into(),
-            AlertDescription::BadCertificate | AlertDescription::UnsupportedCertificate => {
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::AccessDenied => {
                 format!("the peer refuses our certificate ({a:?})")
             }
-            AlertDescription::ProtocolVersion => "the peer speaks neither TLS 1.2 nor 1.3".into(),
+            AlertDescription::ProtocolVersion => NO_COMMON_VERSION.into(),
             other => format!("the peer ended TLS: {other:?}"),
         },
         Error::InvalidMessage(_) => "the peer does not speak TLS".into(),
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            // Of a client: 1.2 and 1.3 have it.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+        ) => NO_COMMON_VERSION.into(),
         Error::PeerIncompatible(p) => format!("no common TLS parameters with the peer: {p:?}"),
         other => other.to_string(),
     };

@@ -44,7 +44,7 @@ pub use hello::{Hello, HelloElement};
 pub use meter_mod::{MeterMod, MeterModCommand};
 pub use multipart::{MultipartReply, MultipartRequest, MultipartType, ReplyBody, RequestBody};
 pub use nicira::{NxMessage, NxPacketIn, NxPacketIn2, NxPacketInProp, NxType, PacketInFormat, TlvMap};
-pub use packet_in::{PacketIn, PacketInReason, OFPCML_NO_BUFFER, OFP_NO_BUFFER};
+pub use packet_in::{PacketIn, PacketInReason, OFPCML_MAX, OFPCML_NO_BUFFER, OFP_NO_BUFFER};
 pub use packet_out::PacketOut;
 pub use port_mod::PortMod;
 pub use port_status::{PortReason, PortStatus};

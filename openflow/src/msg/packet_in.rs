@@ -11,6 +11,8 @@ use serde::Serialize;
 
 /// `OFP_NO_BUFFER`: the packet is not kept by the switch.
 pub const OFP_NO_BUFFER: u32 = 0xffff_ffff;
+/// `OFPCML_MAX`: the longest length that can be asked for.
+pub const OFPCML_MAX: u16 = 0xffe5;
 /// `OFPCML_NO_BUFFER`: send the whole packet, do not buffer it.
 pub const OFPCML_NO_BUFFER: u16 = 0xffff;
 

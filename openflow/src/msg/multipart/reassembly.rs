@@ -5,6 +5,7 @@ use super::{MultipartFlags, MultipartReply, MultipartRequest, ReplyBody, Request
 use crate::error::OfpError;
 use crate::ids::Xid;
 use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
 
 /// A body that can be sent in parts.
 pub trait Reassembled: Sized {
@@ -71,6 +72,8 @@ struct Pending<B> {
 /// Parts that wait for their last. One per connection and direction.
 pub struct Reassembler<B> {
     pending: Vec<Pending<B>>,
+    /// Those of which a part was refused and the last has not come.
+    refused: VecDeque<(Xid, OfpError)>,
     max_bytes: usize,
     bytes: usize,
 }
@@ -81,14 +84,14 @@ const MAX_PENDING: usize = 8;
 impl<B: Reassembled> Reassembler<B> {
     /// Holds at most `max_bytes` of messages (as counted on the wire) of at most 8 unfinished multiparts.
     pub fn new(max_bytes: usize) -> Self {
-        Self { pending: Vec::new(), max_bytes, bytes: 0 }
+        Self { pending: Vec::new(), refused: VecDeque::new(), max_bytes, bytes: 0 }
     }
 
     /// Takes one part, `len` bytes long on the wire; gives back the whole once its last part is there.
     ///
     /// # Errors
     /// `OFPBRC_MULTIPART_BUFFER_OVERFLOW` beyond the bound, `OFPBRC_BAD_MULTIPART` for parts of different kinds; the
-    /// parts so far are then forgotten.
+    /// parts so far are then forgotten, and those that follow refused in the same way: half a request is none.
     pub fn push(
         &mut self,
         xid: Xid,
@@ -96,6 +99,33 @@ impl<B: Reassembled> Reassembler<B> {
         body: B,
         len: usize,
     ) -> Result<Option<B>, OfpError> {
+        if let Some(i) = self.refused.iter().position(|(x, _)| *x == xid) {
+            let (_, error) = self.refused[i];
+            self.refuse(xid, flags, error);
+            return Err(error);
+        }
+        let result = self.take(xid, flags, body, len);
+        if let Err(e) = result {
+            self.refuse(xid, flags, e);
+        }
+        result
+    }
+
+    /// A part with these flags was refused, here or before it came here.
+    pub fn refuse(&mut self, xid: Xid, flags: MultipartFlags, error: OfpError) {
+        self.refused.retain(|(x, _)| *x != xid);
+        if let Some(i) = self.pending.iter().position(|p| p.xid == xid) {
+            self.bytes -= self.pending.swap_remove(i).bytes;
+        }
+        if flags.contains(MultipartFlags::MORE) {
+            if self.refused.len() == MAX_PENDING {
+                self.refused.pop_front();
+            }
+            self.refused.push_back((xid, error));
+        }
+    }
+
+    fn take(&mut self, xid: Xid, flags: MultipartFlags, body: B, len: usize) -> Result<Option<B>, OfpError> {
         let more = flags.contains(MultipartFlags::MORE);
         let found = self.pending.iter().position(|p| p.xid == xid);
         let Some(i) = found else {
@@ -194,6 +224,10 @@ mod tests {
         assert_eq!(r.push(Xid(1), MORE, body(), 100), Ok(None));
         assert_eq!(r.push(Xid(1), MORE, body(), 100), Err(OfpError::OFPBRC_MULTIPART_BUFFER_OVERFLOW));
         assert_eq!(r.bytes, 0);
+        // The rest of it is refused too, to its last part.
+        assert_eq!(r.push(Xid(1), MORE, body(), 100), Err(OfpError::OFPBRC_MULTIPART_BUFFER_OVERFLOW));
+        assert_eq!(r.push(Xid(1), LAST, body(), 100), Err(OfpError::OFPBRC_MULTIPART_BUFFER_OVERFLOW));
+        assert_eq!(r.push(Xid(1), LAST, body(), 100), Ok(Some(body())));
         for xid in 0..MAX_PENDING as u32 {
             assert_eq!(r.push(Xid(xid), MORE, body(), 1), Ok(None));
         }
@@ -208,6 +242,20 @@ mod tests {
             r.push(Xid(1), LAST, RequestBody::FlowMonitor(vec![]), 16),
             Err(OfpError::OFPBRC_BAD_MULTIPART)
         );
+    }
+
+    #[test]
+    fn a_part_that_was_refused_takes_the_others_with_it() {
+        let mut r = Reassembler::new(1000);
+        let body = || RequestBody::TableFeatures(vec![TableFeatures::default()]);
+        assert_eq!(r.push(Xid(1), MORE, body(), 100), Ok(None));
+        r.refuse(Xid(1), MORE, OfpError::OFPBRC_BAD_LEN);
+        assert_eq!(r.bytes, 0);
+        assert_eq!(r.push(Xid(1), LAST, body(), 100), Err(OfpError::OFPBRC_BAD_LEN));
+        for xid in 0..100 {
+            r.refuse(Xid(xid), MORE, OfpError::OFPBRC_BAD_LEN);
+        }
+        assert_eq!(r.refused.len(), MAX_PENDING);
     }
 
     #[test]
