@@ -26,10 +26,11 @@ use openflow::msg::multipart::{
 use openflow::msg::{
     BundleFlags, Capabilities, FeaturesReply, FlowMod, FlowModCommand, FlowModFlags, FlowRemovedReason,
     GroupMod, Message, MeterMod, MultipartReply, PacketOut, PortMod, PortReason, PortStatus,
-    QueueGetConfigReply, ReplyBody, RequestBody, SwitchConfig, OFP_NO_BUFFER,
+    QueueGetConfigReply, ReplyBody, RequestBody, SwitchConfig, OFPCML_MAX, OFPCML_NO_BUFFER, OFP_NO_BUFFER,
 };
 use openflow::port::PortConfig;
 use openflow::{Action, GroupId, MeterId, OfMessage, OfpError, PortNo, TableId, Xid};
+use std::collections::HashSet;
 use std::time::Instant;
 
 /// What undoes the steps of a bundle, last first.
@@ -51,6 +52,8 @@ struct Done {
     changes: Vec<Change>,
     meters: Vec<meter::MeterChange>,
     packet_outs: Vec<PacketOut>,
+    /// The buffers that the packet-outs will have used.
+    buffers: HashSet<u32>,
     ports: Vec<PortNo>,
 }
 
@@ -72,7 +75,7 @@ impl Bridge {
         let delete = matches!(m.command, FlowModCommand::DELETE | FlowModCommand::DELETE_STRICT);
         if m.buffer_id != OFP_NO_BUFFER && !delete {
             // As a flow-mod, and then a packet-out of the buffer to TABLE ("Modify Flow Entry Message").
-            self.buffers.check(m.buffer_id, now_ns / 1_000_000)?;
+            self.use_buffer(m.buffer_id, now_ns, done)?;
             self.flow_mod(&FlowMod { buffer_id: OFP_NO_BUFFER, ..m.clone() }, xid, now_ns, done)?;
             let actions = vec![Action::Output { port: PortNo::TABLE, max_len: 0 }];
             done.packet_outs.push(PacketOut {
@@ -147,10 +150,19 @@ impl Bridge {
         }
         Ok(())
     }
+    /// A buffer can be used once, within a bundle too.
+    fn use_buffer(&mut self, id: u32, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
+        self.buffers.check(id, now_ns / 1_000_000)?;
+        if done.buffers.insert(id) {
+            Ok(())
+        } else {
+            Err(OfpError::OFPBRC_BUFFER_EMPTY)
+        }
+    }
     fn packet_out(&mut self, m: &PacketOut, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
         let buffered = m.buffer_id != OFP_NO_BUFFER;
         if buffered {
-            self.buffers.check(m.buffer_id, now_ns / 1_000_000)?;
+            self.use_buffer(m.buffer_id, now_ns, done)?;
         }
         let known = self.ports.contains_key(&m.in_port);
         if !known && !matches!(m.in_port, PortNo::CONTROLLER | PortNo::ANY | PortNo::LOCAL | PortNo::IN_PORT)
@@ -466,7 +478,7 @@ impl Backend for BridgeView<'_> {
                     return Err(OfpError::OFPSCFC_BAD_FLAGS);
                 }
                 // Between the longest length (OFPCML_MAX) and "all of it" (OFPCML_NO_BUFFER) there is none.
-                if (0xffe6..0xffff).contains(miss_send_len) {
+                if (OFPCML_MAX + 1..OFPCML_NO_BUFFER).contains(miss_send_len) {
                     return Err(OfpError::OFPSCFC_BAD_LEN);
                 }
                 if b.settings.flags != *flags {

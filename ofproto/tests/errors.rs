@@ -4,6 +4,7 @@
 mod rig;
 
 use ofproto::conn::manager::{ConnKind, ConnOptions};
+use ofproto::BridgeConfig;
 use openflow::group::{Bucket, GroupType};
 use openflow::meter::{MeterBand, MeterFlags};
 use openflow::msg::multipart::{
@@ -14,7 +15,7 @@ use openflow::msg::{
     BundleAdd, BundleControl, BundleCtrlType, BundleFlags, ConfigFlags, ControllerRole, FlowMod,
     FlowModCommand, FlowModFlags, GroupMod, GroupModCommand, Message, MeterMod, MeterModCommand,
     MultipartReply, MultipartRequest, OfMessage, PacketOut, PortMod, QueueGetConfigRequest, ReplyBody,
-    RequestBody, Role, SwitchConfig, TableMod,
+    RequestBody, Role, SwitchConfig, TableMod, OFP_NO_BUFFER,
 };
 use openflow::port::{PortConfig, PortFeatures};
 use openflow::text::{parse_flow, NoNames};
@@ -62,20 +63,14 @@ const NEVER: &[(&str, &[OfpError])] = &[
     ),
     ("BAD_ARGUMENT and BAD_FIELD say it better", &[OfpError::OFPBAC_BAD_TAG, OfpError::OFPBMC_BAD_TAG]),
     ("instructions of experimenters are unknown as a whole", &[OfpError::OFPBIC_BAD_EXP_TYPE]),
-    ("an unknown buffer and one that was used are not told apart", &[OfpError::OFPBRC_BUFFER_EMPTY]),
     ("more than a message can hold", &[OfpError::OFPGMFC_OUT_OF_BUCKETS]),
     (
         "advertised features of a device cannot be changed; asking for it is no error",
         &[OfpError::OFPPMFC_BAD_ADVERTISE],
     ),
     (
-        "EXT-230 has them for switches that check bundles as they grow, or let them time out",
-        &[
-            OfpError::OFPBFC_BUNDLE_EXIST,
-            OfpError::OFPBFC_MSG_CONFLICT,
-            OfpError::OFPBFC_TIMEOUT,
-            OfpError::OFPBFC_BUNDLE_IN_PROGRESS,
-        ],
+        "EXT-230 has them for switches that check bundles as they grow",
+        &[OfpError::OFPBFC_BUNDLE_EXIST, OfpError::OFPBFC_MSG_CONFLICT, OfpError::OFPBFC_BUNDLE_IN_PROGRESS],
     ),
 ];
 
@@ -659,6 +654,62 @@ impl Len for FlowMod {
     }
 }
 
+/// A switch that keeps packets.
+fn buffers(c: &mut Cases) {
+    use BundleCtrlType as B;
+    let to_controller = vec![Action::Output { port: PortNo::CONTROLLER, max_len: 14 }];
+    let out = |buffer_id, data: Vec<u8>| PacketOut {
+        buffer_id,
+        in_port: PortNo::CONTROLLER,
+        actions: to_controller.clone(),
+        data: data.into(),
+    };
+    let keep = |c: &mut Cases| {
+        let (_, heard) = c.rig.ask(0, out(OFP_NO_BUFFER, vec![1; 200]));
+        let kept = heard.iter().find_map(|m| match &m.body {
+            Message::PacketIn(p) => Some((p.buffer_id, p.total_len, p.data.len())),
+            _ => None,
+        });
+        let (buffer, total, len) = kept.expect("a packet-in");
+        assert!(buffer != OFP_NO_BUFFER && (total, len) == (200, 14), "{kept:?}");
+        buffer
+    };
+    let used = keep(c);
+    c.rig.change(out(used, vec![]));
+    c.message("a buffer that was used", out(used, vec![]), OfpError::OFPBRC_BUFFER_EMPTY);
+    c.flow_with("the same of a flow-mod", |m| m.buffer_id = used, OfpError::OFPBRC_BUFFER_EMPTY);
+    // Twice within a bundle is once too often, and then not even once.
+    let flags = BundleFlags::ATOMIC;
+    let control = |bundle_id, kind| {
+        Message::BundleControl(BundleControl { bundle_id, kind, flags, properties: vec![] })
+    };
+    let kept = keep(c);
+    let flow = FlowMod { buffer_id: kept, ..FlowMod::default() };
+    for (xid, body) in [(5, out(kept, vec![]).into()), (6, Message::from(flow))] {
+        let message = Box::new(OfMessage::new(Xid(xid), body));
+        let add = BundleAdd { bundle_id: 1, flags, message, properties: vec![] };
+        c.rig.say(0, &OfMessage::new(Xid(xid), add));
+    }
+    let (_, heard) = c.rig.ask(0, control(1, B::COMMIT_REQUEST));
+    let errors: Vec<_> = heard
+        .iter()
+        .map(|m| match &m.body {
+            Message::Error(e) => (m.xid.0, e.error),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(errors[0], (6, OfpError::OFPBRC_BUFFER_EMPTY));
+    assert_eq!((errors.len(), errors[1].1), (2, OfpError::OFPBFC_MSG_FAILED));
+    c.rig.change(out(kept, vec![]));
+    // A bundle that nobody speaks of any more.
+    c.rig.ask(0, control(2, B::OPEN_REQUEST));
+    c.rig.manager.timers(std::time::Instant::now() + std::time::Duration::from_secs(11));
+    let told = |m: &OfMessage| matches!(&m.body, Message::Error(e) if e.error == OfpError::OFPBFC_TIMEOUT);
+    assert!(c.rig.hear(0).iter().any(told));
+    c.seen.insert(OfpError::OFPBFC_TIMEOUT.to_string());
+    c.message("a bundle that is over", control(2, B::COMMIT_REQUEST), OfpError::OFPBFC_BAD_ID);
+}
+
 fn table_features(c: &mut Cases) {
     let (_, heard) = c.rig.ask(0, MultipartRequest::new(RequestBody::TableFeatures(vec![])));
     let mut tables: Vec<TableFeatures> = Vec::new();
@@ -725,6 +776,8 @@ fn every_error_is_answered_as_the_specification_says() {
     bundles(&mut c);
     ports_tables_settings(&mut c);
     flow_group_meter(&mut c);
+    c.rig = Rig::with(2, BridgeConfig { n_buffers: 8, ..BridgeConfig::new("br0", 7) });
+    buffers(&mut c);
     c.rig = Rig::new(2);
     table_features(&mut c);
     // A HELLO of another version, on a connection of its own.

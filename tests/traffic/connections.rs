@@ -326,3 +326,123 @@ fn echoes_are_answered_while_a_million_flow_mods_are_applied() {
     let n = switch.ofctl(&["dump-aggregate", "br0"]);
     assert!(n.contains("flow_count=1000000"), "{n}");
 }
+
+#[test]
+fn a_controller_that_says_nothing_is_hung_up_on() {
+    let _quiet = shared();
+    let (ns, _hosts, dir) = Lab::bare(1);
+    let path = dir.path("run").join("c.sock");
+    std::fs::create_dir_all(dir.path("run")).expect("run directory");
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
+    listener.set_nonblocking(true).expect("nonblocking");
+    let target = format!("unix:{},inactivity_probe=1000", path.display());
+    let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &target]);
+    let mut dead = wait_for("the switch to connect", 10 * SECOND, || listener.accept().ok()).0;
+    dead.set_nonblocking(false).expect("blocking");
+    // HELLO, and half a message: no sign of life.
+    dead.write_all(&[4, 0, 0, 8, 0, 0, 0, 1, 4, ofpt::ECHO_REQUEST, 0, 99]).expect("send");
+    dead.set_read_timeout(Some(10 * SECOND)).expect("timeout");
+    let mut all = Vec::new();
+    dead.read_to_end(&mut all).expect("the switch closes its end");
+    assert!(all.windows(2).any(|w| w == [4, ofpt::ECHO_REQUEST]), "it was not probed: {all:02x?}");
+    wait_for("the next attempt", 5 * SECOND, || listener.accept().ok());
+}
+
+#[test]
+fn what_a_client_said_before_it_closed_is_done() {
+    let _quiet = shared();
+    let lab = Lab::new(1, &[]);
+    let socket = lab.switch.run_dir().join("br0.mgmt");
+    let mut peer = Peer::connect(&socket);
+    for i in 0..5000u32 {
+        let mut oxm = vec![0x80, 0, 3 << 1, 6, 2, 0];
+        oxm.extend(i.to_be_bytes());
+        peer.flow_mod(0, 10, 0, &oxm, &apply(&output(1)));
+    }
+    drop(peer);
+    wait_for("5000 flows", 10 * SECOND, || {
+        lab.switch.ofctl(&["dump-aggregate", "br0"]).contains("flow_count=5000").then_some(())
+    });
+    // Who closes its half only is answered.
+    let mut half = std::os::unix::net::UnixStream::connect(&socket).expect("connect");
+    half.write_all(&[4, 0, 0, 8, 0, 0, 0, 1, 4, ofpt::BARRIER_REQUEST, 0, 8, 0, 0, 0, 7]).expect("send");
+    half.shutdown(std::net::Shutdown::Write).expect("shutdown");
+    half.set_read_timeout(Some(10 * SECOND)).expect("timeout");
+    let mut all = Vec::new();
+    half.read_to_end(&mut all).expect("an answer and the end");
+    assert!(all.ends_with(&[4, ofpt::BARRIER_REPLY, 0, 8, 0, 0, 0, 7]), "{all:02x?}");
+}
+
+#[test]
+fn auxiliary_connections_wait_for_the_main_ones_hello() {
+    let _quiet = shared();
+    let (ns, _hosts, dir) = Lab::bare(1);
+    let path = dir.path("run").join("c.sock");
+    std::fs::create_dir_all(dir.path("run")).expect("run directory");
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
+    listener.set_nonblocking(true).expect("nonblocking");
+    let target = format!("unix:{},aux=2", path.display());
+    let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &target]);
+    let mut main = wait_for("the switch to connect", 10 * SECOND, || listener.accept().ok()).0;
+    std::thread::sleep(SECOND);
+    assert!(listener.accept().is_err(), "an auxiliary connection before the main one is set up");
+    main.write_all(&[4, 0, 0, 8, 0, 0, 0, 1]).expect("send");
+    for _ in 0..2 {
+        wait_for("an auxiliary connection", 5 * SECOND, || listener.accept().ok());
+    }
+}
+
+#[test]
+fn tls_errors_name_what_failed() {
+    let _quiet = shared();
+    let (ns, _hosts, dir) = Lab::bare(1);
+    let pki = |name: &str| {
+        let at = dir.path(name);
+        let made = std::process::Command::new(tests::switch::bin("ofctl")).arg("pki").arg(&at).output();
+        assert!(made.expect("ofctl").status.success());
+        at
+    };
+    let (ours, theirs) = (pki("pki"), pki("other"));
+    let sh = |line: &str| {
+        let out =
+            std::process::Command::new("sh").arg("-c").arg(line).current_dir(&ours).output().expect("sh");
+        assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
+    };
+    let sign = "openssl x509 -req -in c.csr -CA cacert.pem -CAkey cakey.pem -CAcreateserial";
+    sh("openssl req -new -key client-privkey.pem -subj /CN=c -out c.csr; echo keyUsage=digitalSignature > ext");
+    sh(&format!("{sign} -days -1 -extfile ext -out expired.pem; {sign} -days 9 -out v1.pem"));
+    let file = |p: &std::path::Path, name: &str| p.join(name).to_string_lossy().into_owned();
+    let (key, cert, ca) =
+        (file(&ours, "switch-privkey.pem"), file(&ours, "switch-cert.pem"), file(&ours, "cacert.pem"));
+    let args = ["--bridge", "br0", "--port", "p1", "--controller", "pssl:6640:127.0.0.1"];
+    let tls = ["--private-key", &key, "--certificate", &cert, "--ca-cert", &ca];
+    let switch = Switch::start(&ns, &dir, &[&args[..], &tls[..]].concat());
+    let client = file(&ours, "client-privkey.pem");
+    let ours = |name: &str| format!("-key {client} -cert {}", file(&ours, name));
+    let stranger =
+        format!("-key {} -cert {}", file(&theirs, "client-privkey.pem"), file(&theirs, "client-cert.pem"));
+    for (how, says) in [
+        (ours("expired.pem"), "the peer's certificate has expired"),
+        (ours("v1.pem"), "the peer's certificate is of X.509 version 1"),
+        (stranger, "the peer's certificate is not signed by our CA certificate (--ca-cert)"),
+        (String::new(), "the peer sent no certificate"),
+        (
+            ours("client-cert.pem") + " -tls1_1 -cipher ALL:@SECLEVEL=0",
+            "the peer speaks neither TLS 1.2 nor 1.3",
+        ),
+        (
+            ours("client-cert.pem") + " -verify_return_error -no-CAfile -no-CApath",
+            "the peer does not know the CA of our certificate",
+        ),
+    ] {
+        let line = format!("timeout 5 openssl s_client -connect 127.0.0.1:6640 {how} < /dev/null");
+        let out = ns.try_sh(&line);
+        wait_for(&format!("{says:?} after {line}: {out:?}"), 5 * SECOND, || {
+            switch.log_text().contains(says).then_some(())
+        });
+    }
+    ns.try_sh("timeout 5 bash -c 'exec 3<>/dev/tcp/127.0.0.1/6640'");
+    wait_for("the end of a handshake", 5 * SECOND, || {
+        switch.log_text().contains("the peer closed the connection during the handshake").then_some(())
+    });
+}

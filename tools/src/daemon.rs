@@ -13,7 +13,9 @@ use crate::metrics::MetricsServer;
 use crate::state::{self, Journal, Recorded, Saved};
 use datapath::DatapathConfig;
 use ofproto::conn::io::{self, Accepted, Listener, Stream};
-use ofproto::conn::manager::{Backend, ConnId, ConnKind, ConnOptions, Event, Manager, TIMER_GRAIN};
+use ofproto::conn::manager::{
+    Backend, ConnId, ConnKind, ConnOptions, Event, Manager, MAX_CONNECTIONS, TIMER_GRAIN,
+};
 use ofproto::conn::rconn::{Rconn, RconnConfig, Todo};
 use ofproto::conn::tls::TlsStore;
 use ofproto::conn::{Pipe, Target};
@@ -50,10 +52,19 @@ pub struct Controller {
     dialer: Option<Rconn>,
     /// Active targets: the open main connection.
     conn: Option<ConnId>,
-    /// Auxiliary connections by number, and when to dial those that are not open.
-    auxiliaries: Vec<(Rconn, Option<ConnId>)>,
+    /// The dial under way: the outcome of any other is too late.
+    attempt: u64,
+    /// Auxiliary connections by number.
+    auxiliaries: Vec<Auxiliary>,
     /// Why it is not connected.
     pub last_error: Option<String>,
+}
+
+/// An auxiliary connection, and when to dial it if it is not open.
+struct Auxiliary {
+    dialer: Rconn,
+    conn: Option<ConnId>,
+    attempt: u64,
 }
 
 impl Controller {
@@ -98,6 +109,7 @@ struct Door {
 struct Dialled {
     key: u64,
     auxiliary_id: u8,
+    attempt: u64,
     outcome: Result<Box<dyn Stream>, String>,
 }
 
@@ -469,12 +481,8 @@ impl Daemon {
                 self.tls.connector(config.name.is_some())?;
             }
             key = self.key();
-            let backoff = RconnConfig {
-                max_backoff: Duration::from_millis(config.max_backoff_ms),
-                inactivity_probe: None,
-            };
             let seed = self.unit(bridge)?.settings.dpid() ^ key;
-            dialer = Some(Rconn::active(backoff, seed, now));
+            dialer = Some(Rconn::active(backoff(&config), seed, now));
         }
         let u = self.unit(bridge)?;
         u.settings.controllers.push(config.clone());
@@ -483,6 +491,7 @@ impl Daemon {
             key,
             dialer,
             conn: None,
+            attempt: 0,
             auxiliaries: Vec::new(),
             last_error: None,
         });
@@ -679,16 +688,20 @@ impl Daemon {
 
     fn timers(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
-        let mut dials: Vec<(u64, ControllerConfig, u8)> = Vec::new();
+        let mut dials: Vec<(u64, ControllerConfig, u8, u64)> = Vec::new();
+        let mut attempt = || {
+            self.next_key += 1;
+            self.next_key
+        };
         for u in self.units.values_mut() {
             next = [next, u.manager.timers(now)].into_iter().flatten().min();
             for (id, why) in u.manager.doomed() {
                 u.manager.close(id);
                 tracing::debug!(bridge = %u.settings.name, conn = id.0, %why, "connection closed");
-                for (r, conn) in u.controllers.iter_mut().flat_map(|c| &mut c.auxiliaries) {
-                    if *conn == Some(id) {
-                        *conn = None;
-                        r.closed(now);
+                for a in u.controllers.iter_mut().flat_map(|c| &mut c.auxiliaries) {
+                    if a.conn == Some(id) {
+                        a.conn = None;
+                        a.dialer.closed(now);
                     }
                 }
                 for c in u.controllers.iter_mut().filter(|c| c.conn == Some(id)) {
@@ -702,20 +715,38 @@ impl Daemon {
                 }
             }
             for c in &mut u.controllers {
-                for (i, (r, conn)) in c.auxiliaries.iter_mut().enumerate() {
-                    if conn.is_some() {
+                // "The switch must not initiate auxiliary connection before having completed the connection setup over the main connection"
+                // (1.3.5, "Auxiliary Connections").
+                if c.auxiliaries.is_empty() && c.conn.is_some_and(|main| u.manager.is_up(main)) {
+                    let seed = u.settings.dpid() ^ c.key;
+                    let config = backoff(&c.config);
+                    let new = |n| Auxiliary {
+                        dialer: Rconn::active(config, seed ^ u64::from(n) << 32, now),
+                        conn: None,
+                        attempt: 0,
+                    };
+                    c.auxiliaries = (1..=c.config.auxiliary).map(new).collect();
+                }
+                for (i, a) in c.auxiliaries.iter_mut().enumerate() {
+                    if a.conn.is_some() {
                         continue;
                     }
-                    match r.run(now) {
-                        Some(Todo::Connect) => dials.push((c.key, c.config.clone(), i as u8 + 1)),
-                        Some(_) => r.closed(now),
+                    match a.dialer.run(now) {
+                        Some(Todo::Connect) => {
+                            a.attempt = attempt();
+                            dials.push((c.key, c.config.clone(), i as u8 + 1, a.attempt));
+                        }
+                        Some(_) => a.dialer.closed(now),
                         None => {}
                     }
-                    next = [next, r.deadline()].into_iter().flatten().min();
+                    next = [next, a.dialer.deadline()].into_iter().flatten().min();
                 }
                 let Some(r) = &mut c.dialer else { continue };
                 match r.run(now) {
-                    Some(Todo::Connect) => dials.push((c.key, c.config.clone(), 0)),
+                    Some(Todo::Connect) => {
+                        c.attempt = attempt();
+                        dials.push((c.key, c.config.clone(), 0, c.attempt));
+                    }
                     Some(Todo::Disconnect(why)) if c.conn.is_none() => {
                         c.last_error = Some(why.into());
                         r.closed(now);
@@ -739,17 +770,17 @@ impl Daemon {
                 self.switch.set_monitored(u.id, monitored);
             }
         }
-        for (key, config, auxiliary_id) in dials {
-            self.dial(key, config, auxiliary_id);
+        for (key, config, auxiliary_id, attempt) in dials {
+            self.dial(key, config, auxiliary_id, attempt);
         }
         next
     }
 
-    fn dial(&self, key: u64, config: ControllerConfig, auxiliary_id: u8) {
+    fn dial(&self, key: u64, config: ControllerConfig, auxiliary_id: u8, attempt: u64) {
         let (tls, done) = (self.tls.clone(), self.dialled.0.clone());
         tokio::task::spawn_local(async move {
             let outcome = io::dial(&config.target, config.name.as_deref(), &tls).await;
-            let _ = done.send(Dialled { key, auxiliary_id, outcome }).await;
+            let _ = done.send(Dialled { key, auxiliary_id, attempt, outcome }).await;
         });
     }
 
@@ -776,6 +807,10 @@ impl Daemon {
         let Some(door) = self.listeners.get(&a.key) else { return };
         let options = Self::options(door.kind, a.peer, door.config.as_ref());
         let bridge = door.bridge.clone();
+        if self.units.get(&bridge).is_some_and(|u| u.manager.is_full()) {
+            tracing::debug!(%bridge, peer = %options.name, "turned away: {MAX_CONNECTIONS} connections are open");
+            return;
+        }
         let pipe = self.serve(a.stream);
         let id = ConnId(self.key());
         if let Some(u) = self.units.get_mut(&bridge) {
@@ -791,20 +826,26 @@ impl Daemon {
         for u in self.units.values_mut() {
             let bridge = &u.settings.name;
             let Some(c) = u.controllers.iter_mut().find(|c| c.key == d.key) else { continue };
+            let auxiliary = usize::from(d.auxiliary_id).checked_sub(1);
+            // The main connection may have gone while an auxiliary one was dialled.
+            let attempt = auxiliary.map_or(Some(c.attempt), |i| c.auxiliaries.get(i).map(|a| a.attempt));
+            if attempt != Some(d.attempt) {
+                return;
+            }
+            let auxiliary = auxiliary.and_then(|i| c.auxiliaries.get_mut(i));
             let stream = match d.outcome {
                 Ok(s) => s,
                 Err(e) => {
-                    if let Some((r, _)) = c.auxiliaries.get_mut(usize::from(d.auxiliary_id).wrapping_sub(1)) {
-                        r.closed(now);
+                    if let Some(a) = auxiliary {
+                        a.dialer.closed(now);
+                        return;
                     }
-                    if d.auxiliary_id == 0 {
-                        if c.last_error.as_ref() != Some(&e) {
-                            tracing::warn!(%bridge, controller = %c.config.target, error = %e, "cannot connect");
-                        }
-                        c.last_error = Some(e);
-                        if let Some(r) = &mut c.dialer {
-                            r.closed(now);
-                        }
+                    if c.last_error.as_ref() != Some(&e) {
+                        tracing::warn!(%bridge, controller = %c.config.target, error = %e, "cannot connect");
+                    }
+                    c.last_error = Some(e);
+                    if let Some(r) = &mut c.dialer {
+                        r.closed(now);
                     }
                     return;
                 }
@@ -813,7 +854,13 @@ impl Daemon {
             tokio::task::spawn_local(io::serve(stream, pipe.clone(), wake));
             let mut options =
                 Self::options(ConnKind::Controller, c.config.target.to_string(), Some(&c.config));
-            if d.auxiliary_id == 0 {
+            if let Some(a) = auxiliary {
+                a.dialer.opened(now);
+                a.dialer.greeted(now);
+                a.conn = Some(id);
+                options.auxiliary_id = d.auxiliary_id;
+                options.main = c.conn;
+            } else {
                 if let Some(r) = &mut c.dialer {
                     r.opened(now);
                     r.greeted(now);
@@ -821,22 +868,6 @@ impl Daemon {
                 c.conn = Some(id);
                 c.last_error = None;
                 tracing::info!(%bridge, controller = %c.config.target, "controller connected");
-                let backoff = RconnConfig {
-                    max_backoff: Duration::from_millis(c.config.max_backoff_ms),
-                    inactivity_probe: None,
-                };
-                let seed = u.settings.dpid() ^ c.key;
-                c.auxiliaries = (1..=c.config.auxiliary)
-                    .map(|a| (Rconn::active(backoff, seed ^ u64::from(a), now), None))
-                    .collect();
-            } else {
-                // The main connection may have gone while this one was dialled.
-                let Some((r, conn)) = c.auxiliaries.get_mut(usize::from(d.auxiliary_id) - 1) else { return };
-                r.opened(now);
-                r.greeted(now);
-                *conn = Some(id);
-                options.auxiliary_id = d.auxiliary_id;
-                options.main = c.conn;
             }
             u.manager.open(id, options, pipe, now);
             break;
@@ -857,6 +888,11 @@ impl Daemon {
             }
         }
     }
+}
+
+/// For dialling a controller; its connections are probed by the bridge's [`Manager`].
+fn backoff(c: &ControllerConfig) -> RconnConfig {
+    RconnConfig { max_backoff: Duration::from_millis(c.max_backoff_ms), inactivity_probe: None }
 }
 
 /// The refusal of a bridge name.

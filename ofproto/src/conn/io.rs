@@ -2,11 +2,14 @@
 //! ends by itself when its pipe or its socket does.
 
 use super::pipe::{Pipe, INPUT_LIMIT};
+use super::rconn::DIAL_TIMEOUT;
 use super::target::Target;
 use super::tls::TlsStore;
+use bytes::Buf;
 use std::fs::File;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,14 +18,18 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{mpsc, Notify};
+use tokio::sync::{mpsc, Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 /// Bytes asked of a socket at a time.
 const READ_SIZE: usize = 64 * 1024;
 /// How long the last words of a connection may take.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long a TLS handshake may take.
+/// How long a dial with its TLS handshake may take: less than [`DIAL_TIMEOUT`], so that it is said what took so long.
+const DIAL: Duration = DIAL_TIMEOUT.saturating_sub(Duration::from_millis(500));
+/// TLS handshakes of a listener at once.
+const MAX_HANDSHAKES: usize = 64;
+/// How long the TLS handshake of who connects to us may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Any byte stream.
@@ -56,29 +63,32 @@ pub async fn serve(stream: impl Stream, pipe: Pipe, wake: Arc<Notify>) {
         pipe.set_shortcut(socket);
     }
     let (mut rx, mut tx) = tokio::io::split(stream);
+    let mut buf = vec![0u8; READ_SIZE];
     let read = async {
-        let mut buf = vec![0u8; READ_SIZE];
-        loop {
+        let why = loop {
             let room = poll_fn(|cx| match pipe.poll_room(cx.waker()) {
                 0 => Poll::Pending,
                 n => Poll::Ready(n),
             })
             .await;
             match rx.read(&mut buf[..room.min(READ_SIZE)]).await {
-                Ok(0) => return "connection closed by peer".to_string(),
+                Ok(0) => break "connection closed by peer".to_string(),
                 Ok(n) => {
                     pipe.feed(&buf[..n]);
                     wake.notify_one();
                 }
-                Err(e) => return super::tls::explain(&e),
+                Err(e) => break super::tls::explain(&e),
             }
-        }
+        };
+        // What it said before is handled yet, and answered if it still listens; then the manager hangs up.
+        pipe.end(why);
+        wake.notify_one();
+        std::future::pending::<()>().await;
     };
     let write = async {
-        let mut sent = 0;
-        loop {
-            let out = poll_fn(|cx| {
-                let out = pipe.poll_output(std::mem::take(&mut sent), cx.waker());
+        let failed = loop {
+            let mut out = poll_fn(|cx| {
+                let out = pipe.poll_output(cx.waker());
                 if out.is_empty() && !pipe.hanging_up() {
                     Poll::Pending
                 } else {
@@ -88,37 +98,61 @@ pub async fn serve(stream: impl Stream, pipe: Pipe, wake: Arc<Notify>) {
             .await;
             if out.is_empty() {
                 let _ = tx.shutdown().await;
-                return "closed".to_string();
+                return;
             }
             let done = async {
-                tx.write_all(&out).await?;
+                while out.has_remaining() {
+                    let n = tx.write_buf(&mut out).await?;
+                    pipe.took(n);
+                    // Whoever was held up by a full pipe may go on.
+                    wake.notify_one();
+                }
                 tx.flush().await
             };
             if let Err(e) = done.await {
-                return super::tls::explain(&e);
+                break e;
             }
-            sent = out.len();
-            // Whoever was held up by a full pipe may go on.
-            wake.notify_one();
-        }
+        };
+        // A peer that went may have said something first, be it why.
+        pipe.mute();
+        tokio::time::sleep(LINGER).await;
+        pipe.end(super::tls::explain(&failed));
+        wake.notify_one();
+        std::future::pending::<()>().await;
     };
     // A peer that does not read our last words is not waited for.
     let linger = async {
-        poll_fn(|cx| {
-            if pipe.hanging_up() {
-                Poll::Ready(())
-            } else {
-                pipe.on_hang_up(cx.waker());
-                Poll::Pending
-            }
-        })
-        .await;
-        tokio::time::sleep(LINGER).await;
-        "closed".to_string()
+        told(&pipe, || pipe.hanging_up() || pipe.closed().is_some()).await;
+        tokio::select! {
+            () = told(&pipe, || pipe.closed().is_some()) => {}
+            () = tokio::time::sleep(LINGER) => {}
+        }
     };
-    let why = tokio::select! { w = write => w, w = read => w, w = linger => w };
-    pipe.close(why);
+    tokio::select! {
+        () = write => {
+            // Closing a socket with something unread in it would have the peer's kernel throw away our last words.
+            let unread = async { while rx.read(&mut buf).await.is_ok_and(|n| n > 0) {} };
+            if pipe.ended().is_none() && pipe.closed().is_none() {
+                let _ = tokio::time::timeout(LINGER, unread).await;
+            }
+        }
+        () = read => {}
+        () = linger => {}
+    }
+    pipe.close("closed");
     wake.notify_one();
+}
+
+/// Waits until the manager wants an end of the connection in the way that `done` looks for.
+async fn told(pipe: &Pipe, done: impl Fn() -> bool) {
+    poll_fn(|cx| {
+        if done() {
+            return Poll::Ready(());
+        }
+        pipe.on_hang_up(cx.waker());
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Opens a connection to an active target. With TLS and a `name`, the peer's certificate must be for that name; without, being signed by
@@ -127,12 +161,9 @@ pub async fn serve(stream: impl Stream, pipe: Pipe, wake: Arc<Notify>) {
 /// # Errors
 /// Why not, in one line.
 pub async fn dial(target: &Target, name: Option<&str>, tls: &TlsStore) -> Result<Box<dyn Stream>, String> {
+    let by = tokio::time::Instant::now() + DIAL;
     match target {
-        Target::Tcp(a) => {
-            let s = TcpStream::connect(a).await.map_err(|e| e.to_string())?;
-            let _ = s.set_nodelay(true);
-            Ok(Box::new(s))
-        }
+        Target::Tcp(a) => Ok(Box::new(connect(*a, by).await?)),
         Target::Ssl(a) => {
             let connector = tls.connector(name.is_some())?;
             let server = match name {
@@ -140,9 +171,8 @@ pub async fn dial(target: &Target, name: Option<&str>, tls: &TlsStore) -> Result
                     .map_err(|_| format!("name={n} is neither a host name nor an address"))?,
                 None => rustls::pki_types::ServerName::IpAddress(a.ip().into()),
             };
-            let s = TcpStream::connect(a).await.map_err(|e| e.to_string())?;
-            let _ = s.set_nodelay(true);
-            match tokio::time::timeout(HANDSHAKE, connector.connect(server, s)).await {
+            let s = connect(*a, by).await?;
+            match tokio::time::timeout_at(by, connector.connect(server, s)).await {
                 Ok(Ok(s)) => Ok(Box::new(s)),
                 Ok(Err(e)) => Err(super::tls::explain(&e)),
                 Err(_) => Err("TLS handshake timed out".into()),
@@ -151,6 +181,19 @@ pub async fn dial(target: &Target, name: Option<&str>, tls: &TlsStore) -> Result
         Target::Unix(p) => Ok(Box::new(UnixStream::connect(p).await.map_err(|e| e.to_string())?)),
         passive => Err(format!("{passive} is for listening, not for connecting")),
     }
+}
+
+async fn connect(to: SocketAddr, by: tokio::time::Instant) -> Result<TcpStream, String> {
+    let s = match tokio::time::timeout_at(by, TcpStream::connect(to)).await {
+        Ok(r) => r.map_err(|e| e.to_string())?,
+        Err(_) => return Err("connection attempt timed out".into()),
+    };
+    // A port of this host that nobody listens on may become our own end.
+    if s.local_addr().is_ok_and(|a| a == to) {
+        return Err("nobody listens there: connected to itself".into());
+    }
+    let _ = s.set_nodelay(true);
+    Ok(s)
 }
 
 /// Somebody connected to a listener.
@@ -242,7 +285,10 @@ pub async fn listen(
             }
             let target = if is_tls { Target::Pssl(a) } else { Target::Ptcp(a) };
             let task = tokio::task::spawn_local(async move {
+                let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
                 loop {
+                    // Others wait in the kernel's queue.
+                    let Ok(turn) = handshakes.clone().acquire_owned().await else { return };
                     let (s, peer) = match socket.accept().await {
                         Ok(x) => x,
                         Err(e) => {
@@ -261,6 +307,7 @@ pub async fn listen(
                     }
                     let (tls, accepted) = (tls.clone(), accepted.clone());
                     tokio::task::spawn_local(async move {
+                        let _turn = turn;
                         let handshake = async {
                             let acceptor = tls.acceptor()?;
                             match tokio::time::timeout(HANDSHAKE, acceptor.accept(s)).await {

@@ -9,7 +9,7 @@
 //! No I/O and no clock here: bytes come and go through a [`Pipe`], time is an argument.
 
 use super::bundled::Bundled;
-use super::pipe::{Pipe, OUTPUT_HIGH, OUTPUT_LIMIT};
+use super::pipe::{Pipe, OUTPUT_HIGH, OUTPUT_LIMIT, OUTPUT_MOST};
 use super::rconn::{negotiate, Rconn, RconnConfig, Todo, OUR_VERSIONS};
 use bytes::{Bytes, BytesMut};
 use openflow::codec::{Frame, OfCodec};
@@ -21,7 +21,8 @@ use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MultipartFlags, Reas
 use openflow::msg::{
     AsyncConfig, BundleControl, BundleCtrlType, BundleFlags, ControllerRole, Echo, ErrorMsg, FlowRemoved,
     Hello, Message, MultipartReply, NxMessage, NxPacketIn, NxPacketIn2, NxPacketInProp, OfMessage, PacketIn,
-    PacketInFormat, PacketInReason, PortStatus, ReplyBody, RequestBody, Role, OFP_NO_BUFFER,
+    PacketInFormat, PacketInReason, PortStatus, ReplyBody, RequestBody, Role, OFPCML_MAX, OFPCML_NO_BUFFER,
+    OFP_NO_BUFFER,
 };
 use openflow::{Action, Instruction, Match, OfpError, PortNo, TableId, Xid};
 use std::collections::{BTreeMap, HashMap};
@@ -32,10 +33,19 @@ use tokio_util::codec::Decoder;
 pub const TURN: usize = 64;
 /// Flow entries that a dump takes at a time.
 const DUMP_SLICE: usize = 256;
+/// Connections of a bridge; who comes beyond them is turned away.
+pub const MAX_CONNECTIONS: usize = 512;
 /// Open bundles of a connection.
 const MAX_BUNDLES: usize = 32;
-/// Bytes of messages in open bundles of a connection.
+/// Bytes of messages in open bundles of a connection, and of all connections of a bridge.
 const MAX_BUNDLE_BYTES: usize = 192 << 20;
+const MAX_BUNDLE_BYTES_OF_ALL: usize = 2 * MAX_BUNDLE_BYTES;
+/// Flags of bundles that mean something.
+const BUNDLE_FLAGS: u16 = BundleFlags::ATOMIC.0 | BundleFlags::ORDERED.0;
+/// How long a bundle may stay open without a word about it.
+const BUNDLE_IDLE: Duration = Duration::from_secs(10);
+/// How long a peer for which [`OUTPUT_LIMIT`] waits may take nothing of it.
+const STALLED: Duration = Duration::from_secs(5);
 /// Bytes before the message in a bundle's add: header, experimenter, its type, bundle id, padding, flags.
 const BUNDLE_ADD_HEAD: usize = 24;
 /// Flow monitors of a connection.
@@ -280,6 +290,9 @@ struct Bundle {
     closed: bool,
     msgs: Bundled,
     bytes: usize,
+    /// What opened it, its first 64 bytes, and when it was last spoken of.
+    opener: Bytes,
+    heard: Instant,
 }
 
 struct Monitor {
@@ -299,11 +312,12 @@ enum Wait<C> {
         request: FlowStatsRequest,
         cursor: C,
     },
-    /// The flows a new monitor finds.
+    /// The flows a new monitor finds, or (`resumed`) one finds again that was told nothing for a while.
     Initial {
         xid: Xid,
         ids: Vec<u32>,
         cursor: C,
+        resumed: bool,
     },
 }
 
@@ -313,6 +327,9 @@ struct Conn<C> {
     rconn: Rconn,
     since: Instant,
     received: u64,
+    sent: u64,
+    /// When the peer last took something of what waits for it.
+    taken: Instant,
     version: u8,
     role: ControllerRole,
     asynchronous: AsyncConfig,
@@ -361,6 +378,8 @@ impl<C> Conn<C> {
             rconn,
             since: now,
             received: 0,
+            sent: 0,
+            taken: now,
             version: 0,
             role: ControllerRole::EQUAL,
             asynchronous: default_async(),
@@ -421,6 +440,7 @@ impl<C> Conn<C> {
     }
     fn takes_async(&self) -> bool {
         self.rconn.is_active()
+            && self.doomed.is_none()
             && self.wants_async
             && self.options.auxiliary_id == 0
             && self.options.kind != ConnKind::Snoop
@@ -428,6 +448,63 @@ impl<C> Conn<C> {
     fn is_behind(&self) -> bool {
         self.pipe.output_len() > OUTPUT_HIGH
     }
+    /// Whether a whole message (or what can be none) waits to be handled.
+    fn has_request(&self) -> bool {
+        self.pipe.with_input(|i| Header::peek(i).is_some_and(|h| usize::from(h.length) <= i.len()))
+    }
+    /// Takes what the peer does since this was called last as a sign of life. Half a message is none, and neither is what it leaves us to send.
+    fn look_at_peer(&mut self, now: Instant) {
+        let (received, sent) = (self.pipe.received(), self.pipe.sent());
+        let waits = self.pipe.output_len() > 0;
+        let takes = sent != self.sent;
+        if takes || !waits {
+            self.taken = now;
+        }
+        // It may have to wait for us.
+        let late = !self.is_behind() && (self.wait.is_some() || self.has_request());
+        if received != self.received || late || takes && waits {
+            self.rconn.heard(now);
+        }
+        (self.received, self.sent) = (received, sent);
+    }
+    /// Why the peer is to be given up because of what waits for it, if it is.
+    fn is_stuck(&self, now: Instant) -> bool {
+        let waits = self.pipe.output_len();
+        waits > OUTPUT_MOST || waits > OUTPUT_LIMIT && now.saturating_duration_since(self.taken) >= STALLED
+    }
+    fn end_idle_bundles(&mut self, now: Instant) {
+        if self.bundles.is_empty() || self.is_behind() || self.has_request() {
+            return;
+        }
+        let idle = |b: &Bundle| now.saturating_duration_since(b.heard) >= BUNDLE_IDLE;
+        let ids: Vec<u32> = self.bundles.iter().filter(|(_, b)| idle(b)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(b) = self.bundles.remove(&id) {
+                let xid = Header::peek(&b.opener).map_or(Xid(0), |h| h.xid);
+                self.refuse(xid, OfpError::OFPBFC_TIMEOUT, &b.opener);
+            }
+        }
+    }
+    fn bundled(&self) -> usize {
+        self.bundles.values().map(|b| b.bytes).sum()
+    }
+}
+
+/// What a switch says and a controller never does.
+fn is_said_by_switches(kind: MsgType) -> bool {
+    matches!(
+        kind,
+        MsgType::FEATURES_REPLY
+            | MsgType::GET_CONFIG_REPLY
+            | MsgType::PACKET_IN
+            | MsgType::FLOW_REMOVED
+            | MsgType::PORT_STATUS
+            | MsgType::MULTIPART_REPLY
+            | MsgType::BARRIER_REPLY
+            | MsgType::QUEUE_GET_CONFIG_REPLY
+            | MsgType::ROLE_REPLY
+            | MsgType::GET_ASYNC_REPLY
+    )
 }
 
 /// Whether an entry with `found` is one of those that `wanted` means: each wanted field is there, and as narrow.
@@ -512,6 +589,11 @@ impl<C: Default> Manager<C> {
         let mut conn = Conn::new(options, pipe, rconn, now);
         let hello = OfMessage { version: highest, xid: Xid(1), body: Hello::with_versions(&versions).into() };
         conn.send(&hello);
+        // What a controller has agreed on with its main connection is so on this one too.
+        if let Some(main) = conn.options.main.and_then(|m| self.conns.get(&m)) {
+            conn.role = main.role;
+            conn.asynchronous = main.asynchronous.clone();
+        }
         self.conns.insert(id, conn);
         self.retap();
     }
@@ -529,8 +611,14 @@ impl<C: Default> Manager<C> {
     /// Connections to be closed by the caller, each with the reason: the peer went, or we want it gone.
     pub fn doomed(&mut self) -> Vec<(ConnId, String)> {
         let mut out = Vec::new();
-        for (id, c) in &self.conns {
-            if let Some(why) = c.pipe.closed() {
+        for (id, c) in &mut self.conns {
+            match c.pipe.ended() {
+                Some(why) if c.doomed.is_none() && c.wait.is_none() && !c.has_request() => c.doom(why),
+                _ => {}
+            }
+            if let Some(why) = c.doomed.clone().filter(|_| c.pipe.closed().is_some()) {
+                out.push((*id, why));
+            } else if let Some(why) = c.pipe.closed() {
                 out.push((*id, why));
             } else if c.doomed.is_some() && c.pipe.output_len() == 0 {
                 out.push((*id, c.doomed.clone().unwrap_or_default()));
@@ -547,6 +635,16 @@ impl<C: Default> Manager<C> {
     /// Sends what is to be sent. To be called after each round of work.
     pub fn flush(&self) {
         self.conns.values().for_each(|c| c.pipe.flush());
+    }
+
+    /// Whether there are as many connections as there may be.
+    pub fn is_full(&self) -> bool {
+        self.conns.len() >= MAX_CONNECTIONS
+    }
+
+    /// Whether both sides of a connection have said HELLO and agreed.
+    pub fn is_up(&self, id: ConnId) -> bool {
+        self.conns.get(&id).is_some_and(|c| c.rconn.is_active() && c.doomed.is_none())
     }
 
     /// Whether some controller's main connection is up.
@@ -613,11 +711,8 @@ impl<C: Default> Manager<C> {
     pub fn timers(&mut self, now: Instant) -> Option<Instant> {
         let mut next = None;
         for c in self.conns.values_mut() {
-            let received = c.pipe.received();
-            if received != c.received || c.pipe.input_len() > 0 {
-                c.received = received;
-                c.rconn.heard(now);
-            }
+            c.look_at_peer(now);
+            c.end_idle_bundles(now);
             match c.rconn.run(now) {
                 Some(Todo::Probe) => c.tell(Message::EchoRequest(Echo::default())),
                 Some(Todo::Disconnect(why)) => {
@@ -626,7 +721,7 @@ impl<C: Default> Manager<C> {
                 }
                 Some(Todo::Connect) | None => {}
             }
-            if c.pipe.output_len() > OUTPUT_LIMIT {
+            if c.is_stuck(now) {
                 let why = "the peer does not read what it is sent";
                 c.doomed.get_or_insert(why.into());
                 c.pipe.close(why);
@@ -688,6 +783,10 @@ impl<C: Default> Manager<C> {
                 done += 1;
                 continue;
             }
+            if c.monitors_paused {
+                c.resume_monitors();
+                continue;
+            }
             let frame = match c.pipe.with_input(|input| self.frames.decode(input)) {
                 Ok(Some(f)) => f,
                 Ok(None) => return (done, false),
@@ -744,9 +843,16 @@ impl<C: Default> Manager<C> {
             return;
         }
         let msg = match message {
+            _ if header.version == c.version && is_said_by_switches(header.msg_type) => {
+                c.refuse(header.xid, OfpError::OFPBRC_BAD_TYPE, &raw);
+                return;
+            }
             Ok(m) => m,
             Err(e) => {
                 tracing::debug!(conn = %c.options.name, error = %e, "malformed message");
+                if let (MsgType::MULTIPART_REQUEST, Some(&[hi, lo])) = (header.msg_type, raw.get(10..12)) {
+                    c.parts.refuse(header.xid, MultipartFlags(u16::from_be_bytes([hi, lo])), e.code);
+                }
                 c.refuse(header.xid, e.code, &raw);
                 return;
             }
@@ -787,15 +893,13 @@ impl<C: Default> Manager<C> {
                 c.wait = Some(Wait::Synced { version, reply });
             }
             Message::RoleRequest(r) => {
-                let role = self.set_role(id, r)?;
+                let role = self.set_role(id, r.role, Some(r.generation_id))?;
                 if let Some(c) = self.conns.get_mut(&id) {
                     c.reply(xid, Message::RoleReply(role));
                 }
             }
             Message::Nicira(NxMessage::RoleRequest(role)) => {
-                // Nicira's request has no generation id: never stale.
-                let generation_id = self.generation_id.unwrap_or(0);
-                let role = self.set_role(id, Role { role, generation_id })?.role;
+                let role = self.set_role(id, role, None)?.role;
                 if let Some(c) = self.conns.get_mut(&id) {
                     c.reply(xid, NxMessage::RoleReply(role));
                 }
@@ -805,8 +909,11 @@ impl<C: Default> Manager<C> {
                 c.reply(xid, Message::GetAsyncReply(config));
             }
             Message::SetAsync(config) | Message::Nicira(NxMessage::SetAsyncConfig(config)) => {
-                c.asynchronous = config;
-                c.wants_async = true;
+                let main = c.options.main.unwrap_or(id);
+                for c in self.channel(main) {
+                    c.asynchronous = config.clone();
+                    c.wants_async = true;
+                }
             }
             Message::Nicira(NxMessage::SetPacketInFormat(format)) => {
                 if format.0 > PacketInFormat::NXT_PACKET_IN2.0 {
@@ -819,8 +926,13 @@ impl<C: Default> Manager<C> {
             Message::Nicira(NxMessage::FlowMonitorCancel(m)) | Message::FlowMonitorCancel(m) => {
                 c.monitors.remove(&m).ok_or(OfpError { kind: 16, code: 3, experimenter: 0 })?;
             }
-            Message::SetConfig(ref config) => {
+            Message::SetConfig(mut config) if !c.is_slave() => {
                 let wants = config.miss_send_len != 0;
+                // `ovs-ofctl monitor BRIDGE 65534` is what people type; from a controller it is OFPSCFC_BAD_LEN.
+                if c.options.kind == ConnKind::Service && config.miss_send_len > OFPCML_MAX {
+                    config.miss_send_len = OFPCML_NO_BUFFER;
+                }
+                let body = Message::SetConfig(config);
                 let msg = OfMessage { version, xid, body };
                 let wants_async = wants || c.options.kind == ConnKind::Controller;
                 backend.handle(now, id, &msg, &mut Vec::new())?;
@@ -836,12 +948,14 @@ impl<C: Default> Manager<C> {
                     c.reply(xid, r);
                 }
             }
-            Message::BundleControl(control) => c.bundle_control(id, xid, control, backend, now)?,
+            Message::BundleControl(control) => c.bundle_control(id, xid, control, raw, backend, now)?,
             Message::BundleAdd(add) => {
                 if c.is_slave() {
                     return Err(OfpError::OFPBRC_IS_SLAVE);
                 }
-                c.bundle_add(xid, add, raw)?;
+                let of_all = self.conns.values().map(Conn::bundled).sum();
+                let Some(c) = self.conns.get_mut(&id) else { return Ok(()) };
+                c.bundle_add(xid, add, raw, of_all, now)?;
             }
             Message::MultipartRequest(part) => {
                 if let Some(whole) = c.parts.push(xid, part.flags, part.body, raw.len())? {
@@ -854,21 +968,11 @@ impl<C: Default> Manager<C> {
             | Message::PortMod(_)
             | Message::TableMod(_)
             | Message::MeterMod(_)
+            | Message::SetConfig(_)
                 if c.is_slave() =>
             {
                 return Err(OfpError::OFPBRC_IS_SLAVE);
             }
-            // What only a switch may send.
-            Message::FeaturesReply(_)
-            | Message::GetConfigReply(_)
-            | Message::PacketIn(_)
-            | Message::FlowRemoved(_)
-            | Message::PortStatus(_)
-            | Message::MultipartReply(_)
-            | Message::BarrierReply
-            | Message::QueueGetConfigReply(_)
-            | Message::RoleReply(_)
-            | Message::GetAsyncReply(_) => return Err(OfpError::OFPBRC_BAD_TYPE),
             Message::Experimenter(e) => return Err(crate::handle::unknown_experimenter(e.experimenter)),
             Message::Nicira(_) | Message::FlowMonitorPaused | Message::FlowMonitorResumed => {
                 return Err(OfpError::OFPBRC_BAD_EXP_TYPE)
@@ -884,27 +988,33 @@ impl<C: Default> Manager<C> {
         Ok(())
     }
 
-    fn set_role(&mut self, id: ConnId, request: Role) -> Result<Role, OfpError> {
+    /// `generation_id`: none in Nicira's request, which is never stale.
+    fn set_role(
+        &mut self,
+        id: ConnId,
+        role: ControllerRole,
+        generation_id: Option<u64>,
+    ) -> Result<Role, OfpError> {
         let main = self.conns.get(&id).and_then(|c| c.options.main).unwrap_or(id);
-        match request.role {
+        match role {
             ControllerRole::NOCHANGE => {}
-            ControllerRole::EQUAL => self.assign_role(main, ControllerRole::EQUAL),
+            ControllerRole::EQUAL => self.channel(main).for_each(|c| c.role = role),
             ControllerRole::MASTER | ControllerRole::SLAVE => {
-                if let Some(known) = self.generation_id {
+                if let (Some(known), Some(new)) = (self.generation_id, generation_id) {
                     // The distance is signed: ids wrap around.
-                    if (request.generation_id.wrapping_sub(known) as i64) < 0 {
+                    if (new.wrapping_sub(known) as i64) < 0 {
                         return Err(OfpError::OFPRRFC_STALE);
                     }
                 }
-                self.generation_id = Some(request.generation_id);
-                if request.role == ControllerRole::MASTER {
+                self.generation_id = generation_id.or(self.generation_id);
+                if role == ControllerRole::MASTER {
                     for c in self.conns.values_mut() {
                         if c.role == ControllerRole::MASTER {
                             c.role = ControllerRole::SLAVE;
                         }
                     }
                 }
-                self.assign_role(main, request.role);
+                self.channel(main).for_each(|c| c.role = role);
             }
             _ => return Err(OfpError::OFPRRFC_BAD_ROLE),
         }
@@ -912,13 +1022,10 @@ impl<C: Default> Manager<C> {
         Ok(Role { role, generation_id: self.generation_id.unwrap_or(u64::MAX) })
     }
 
-    /// A role is the controller's: its main and its auxiliary connections share it.
-    fn assign_role(&mut self, main: ConnId, role: ControllerRole) {
-        for (id, c) in &mut self.conns {
-            if *id == main || c.options.main == Some(main) {
-                c.role = role;
-            }
-        }
+    /// A controller's main connection and its auxiliary ones: they share its role and its wishes.
+    fn channel(&mut self, main: ConnId) -> impl Iterator<Item = &mut Conn<C>> {
+        let all = self.conns.iter_mut();
+        all.filter(move |(id, c)| **id == main || c.options.main == Some(main)).map(|(_, c)| c)
     }
 
     /// Passes on what the bridge tells, to those who want it.
@@ -995,7 +1102,7 @@ impl<C: Default> Conn<C> {
                 }
                 true
             }
-            Some(Wait::Initial { xid, ids, mut cursor }) => {
+            Some(Wait::Initial { xid, ids, mut cursor, resumed }) => {
                 let mut flows = Vec::new();
                 let all = FlowStatsRequest::default();
                 let more = backend.dump_flows(now, &all, &mut cursor, DUMP_SLICE, &mut flows);
@@ -1024,7 +1131,8 @@ impl<C: Default> Conn<C> {
                             },
                             nicira,
                         };
-                        if m.request.flags.contains(FlowMonitorFlags::INITIAL) && as_added.wants(&update) {
+                        let asked = resumed || m.request.flags.contains(FlowMonitorFlags::INITIAL);
+                        if asked && as_added.wants(&update) {
                             wanted = true;
                             with_actions |= m.request.flags.contains(FlowMonitorFlags::ACTIONS);
                         }
@@ -1036,13 +1144,13 @@ impl<C: Default> Conn<C> {
                 if let Some(m) = ids.first().and_then(|i| self.monitors.get(i)) {
                     nicira = m.nicira;
                 }
-                if !more || !updates.is_empty() {
-                    self.reply(xid, monitor_reply(nicira, updates, more));
+                // Of a resumed monitor these are updates as any others, no answer.
+                if !more && !resumed || !updates.is_empty() {
+                    self.reply(xid, monitor_reply(nicira, updates, more && !resumed));
                 }
                 if more {
-                    self.wait = Some(Wait::Initial { xid, ids, cursor });
-                } else if self.monitors_paused {
-                    self.monitors_paused = false;
+                    self.wait = Some(Wait::Initial { xid, ids, cursor, resumed });
+                } else if resumed && !self.monitors_paused {
                     self.tell(if nicira {
                         Message::Nicira(NxMessage::FlowMonitorResumed)
                     } else {
@@ -1105,8 +1213,15 @@ impl<C: Default> Conn<C> {
         for request in requests {
             self.monitors.insert(request.id, Monitor { request, nicira });
         }
-        self.wait = Some(Wait::Initial { xid, ids, cursor: C::default() });
+        self.wait = Some(Wait::Initial { xid, ids, cursor: C::default(), resumed: false });
         Ok(())
+    }
+
+    /// Monitors that were told nothing while the peer did not read are told what there is now, and from now on every change again.
+    fn resume_monitors(&mut self) {
+        self.monitors_paused = false;
+        let ids = self.monitors.keys().copied().collect();
+        self.wait = Some(Wait::Initial { xid: Xid(0), ids, cursor: C::default(), resumed: true });
     }
 
     fn flow_change(&mut self, own: bool, xid: Xid, update: &FlowUpdate) {
@@ -1121,11 +1236,14 @@ impl<C: Default> Conn<C> {
         }
         if !self.monitors_paused && self.is_behind() {
             self.monitors_paused = true;
-            self.tell(if nicira {
-                Message::Nicira(NxMessage::FlowMonitorPaused)
-            } else {
-                Message::FlowMonitorPaused
-            });
+            // It has not heard yet that the last pause is over, if one is about to be.
+            if !matches!(self.wait, Some(Wait::Initial { resumed: true, .. })) {
+                self.tell(if nicira {
+                    Message::Nicira(NxMessage::FlowMonitorPaused)
+                } else {
+                    Message::FlowMonitorPaused
+                });
+            }
             if !deleted {
                 return;
             }
@@ -1211,6 +1329,7 @@ impl<C: Default> Conn<C> {
         id: ConnId,
         xid: Xid,
         control: BundleControl,
+        raw: &[u8],
         backend: &mut B,
         now: Instant,
     ) -> Result<(), OfpError> {
@@ -1219,8 +1338,7 @@ impl<C: Default> Conn<C> {
             return Err(OfpError::OFPBRC_IS_SLAVE);
         }
         let done = |kind| BundleControl { bundle_id, kind, flags, properties: Vec::new() };
-        let known = BundleFlags::ATOMIC | BundleFlags::ORDERED;
-        if flags.0 & !known.0 != 0 {
+        if flags.0 & !BUNDLE_FLAGS != 0 {
             return Err(OfpError::OFPBFC_BAD_FLAGS);
         }
         match kind {
@@ -1228,7 +1346,7 @@ impl<C: Default> Conn<C> {
                 if self.bundles.remove(&bundle_id).is_some() {
                     return Err(OfpError::OFPBFC_BAD_ID);
                 }
-                self.bundle_open(bundle_id, flags)?;
+                self.bundle_open(bundle_id, flags, raw, now)?;
                 self.reply(xid, done(BundleCtrlType::OPEN_REPLY));
             }
             BundleCtrlType::CLOSE_REQUEST => {
@@ -1245,6 +1363,7 @@ impl<C: Default> Conn<C> {
                     return Err(e);
                 }
                 b.closed = true;
+                b.heard = now;
                 self.reply(xid, done(BundleCtrlType::CLOSE_REPLY));
             }
             BundleCtrlType::COMMIT_REQUEST => {
@@ -1277,27 +1396,39 @@ impl<C: Default> Conn<C> {
         Ok(())
     }
 
-    fn bundle_open(&mut self, bundle_id: u32, flags: BundleFlags) -> Result<(), OfpError> {
+    fn bundle_open(
+        &mut self,
+        bundle_id: u32,
+        flags: BundleFlags,
+        raw: &[u8],
+        now: Instant,
+    ) -> Result<(), OfpError> {
         if self.bundles.len() >= MAX_BUNDLES {
             return Err(OfpError::OFPBFC_OUT_OF_BUNDLES);
         }
-        self.bundles.insert(bundle_id, Bundle { flags, closed: false, msgs: Bundled::default(), bytes: 0 });
+        let opener = Bytes::copy_from_slice(&raw[..raw.len().min(64)]);
+        let msgs = Bundled::default();
+        self.bundles.insert(bundle_id, Bundle { flags, closed: false, msgs, bytes: 0, opener, heard: now });
         Ok(())
     }
 
-    fn bundle_add(&mut self, xid: Xid, add: openflow::msg::BundleAdd, raw: &[u8]) -> Result<(), OfpError> {
+    /// `of_all`: bytes in the bundles of all connections.
+    fn bundle_add(
+        &mut self,
+        xid: Xid,
+        add: openflow::msg::BundleAdd,
+        raw: &[u8],
+        of_all: usize,
+        now: Instant,
+    ) -> Result<(), OfpError> {
         let openflow::msg::BundleAdd { bundle_id, flags, message, .. } = add;
-        if !self.bundles.contains_key(&bundle_id) {
-            // A bundle may be opened by its first message.
-            self.bundle_open(bundle_id, flags)?;
-        }
-        let held: usize = self.bundles.values().map(|b| b.bytes).sum();
-        let Some(b) = self.bundles.get_mut(&bundle_id) else { return Err(OfpError::OFPBFC_BAD_ID) };
-        if b.closed {
-            return Err(OfpError::OFPBFC_BUNDLE_CLOSED);
-        }
-        if b.flags != flags {
+        if flags.0 & !BUNDLE_FLAGS != 0 {
             return Err(OfpError::OFPBFC_BAD_FLAGS);
+        }
+        match self.bundles.get(&bundle_id) {
+            Some(b) if b.closed => return Err(OfpError::OFPBFC_BUNDLE_CLOSED),
+            Some(b) if b.flags != flags => return Err(OfpError::OFPBFC_BAD_FLAGS),
+            _ => {}
         }
         if message.xid != xid {
             return Err(OfpError::OFPBFC_MSG_BAD_XID);
@@ -1310,14 +1441,22 @@ impl<C: Default> Conn<C> {
             | Message::PacketOut(_) => {}
             _ => return Err(OfpError::OFPBFC_MSG_UNSUP),
         }
-        if held + raw.len() > MAX_BUNDLE_BYTES {
+        if self.bundled() + raw.len() > MAX_BUNDLE_BYTES || of_all + raw.len() > MAX_BUNDLE_BYTES_OF_ALL {
             return Err(OfpError::OFPBFC_MSG_TOO_MANY);
         }
-        b.bytes += raw.len();
         // The message stands behind the headers, to the end but for padding and properties.
         let inner = raw.get(BUNDLE_ADD_HEAD..).unwrap_or_default();
         let len = Header::peek(inner).map_or(0, |h| h.length.into());
-        b.msgs.push(inner.get(..len).ok_or(OfpError::OFPBFC_MSG_BAD_LEN)?);
+        let inner = inner.get(..len).ok_or(OfpError::OFPBFC_MSG_BAD_LEN)?;
+        if !self.bundles.contains_key(&bundle_id) {
+            // A bundle may be opened by its first message.
+            self.bundle_open(bundle_id, flags, raw, now)?;
+        }
+        if let Some(b) = self.bundles.get_mut(&bundle_id) {
+            b.bytes += raw.len();
+            b.heard = now;
+            b.msgs.push(inner);
+        }
         Ok(())
     }
 }

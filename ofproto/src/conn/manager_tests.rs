@@ -398,3 +398,267 @@ fn flow_monitors_tell_what_is_there_and_what_changes() {
     net.manager.event(&change(FlowUpdateEvent::ADDED, None), now);
     assert!(net.hear(0).is_empty());
 }
+
+#[test]
+fn what_a_peer_said_before_it_closed_is_handled_and_answered() {
+    let mut net = Net::new(&[C]);
+    for i in 0..3000 {
+        net.say(0, i, flow(u64::from(i) + 1000));
+    }
+    net.say(0, 9, Message::BarrierRequest);
+    net.pipes[0].end("connection closed by peer");
+    net.manager.process(&mut net.tables, net.now, 512);
+    assert!(net.manager.doomed().is_empty(), "most of it is not handled yet");
+    net.go();
+    assert_eq!(net.tables.flows.len(), 3000);
+    assert!(net.manager.doomed().is_empty(), "the answer is not sent yet");
+    assert!(net.pipes[0].hanging_up());
+    assert_eq!(net.hear(0).len(), 1);
+    assert_eq!(net.manager.doomed()[0].1, "connection closed by peer");
+    // Half a message is nothing to wait for, nor is a peer that hears nothing any more.
+    let i = net.open(ConnOptions::new(C, "cut"));
+    net.say(i, 1, flow(7));
+    net.say(i, 2, Message::BarrierRequest);
+    net.pipes[i].feed(&[4, 14, 0, 99]);
+    net.pipes[i].mute();
+    net.pipes[i].end("reset");
+    net.go();
+    assert_eq!((net.tables.flows.len(), net.manager.doomed().last().unwrap().1.as_str()), (3001, "reset"));
+}
+
+#[test]
+fn half_a_message_and_a_peer_that_reads_nothing_are_no_signs_of_life() {
+    let mut net = Net::new(&[C, C, C]);
+    let t0 = net.now;
+    let t = |s| t0 + Duration::from_secs(s);
+    net.manager.timers(t0);
+    net.pipes[0].feed(&[4, 2, 0, 32]);
+    // Asks for much, and reads nothing of it.
+    let much = Message::EchoRequest(Echo { data: vec![0; 60_000].into() });
+    for i in 0..30 {
+        net.say(1, i, much.clone());
+        net.say(2, i, much.clone());
+    }
+    net.manager.process(&mut net.tables, t0, 1000);
+    net.manager.timers(t0);
+    for s in 1..12 {
+        // One reads, slowly.
+        net.pipes[2].took(10);
+        net.manager.timers(t(s));
+    }
+    let gone: Vec<u64> = net.manager.doomed().iter().map(|(id, _)| id.0).collect();
+    assert_eq!(gone, [0, 1]);
+}
+
+#[test]
+fn a_million_reports_at_once_are_no_reason_to_drop_who_reads_them() {
+    let mut net = Net::new(&[C]);
+    let gone = FlowRemoved { reason: FlowRemovedReason::DELETE, ..FlowRemoved::default() };
+    for _ in 0..1_000_000 {
+        net.manager.event(&Event::FlowRemoved(gone.clone()), net.now);
+    }
+    assert!(net.pipes[0].output_len() > OUTPUT_LIMIT);
+    let t = |ms| net.now + Duration::from_millis(ms);
+    net.manager.timers(t(0));
+    net.manager.timers(t(4000));
+    net.pipes[0].took(1);
+    net.manager.timers(t(4500));
+    net.manager.timers(t(9000));
+    assert!(net.manager.doomed().is_empty());
+    net.manager.timers(t(9500));
+    assert_eq!(net.manager.doomed()[0].1, "the peer does not read what it is sent");
+    assert_eq!(net.pipes[0].output_len(), 0);
+}
+
+#[test]
+fn an_auxiliary_connection_shares_its_controllers_role_and_wishes() {
+    let mut net = Net::new(&[C, C]);
+    let aux = |n| ConnOptions { auxiliary_id: n, main: Some(ConnId(0)), ..ConnOptions::new(C, "aux") };
+    let early = net.open(aux(1));
+    role(&mut net, 0, ControllerRole::SLAVE, 1);
+    let late = net.open(aux(2));
+    for i in [early, late] {
+        assert_eq!(error_of(&net.ask(i, 1, flow(1))), OfpError::OFPBRC_IS_SLAVE);
+    }
+    // What is asked for on one of them is so for all; the main one hears of it.
+    let wishes = AsyncConfig { packet_in_mask: [1, 0b110], ..default_async() };
+    net.ask(late, 1, Message::SetAsync(wishes.clone()));
+    for i in [0, early, late] {
+        assert_eq!(net.ask(i, 1, Message::GetAsyncRequest)[0].body, Message::GetAsyncReply(wishes.clone()));
+    }
+    assert_eq!(net.ask(1, 1, Message::GetAsyncRequest)[0].body, Message::GetAsyncReply(default_async()));
+    net.manager.event(&packet(PacketInReason::INVALID_TTL, 60), net.now);
+    assert_eq!([0, early, late].map(|i| net.hear(i).len()), [1, 0, 0]);
+    // Another master makes all of them slaves, whenever they were opened.
+    role(&mut net, late, ControllerRole::MASTER, 2);
+    let last = net.open(aux(3));
+    assert!(net.ask(last, 1, flow(2)).is_empty());
+    role(&mut net, 1, ControllerRole::MASTER, 3);
+    for i in [0, early, late, last] {
+        assert_eq!(error_of(&net.ask(i, 1, flow(1))), OfpError::OFPBRC_IS_SLAVE);
+    }
+    assert_eq!(net.tables.cookies(), [2]);
+}
+
+#[test]
+fn a_nicira_role_request_says_nothing_about_generations() {
+    let mut net = Net::new(&[C]);
+    net.ask(0, 1, NxMessage::RoleRequest(ControllerRole::MASTER));
+    let answer = role(&mut net, 0, ControllerRole::MASTER, 1 << 63 | 5);
+    assert!(
+        matches!(&answer[..], [OfMessage { body: Message::RoleReply(r), .. }] if r.generation_id == 1 << 63 | 5),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_slave_changes_no_settings_and_what_only_switches_say_is_a_bad_type() {
+    let mut net = Net::new(&[C]);
+    let config = SwitchConfig { flags: ConfigFlags::FRAG_DROP, miss_send_len: 0 };
+    assert!(net.ask(0, 1, Message::SetConfig(config.clone())).is_empty());
+    role(&mut net, 0, ControllerRole::SLAVE, 1);
+    assert_eq!(error_of(&net.ask(0, 1, Message::SetConfig(config))), OfpError::OFPBRC_IS_SLAVE);
+    assert!(matches!(net.ask(0, 1, Message::GetConfigRequest)[0].body, Message::GetConfigReply(_)));
+    // However wrong the rest of it is.
+    for kind in [MsgType::PACKET_IN, MsgType::FLOW_REMOVED, MsgType::BARRIER_REPLY, MsgType::MULTIPART_REPLY]
+    {
+        net.pipes[0].feed(&[4, kind.0, 0, 12, 0, 0, 0, 3, 9, 9, 9, 9]);
+        net.go();
+        assert_eq!(error_of(&net.hear(0)), OfpError::OFPBRC_BAD_TYPE, "{kind}");
+    }
+}
+
+#[test]
+fn bundles_are_bounded_in_time_and_over_all_connections() {
+    let mut net = Net::new(&[C, C, C]);
+    let flags = BundleFlags::ATOMIC;
+    let add = |bundle_id, xid: u32, body: Message| BundleAdd {
+        bundle_id,
+        flags,
+        message: Box::new(OfMessage::new(xid, body)),
+        properties: Vec::new(),
+    };
+    let control = |kind| BundleControl { bundle_id: 1, kind, flags, properties: Vec::new() };
+    // A refused message opens nothing.
+    assert_eq!(error_of(&net.ask(0, 5, add(1, 6, flow(1).into()))), OfpError::OFPBFC_MSG_BAD_XID);
+    let odd = BundleAdd { flags: BundleFlags(8), ..add(1, 5, flow(1).into()) };
+    assert_eq!(error_of(&net.ask(0, 5, odd)), OfpError::OFPBFC_BAD_FLAGS);
+    assert_eq!(error_of(&net.ask(0, 5, control(BundleCtrlType::DISCARD_REQUEST))), OfpError::OFPBFC_BAD_ID);
+    // One that nobody speaks of any more ends.
+    net.ask(0, 7, control(BundleCtrlType::OPEN_REQUEST));
+    net.now += Duration::from_secs(6);
+    net.ask(0, 8, add(1, 8, flow(1).into()));
+    net.now += Duration::from_secs(6);
+    net.manager.timers(net.now);
+    assert!(net.hear(0).iter().all(|m| matches!(m.body, Message::EchoRequest(_))));
+    net.now += Duration::from_secs(4);
+    net.say(0, 9, Message::EchoReply(Echo::default()));
+    net.go();
+    net.manager.timers(net.now);
+    let heard = net.hear(0);
+    assert_eq!((error_of(&heard), heard[0].xid), (OfpError::OFPBFC_TIMEOUT, Xid(7)));
+    assert_eq!(error_of(&net.ask(0, 9, control(BundleCtrlType::COMMIT_REQUEST))), OfpError::OFPBFC_BAD_ID);
+    assert!(net.tables.flows.is_empty());
+    // Each connection may hold so much, and all together twice as much.
+    let data = vec![0; 60_000].into();
+    let out = openflow::msg::PacketOut {
+        buffer_id: OFP_NO_BUFFER,
+        in_port: PortNo::CONTROLLER,
+        actions: vec![],
+        data,
+    };
+    let mut held = [0usize; 3];
+    for (i, held) in held.iter_mut().enumerate() {
+        loop {
+            let m = add(2, 1, out.clone().into());
+            let len = OfMessage::new(1, m.clone()).to_bytes().unwrap().len();
+            let heard = net.ask(i, 1, m);
+            if !heard.is_empty() {
+                assert_eq!(error_of(&heard), OfpError::OFPBFC_MSG_TOO_MANY);
+                break;
+            }
+            *held += len;
+        }
+    }
+    assert!(held[0] > 190 << 20 && held[1] > 190 << 20 && held[2] < 1 << 20, "{held:?}");
+}
+
+#[test]
+fn a_paused_flow_monitor_is_told_what_there_is_when_its_peer_reads_again() {
+    let mut net = Net::new(&[C]);
+    let request = FlowMonitorRequest {
+        id: 7,
+        flags: FlowMonitorFlags::ADD | FlowMonitorFlags::DELETE,
+        out_port: PortNo::ANY,
+        table_id: TableId::ALL,
+        matching: Match::new(),
+    };
+    let body = RequestBody::NxFlowMonitor(vec![request]);
+    net.ask(0, 3, openflow::msg::MultipartRequest { flags: MultipartFlags::empty(), body });
+    for i in 0..30 {
+        net.say(0, i, Message::EchoRequest(Echo { data: vec![0; 60_000].into() }));
+    }
+    net.go();
+    net.tables.set_cookies(0..600);
+    let added = Event::FlowChange {
+        from: None,
+        xid: Xid(77),
+        update: FlowUpdate::Full {
+            event: FlowUpdateEvent::ADDED,
+            reason: FlowRemovedReason::DELETE,
+            priority: 1,
+            idle_timeout: 0,
+            hard_timeout: 0,
+            table_id: TableId(0),
+            cookie: 5,
+            matching: Match::new(),
+            instructions: Default::default(),
+        },
+    };
+    net.manager.event(&added, net.now);
+    net.manager.event(&added, net.now);
+    let nicira = |m: &OfMessage| match &m.body {
+        Message::Nicira(m) => Some(m.clone()),
+        _ => None,
+    };
+    let heard = net.hear(0);
+    assert_eq!(heard.iter().filter_map(nicira).collect::<Vec<_>>(), [NxMessage::FlowMonitorPaused]);
+    net.go();
+    let heard = net.hear(0);
+    let flows = |m: &OfMessage| match &m.body {
+        Message::MultipartReply(MultipartReply { body: ReplyBody::NxFlowMonitor(u), .. }) => u.len(),
+        _ => 0,
+    };
+    let told = heard.iter().position(|m| nicira(m) == Some(NxMessage::FlowMonitorResumed)).expect("resumed");
+    assert_eq!(heard[..told].iter().map(flows).sum::<usize>(), 600, "before it goes on");
+    net.manager.event(&added, net.now);
+    assert_eq!(flows(&net.hear(0)[0]), 1);
+}
+
+#[test]
+fn half_a_multipart_request_is_none() {
+    let mut net = Net::new(&[C]);
+    let part = |xid: u32, flags, id| {
+        let request = FlowMonitorRequest {
+            id,
+            flags: FlowMonitorFlags::ADD,
+            out_port: PortNo::ANY,
+            table_id: TableId::ALL,
+            matching: Match::new(),
+        };
+        let body = RequestBody::NxFlowMonitor(vec![request]);
+        OfMessage::new(xid, openflow::msg::MultipartRequest { flags, body }).to_bytes().unwrap()
+    };
+    net.pipes[0].feed(&part(5, MultipartFlags::MORE, 1));
+    // The second part is cut short.
+    let mut cut = part(5, MultipartFlags::MORE, 2).to_vec();
+    cut.truncate(cut.len() - 8);
+    cut[3] -= 8;
+    net.pipes[0].feed(&cut);
+    net.pipes[0].feed(&part(5, MultipartFlags::empty(), 3));
+    net.go();
+    let heard = net.hear(0);
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert_eq!(error_of(&heard[..1]), error_of(&heard[1..]));
+    assert!(!net.manager.is_monitored());
+}

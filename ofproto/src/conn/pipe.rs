@@ -3,6 +3,10 @@
 //! **Shortcut.** Of a plain socket the pipe has a second handle ([`Pipe::set_shortcut`]). Then the control loop moves bytes itself where that can be
 //! done at once, which spares a peer that waits for each answer the wake-ups of two tasks: [`Pipe::look`] reads what has come, [`Pipe::flush`] writes
 //! what is to be sent. What does not go at once, and the end of the connection, stay the task's.
+//!
+//! **The end.** A peer that closes has often just said something: [`Pipe::end`] says that no more comes, and what has come is handled all the same
+//! ("Switches must process every message received from a controller in full", OpenFlow 1.3.5, "Message Handling"). [`Pipe::hang_up`] closes
+//! when all is sent, [`Pipe::close`] at once.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::cell::RefCell;
@@ -15,17 +19,25 @@ use std::task::Waker;
 pub const INPUT_LIMIT: usize = 512 * 1024;
 /// While this much waits to be sent, no more requests of the peer are handled and packet-ins are dropped.
 pub const OUTPUT_HIGH: usize = 1024 * 1024;
-/// A peer for which this much waits is dropped: it reads nothing, and what waits must not be lost silently.
+/// A peer for which this much waits, and that has taken nothing of it for a while, is dropped: what waits must not be lost silently. (The reports of
+/// a million flow entries that end at once are more, and a peer that reads gets them all.)
 pub const OUTPUT_LIMIT: usize = 32 * 1024 * 1024;
+/// A peer for which this much waits is dropped, however fast it reads.
+pub const OUTPUT_MOST: usize = 256 * 1024 * 1024;
 
 #[derive(Default)]
 struct Inner {
     input: BytesMut,
     output: BytesMut,
     in_flight: usize,
+    /// Why no more input comes.
+    ended: Option<String>,
+    /// Nobody takes output any more: it is thrown away.
+    muted: bool,
     closed: Option<String>,
     hang_up: bool,
     received: u64,
+    sent: u64,
     reader: Option<Waker>,
     writer: Option<Waker>,
     linger: Option<Waker>,
@@ -63,6 +75,9 @@ impl Pipe {
     pub fn with_output<T>(&self, f: impl FnOnce(&mut BytesMut) -> T) -> T {
         let mut p = self.0.borrow_mut();
         let out = f(&mut p.output);
+        if p.muted {
+            p.output.clear();
+        }
         if !p.output.is_empty() && p.shortcut.is_none() {
             if let Some(w) = p.writer.take() {
                 w.wake();
@@ -80,6 +95,7 @@ impl Pipe {
         if p.in_flight == 0 && p.writer.is_some() {
             if let Ok(n) = socket.write(&p.output) {
                 p.output.advance(n);
+                p.sent += n as u64;
             }
         }
         if !p.output.is_empty() {
@@ -109,21 +125,34 @@ impl Pipe {
         let p = self.0.borrow();
         p.output.len() + p.in_flight
     }
-    /// Why the peer's side is closed, if it is.
+    /// Why the socket is closed, if it is.
     pub fn closed(&self) -> Option<String> {
         self.0.borrow().closed.clone()
+    }
+    /// Why no more input will come, if so. What has come is still to be handled, and may be answered.
+    pub fn ended(&self) -> Option<String> {
+        self.0.borrow().ended.clone()
     }
     /// Close once the output is sent.
     pub fn hang_up(&self) {
         let mut p = self.0.borrow_mut();
         p.hang_up = true;
-        for w in [p.writer.take(), p.reader.take(), p.linger.take()].into_iter().flatten() {
-            w.wake();
-        }
+        p.wake_all();
     }
     /// All bytes ever received: changes when the peer is heard.
     pub fn received(&self) -> u64 {
         self.0.borrow().received
+    }
+    /// All bytes that the socket ever took.
+    pub fn sent(&self) -> u64 {
+        self.0.borrow().sent
+    }
+    /// Both sides: nothing goes either way any more. The socket is closed at once.
+    pub fn close(&self, why: impl Into<String>) {
+        let mut p = self.0.borrow_mut();
+        p.closed.get_or_insert(why.into());
+        p.mute();
+        p.wake_all();
     }
 
     // ---- the socket's side ----
@@ -137,7 +166,7 @@ impl Pipe {
     pub fn hanging_up(&self) -> bool {
         self.0.borrow().hang_up
     }
-    /// Tells `waker` of [`Pipe::hang_up`].
+    /// Tells `waker` of [`Pipe::hang_up`] and [`Pipe::close`].
     pub fn on_hang_up(&self, waker: &Waker) {
         self.0.borrow_mut().linger = Some(waker.clone());
     }
@@ -156,11 +185,9 @@ impl Pipe {
         }
         room
     }
-    /// The output, all of it; empty if there is none, then `waker` is told when there is. `sent` bytes of what was taken before are
-    /// now with the socket.
-    pub fn poll_output(&self, sent: usize, waker: &Waker) -> Bytes {
+    /// The output, all of it; empty if there is none, then `waker` is told when there is.
+    pub fn poll_output(&self, waker: &Waker) -> Bytes {
         let mut p = self.0.borrow_mut();
-        p.in_flight = p.in_flight.saturating_sub(sent);
         let out = p.output.split().freeze();
         p.in_flight += out.len();
         if out.is_empty() && !p.hang_up {
@@ -168,13 +195,33 @@ impl Pipe {
         }
         out
     }
-    /// The socket is gone.
-    pub fn close(&self, why: impl Into<String>) {
+    /// So many bytes of what was taken are now with the socket.
+    pub fn took(&self, sent: usize) {
         let mut p = self.0.borrow_mut();
-        p.closed.get_or_insert(why.into());
-        p.in_flight = 0;
-        p.output.clear();
-        p.shortcut = None;
+        p.in_flight = p.in_flight.saturating_sub(sent);
+        p.sent += sent as u64;
+    }
+    /// The peer will say no more.
+    pub fn end(&self, why: impl Into<String>) {
+        self.0.borrow_mut().ended.get_or_insert(why.into());
+    }
+    /// The peer hears no more; what it said before may still come in.
+    pub fn mute(&self) {
+        self.0.borrow_mut().mute();
+    }
+}
+
+impl Inner {
+    fn mute(&mut self) {
+        self.muted = true;
+        self.in_flight = 0;
+        self.output.clear();
+        self.shortcut = None;
+    }
+    fn wake_all(&mut self) {
+        for w in [self.writer.take(), self.reader.take(), self.linger.take()].into_iter().flatten() {
+            w.wake();
+        }
     }
 }
 

@@ -83,7 +83,11 @@ pub struct Rconn {
 impl Rconn {
     /// A connection that we dial, at once. `seed` feeds the jitter.
     pub fn active(config: RconnConfig, seed: u64, now: Instant) -> Self {
-        Self { config, state: State::Waiting { until: now }, active: true, failures: 0, random: seed | 1 }
+        // Seeds that differ in a bit or two (datapath ids do) must not jitter alike: the finalizer of splitmix64.
+        let mix = (seed ^ seed >> 30).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mix = (mix ^ mix >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let random = (mix ^ mix >> 31) | 1;
+        Self { config, state: State::Waiting { until: now }, active: true, failures: 0, random }
     }
     /// A connection that a peer opened just now.
     pub fn accepted(config: RconnConfig, now: Instant) -> Self {
@@ -273,6 +277,23 @@ mod tests {
         assert!(pauses[1] <= FIRST_PAUSE && pauses[1] >= FIRST_PAUSE * 3 / 4, "{pauses:?}");
         assert!(pauses[6..].iter().all(|p| *p <= Duration::from_secs(1) && *p >= 750 * MS), "{pauses:?}");
         assert!(pauses[6..].windows(2).any(|w| w[0] != w[1]), "jitter");
+    }
+
+    #[test]
+    fn switches_with_like_names_do_not_come_back_in_step() {
+        let t0 = Instant::now();
+        let second = |seed| {
+            let mut c = Rconn::active(RconnConfig::default(), seed, t0);
+            c.run(t0);
+            c.closed(t0);
+            c.run(t0);
+            c.closed(t0);
+            c.deadline().unwrap() - t0
+        };
+        // As Mininet's are: 1, 2, 3, ...
+        let pauses: Vec<Duration> = (1..=16).map(second).collect();
+        let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        assert!(*most - *least > FIRST_PAUSE / 8, "{pauses:?}");
     }
 
     #[test]

@@ -40,12 +40,15 @@ pub struct Rig {
 impl Rig {
     /// A bridge with ports 1 to `n` and LOCAL, and one controller that has said HELLO.
     pub fn new(n: u32) -> Self {
+        Self::with(n, BridgeConfig::new("br0", 7))
+    }
+    /// The same with other settings.
+    pub fn with(n: u32, config: BridgeConfig) -> Self {
         let now = Instant::now();
         let mut switch = Switch::new(Default::default(), Arc::new(|| ()), now).expect("switch");
         let local = DummyPort::new("br0");
         let wire = local.wire();
-        let bridge =
-            switch.add_bridge_on(now, BridgeConfig::new("br0", 7), Some(Box::new(local))).expect("bridge");
+        let bridge = switch.add_bridge_on(now, config, Some(Box::new(local))).expect("bridge");
         let newest = |s: &Switch| s.datapath().ports().last().expect("a port").0;
         let mut ports = vec![Wired { number: PortNo::LOCAL, wire, id: newest(&switch), injected: 0 }];
         for i in 1..=n {
