@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 use tests::alone;
-use tests::controller::{apply, ofpt, output, oxm_in_port, Listener};
+use tests::controller::{apply, ofpt, output, oxm_in_port, Listener, Peer};
 use tests::shared;
 use tests::switch::{Lab, Switch};
 
@@ -65,4 +65,34 @@ fn it_ends_cleanly_under_traffic() {
     switch.stop();
     let _ = flood.kill();
     let _ = flood.wait();
+}
+
+#[test]
+fn memory_of_flows_that_are_gone_goes_back_also_beside_a_controller_that_polls() {
+    let _quiet = shared();
+    let lab = Lab::new(1, &[]);
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", lab.switch.pid())).expect("status");
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("kilobytes")
+    };
+    let mut peer = Peer::connect(&lab.switch.run_dir().join("br0.mgmt"));
+    let before = resident();
+    for i in 0..200_000u32 {
+        let mut oxm = vec![0x80, 0, 3 << 1, 6, 2, 0];
+        oxm.extend(i.to_be_bytes());
+        peer.flow_mod(0, 10, 0, &oxm, &apply(&output(1)));
+    }
+    peer.barrier();
+    let full = resident();
+    assert!(full > before + 20_000, "{before} kB, then {full} kB");
+    peer.flow_mod(3, 0, 0, &[], &[]);
+    let begun = std::time::Instant::now();
+    let mut after = full;
+    while begun.elapsed() < Duration::from_secs(12) && after > before + (full - before) / 3 {
+        peer.barrier();
+        std::thread::sleep(Duration::from_millis(100));
+        after = resident();
+    }
+    assert!(after <= before + (full - before) / 3, "{before} kB, full {full} kB, then {after} kB");
 }

@@ -39,8 +39,11 @@ const SERVE: Duration = Duration::from_millis(1);
 /// Looks at the last peer's socket between two at everything else meanwhile, and requests found that way in a row.
 const LOOKS: u32 = 32;
 const TURNS: u32 = 32;
-/// How long after the last message memory is given back.
+/// How long after the last message memory is given back; how long after the first if they never stop (a controller that polls); and how long
+/// after it was last done in any case (flow entries end by themselves).
 const TRIM: Duration = Duration::from_millis(300);
+const TRIM_AT_LATEST: Duration = Duration::from_secs(5);
+const TRIM_ALWAYS: Duration = Duration::from_secs(30);
 
 /// A controller of a bridge and the state of our side of it.
 pub struct Controller {
@@ -533,7 +536,7 @@ impl Daemon {
     /// Serves until told to stop.
     pub async fn run(&mut self) {
         let (mut spins, mut at_once) = (0, 0);
-        let (mut busy, mut trim) = ((0, self.started), false);
+        let (mut busy, mut trim, mut trimmed) = ((0, self.started), None, self.started);
         let mut served = self.started;
         while !self.stopping && !self.stop_asked.get() {
             self.take_in().await;
@@ -564,7 +567,14 @@ impl Daemon {
             let handled = self.units.values().map(|u| u.manager.handled).sum();
             if handled != busy.0 {
                 busy = (handled, now);
-                trim = true;
+                trim.get_or_insert(now);
+            }
+            let passed = |since| now.saturating_duration_since(since);
+            let is_quiet = !more && passed(busy.1) > TRIM;
+            let is_due = trim.is_some_and(|t| is_quiet || passed(t) > TRIM_AT_LATEST);
+            if is_due || passed(trimmed) > TRIM_ALWAYS {
+                (trim, trimmed) = (None, now);
+                datapath::sys::give_back_memory();
             }
             if more {
                 tokio::task::yield_now().await;
@@ -572,10 +582,6 @@ impl Daemon {
             }
             if now.saturating_duration_since(busy.1) < LINGER && self.linger(busy.1, &mut at_once).await {
                 continue;
-            }
-            if trim && now.saturating_duration_since(busy.1) > TRIM {
-                trim = false;
-                datapath::sys::give_back_memory();
             }
             #[cfg(test)]
             if self.storm.load(std::sync::atomic::Ordering::Relaxed) {
