@@ -446,3 +446,26 @@ fn tls_errors_name_what_failed() {
         switch.log_text().contains("the peer closed the connection during the handshake").then_some(())
     });
 }
+
+#[test]
+fn ofctl_says_that_its_hello_was_refused() {
+    let _quiet = shared();
+    let dir = tests::switch::Scratch::new();
+    let path = dir.path("old.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
+    let switch = std::thread::spawn(move || {
+        let (mut s, _) = listener.accept().expect("a client");
+        // HELLO of 1.3 without a bitmap, and then: OFPET_HELLO_FAILED, OFPHFC_INCOMPATIBLE.
+        s.write_all(&[4, 0, 0, 8, 0, 0, 0, 1, 4, ofpt::ERROR, 0, 19, 0, 0, 0, 1, 0, 0, 0, 0]).expect("send");
+        s.write_all(b"go away").expect("send");
+        let _ = s.read_to_end(&mut Vec::new());
+    });
+    let out = std::process::Command::new(tests::switch::bin("ofctl"))
+        .args(["show", &format!("unix:{}", path.display())])
+        .output()
+        .expect("ofctl");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("refused our HELLO: OFPHFC_INCOMPATIBLE go away"), "{said}");
+    assert_eq!(out.status.code(), Some(1));
+    switch.join().expect("the switch");
+}

@@ -910,18 +910,22 @@ impl<C: Default> Manager<C> {
             }
             Message::SetAsync(config) | Message::Nicira(NxMessage::SetAsyncConfig(config)) => {
                 let main = c.options.main.unwrap_or(id);
-                for c in self.channel(main) {
+                self.channel(main).for_each(|c| {
                     c.asynchronous = config.clone();
                     c.wants_async = true;
-                }
+                });
             }
             Message::Nicira(NxMessage::SetPacketInFormat(format)) => {
                 if format.0 > PacketInFormat::NXT_PACKET_IN2.0 {
                     return Err(OfpError::OFPBRC_EPERM);
                 }
-                c.packet_in_format = format;
+                let main = c.options.main.unwrap_or(id);
+                self.channel(main).for_each(|c| c.packet_in_format = format);
             }
-            Message::Nicira(NxMessage::SetControllerId(n)) => c.controller_id = n,
+            Message::Nicira(NxMessage::SetControllerId(n)) => {
+                let main = c.options.main.unwrap_or(id);
+                self.channel(main).for_each(|c| c.controller_id = n);
+            }
             Message::Nicira(NxMessage::SetFlowFormat(_) | NxMessage::FlowModTableId(_)) => {}
             Message::Nicira(NxMessage::FlowMonitorCancel(m)) | Message::FlowMonitorCancel(m) => {
                 c.monitors.remove(&m).ok_or(OfpError { kind: 16, code: 3, experimenter: 0 })?;

@@ -487,8 +487,11 @@ fn an_auxiliary_connection_shares_its_controllers_role_and_wishes() {
         assert_eq!(net.ask(i, 1, Message::GetAsyncRequest)[0].body, Message::GetAsyncReply(wishes.clone()));
     }
     assert_eq!(net.ask(1, 1, Message::GetAsyncRequest)[0].body, Message::GetAsyncReply(default_async()));
+    net.ask(late, 1, NxMessage::SetPacketInFormat(PacketInFormat::NXT_PACKET_IN2));
     net.manager.event(&packet(PacketInReason::INVALID_TTL, 60), net.now);
-    assert_eq!([0, early, late].map(|i| net.hear(i).len()), [1, 0, 0]);
+    let heard = [0, early, late].map(|i| net.hear(i));
+    assert_eq!(heard.each_ref().map(Vec::len), [1, 0, 0]);
+    assert!(matches!(heard[0][0].body, Message::Nicira(NxMessage::PacketIn2(_))), "{heard:?}");
     // Another master makes all of them slaves, whenever they were opened.
     role(&mut net, late, ControllerRole::MASTER, 2);
     let last = net.open(aux(3));

@@ -156,9 +156,6 @@ impl Vconn {
                     Err(e) => Err(anyhow!("no common version: {e}")),
                 }
             }
-            Ok(OfMessage { body: Message::Error(e), .. }) => {
-                bail!("the switch refused our HELLO: {} {}", e.error, String::from_utf8_lossy(&e.data))
-            }
             // A HELLO in a version whose body we cannot read still says so in its header.
             _ => bail!("the peer's first message is no HELLO: is this an OpenFlow port?"),
         }
@@ -216,6 +213,12 @@ impl Vconn {
                     self.send_as(xid, Message::EchoReply(e))?;
                     self.flush()?;
                     continue;
+                }
+                // Comes when it comes: most switches say HELLO before they read ours.
+                if let Ok(OfMessage { body: Message::Error(ErrorMsg { error, data }), .. }) = &f.message {
+                    if matches!(*error, OfpError::OFPHFC_INCOMPATIBLE | OfpError::OFPHFC_EPERM) {
+                        bail!("the switch refused our HELLO: {error} {}", String::from_utf8_lossy(data));
+                    }
                 }
                 return Ok(f);
             }
