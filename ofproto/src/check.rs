@@ -2,10 +2,11 @@
 
 use crate::fields;
 use crate::table::Checks;
-use openflow::action::{Action, Learn, LearnDst, LearnSrc, Subfield};
+use crate::xlate::may_be_in_set;
+use openflow::action::{hash, Action, Learn, LearnDst, LearnSrc, Subfield};
 use openflow::field::{Field, Maskable, Prereq, NICIRA_EXPERIMENTER};
 use openflow::instruction::Instructions;
-use openflow::{Instruction, Match, OfpError, Oxm, OxmField, PortNo, TableId};
+use openflow::{Instruction, Match, MeterId, OfpError, Oxm, OxmField, PortNo, TableId};
 
 /// Where the actions stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,12 +146,22 @@ fn list_of(
     }
     for a in list {
         one(a, place, refs, k, depth)?;
+        // A note is nothing to be executed, wherever it stands.
+        if place == Place::Set && !may_be_in_set(a) && !matches!(a, Action::Note(_)) {
+            return Err(OfpError::OFPBAC_BAD_TYPE);
+        }
     }
     Ok(())
 }
 
 fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) -> Result<(), OfpError> {
     match a {
+        Action::OutputTrunc {
+            port: PortNo::TABLE | PortNo::NORMAL | PortNo::FLOOD | PortNo::ALL | PortNo::CONTROLLER,
+            ..
+        } => return Err(OfpError::OFPBAC_BAD_OUT_PORT),
+        // The Ethernet header stays.
+        Action::OutputTrunc { max_len: 0..14, .. } => return Err(OfpError::OFPBAC_BAD_ARGUMENT),
         Action::Output { port, .. } | Action::OutputTrunc { port, .. } => {
             output(*port, place)?;
             if !refs.port_ok(*port) {
@@ -218,14 +229,22 @@ fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) ->
         }
         Action::StackPush(s) | Action::OutputReg { src: s, .. } => readable(s, k)?,
         Action::StackPop(s) => writable(s, k)?,
-        Action::Multipath(m) => writable(&m.dst, k)?,
+        Action::Multipath(m) => {
+            writable(&m.dst, k)?;
+            let known = m.fields <= hash::SYMMETRIC_L3 && m.algorithm <= hash::ITERATIVE;
+            if !known || m.dst.n_bits < 16 && m.max_link >> m.dst.n_bits != 0 {
+                return Err(OfpError::OFPBAC_BAD_ARGUMENT);
+            }
+        }
         Action::Bundle(b) => {
+            let known = b.fields <= hash::SYMMETRIC_L3 && b.algorithm <= hash::BUNDLE_HRW;
+            if !known || b.dst.is_some_and(|dst| dst.n_bits < 16) {
+                return Err(OfpError::OFPBAC_BAD_ARGUMENT);
+            }
             if let Some(dst) = &b.dst {
                 writable(dst, k)?;
             }
         }
-        // It is none of the actions that a set can hold (as Open vSwitch says of write_actions).
-        Action::Learn(_) if place == Place::Set => return Err(OfpError::OFPBAC_BAD_TYPE),
         Action::Learn(l) => learn(l, k)?,
         Action::Clone(inner) => list_of(inner, place, refs, &mut k.clone(), depth + 1)?,
         Action::Conjunction { clause, n_clauses, .. } => {
@@ -233,10 +252,17 @@ fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) ->
                 return Err(OfpError::OFPBAC_BAD_ARGUMENT);
             }
         }
-        Action::Resubmit { table, ct, .. } => {
-            if *ct || table.is_some_and(|t| t == TableId::ALL.0) && place == Place::Set {
-                return Err(OfpError::OFPBAC_BAD_ARGUMENT);
+        Action::Resubmit { ct: true, .. } => return Err(OfpError::OFPBAC_BAD_ARGUMENT),
+        // There are no continuations.
+        Action::Controller(c) if c.pause => return Err(OfpError::OFPBAC_BAD_EXP_TYPE),
+        Action::Controller(c) => {
+            if c.meter_id.is_some_and(|id| !refs.meter_exists(MeterId(id))) {
+                return Err(OfpError::OFPMMFC_INVALID_METER);
             }
+        }
+        // It is the entry's own timeouts that it shortens.
+        Action::FinTimeout { .. } if depth > 0 || place == Place::PacketOut => {
+            return Err(OfpError::OFPBAC_BAD_ARGUMENT);
         }
         Action::Ct(_)
         | Action::Nat(_)
@@ -257,7 +283,7 @@ fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) ->
         | Action::SetQueue(_)
         | Action::PopQueue
         | Action::SetTunnel(_)
-        | Action::Controller(_)
+        | Action::Resubmit { .. }
         | Action::Note(_)
         | Action::Exit
         | Action::FinTimeout { .. }

@@ -125,7 +125,7 @@ impl Bridge {
         }
         for id in &change.removed {
             if self.tables.meter_refs(*id) > 0 {
-                let gone = self.tables.remove_entries(&|e| e.instrs.meter == Some(*id));
+                let gone = self.tables.remove_entries(&|e| e.instrs.meters.contains(id));
                 // A reason of its own came with 1.4.
                 done.removed(gone, xid, FlowRemovedReason::DELETE);
             }

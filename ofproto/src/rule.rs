@@ -10,7 +10,7 @@ use openflow::{Action, GroupId, Instruction, Match, MeterId, OxmField, PortNo};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// One field of a shape.
@@ -99,8 +99,8 @@ pub struct Instrs {
     pub out_ports: SmallVec<[PortNo; 2]>,
     /// Groups it uses.
     pub groups: SmallVec<[GroupId; 1]>,
-    /// Its meter.
-    pub meter: Option<MeterId>,
+    /// Meters it uses.
+    pub meters: SmallVec<[MeterId; 1]>,
     /// Where it goes on.
     pub goto: Option<u8>,
     /// Conjunction clauses `(id, clause, n_clauses)`; then nothing else is in the list.
@@ -151,7 +151,7 @@ impl Instrs {
             list,
             out_ports: SmallVec::new(),
             groups: SmallVec::new(),
-            meter: None,
+            meters: SmallVec::new(),
             goto: None,
             conj: SmallVec::new(),
             digest,
@@ -159,7 +159,7 @@ impl Instrs {
         for i in &s.list {
             match i {
                 Instruction::GotoTable(t) => s.goto = Some(t.0),
-                Instruction::Meter(m) => s.meter = Some(*m),
+                Instruction::Meter(m) => s.meters.push(*m),
                 Instruction::ApplyActions(l) | Instruction::WriteActions(l) => {
                     each_action(l, &mut |a| match a {
                         Action::Output { port, .. } | Action::OutputTrunc { port, .. } => {
@@ -169,7 +169,10 @@ impl Instrs {
                         Action::Conjunction { id, clause, n_clauses } => {
                             s.conj.push((*id, *clause, *n_clauses))
                         }
-                        Action::Controller(_) => s.out_ports.push(PortNo::CONTROLLER),
+                        Action::Controller(c) => {
+                            s.out_ports.push(PortNo::CONTROLLER);
+                            s.meters.extend(c.meter_id.map(MeterId));
+                        }
                         Action::Bundle(b) if b.dst.is_none() => s.out_ports.extend(b.members.iter().copied()),
                         _ => {}
                     })
@@ -199,10 +202,9 @@ pub struct RuleCore {
     pub used_ms: AtomicU64,
     /// Priority.
     pub priority: u16,
-    /// Seconds, 0 never.
-    pub idle_timeout: u16,
-    /// Seconds, 0 never.
-    pub hard_timeout: u16,
+    /// Seconds, 0 never; only ever [`RuleCore::shorten`]ed.
+    idle_timeout: AtomicU16,
+    hard_timeout: AtomicU16,
     /// `OFPFF_*`.
     pub flags: FlowModFlags,
     /// Table.
@@ -256,6 +258,22 @@ impl RuleCore {
     pub fn set_successor(&self, heir: Option<Arc<RuleCore>>) {
         let before = std::mem::replace(&mut *self.successor.lock(), Heir(heir));
         drop(before);
+    }
+    /// Idle and hard timeout in seconds, 0 never.
+    pub fn timeouts(&self) -> (u16, u16) {
+        (self.idle_timeout.load(Ordering::Relaxed), self.hard_timeout.load(Ordering::Relaxed))
+    }
+    /// Makes its timeouts no longer than these, of which 0 says nothing; true if one changed. The control thread alone does.
+    pub fn shorten(&self, idle: u16, hard: u16) -> bool {
+        let one = |t: &AtomicU16, most: u16| {
+            let now = t.load(Ordering::Relaxed);
+            let shorter = most != 0 && (now == 0 || now > most);
+            if shorter {
+                t.store(most, Ordering::Relaxed);
+            }
+            shorter
+        };
+        one(&self.idle_timeout, idle) | one(&self.hard_timeout, hard)
     }
     /// Its mask, shared.
     #[inline]
@@ -377,8 +395,8 @@ impl Interner {
             bytes: AtomicU64::new(0),
             used_ms: AtomicU64::new(now_ns / 1_000_000),
             priority,
-            idle_timeout: timeouts.0,
-            hard_timeout: timeouts.1,
+            idle_timeout: timeouts.0.into(),
+            hard_timeout: timeouts.1.into(),
             flags,
             table,
             dead: AtomicBool::new(false),

@@ -639,6 +639,11 @@ impl Switch {
     }
     /// What time has ended. Counters have been brought up to date just before.
     fn expire(&mut self, now_ns: u64) {
+        while let Some((bridge, rule)) = self.slow.shortened.pop() {
+            if let Some(b) = self.bridges.get_mut(&bridge) {
+                b.tables.schedule(&rule);
+            }
+        }
         for b in self.bridges.values_mut() {
             for (e, why) in b.tables.expired(now_ns / 1_000_000) {
                 b.note([Effect::Removed(e)], None, Xid(0), why, now_ns);

@@ -275,8 +275,12 @@ impl FlowTables {
                 change(&mut self.groups, *g, up);
             }
         }
-        if let Some(m) = instrs.meter {
-            change(&mut self.meters, m, up);
+        let mut seen: smallvec::SmallVec<[MeterId; 4]> = smallvec::SmallVec::new();
+        for m in &instrs.meters {
+            if !seen.contains(m) {
+                seen.push(*m);
+                change(&mut self.meters, *m, up);
+            }
         }
     }
 
@@ -529,17 +533,17 @@ impl FlowTables {
     }
 
     fn deadline(rule: &RuleCore) -> Option<(u64, FlowRemovedReason)> {
-        let hard = (rule.hard_timeout != 0)
-            .then(|| rule.created_ns / 1_000_000 + u64::from(rule.hard_timeout) * 1000);
-        let idle = (rule.idle_timeout != 0)
-            .then(|| rule.used_ms.load(Ordering::Relaxed) + u64::from(rule.idle_timeout) * 1000);
+        let (idle, hard) = rule.timeouts();
+        let hard = (hard != 0).then(|| rule.created_ns / 1_000_000 + u64::from(hard) * 1000);
+        let idle = (idle != 0).then(|| rule.used_ms.load(Ordering::Relaxed) + u64::from(idle) * 1000);
         match (hard, idle) {
             (Some(h), Some(i)) if i < h => Some((i, FlowRemovedReason::IDLE_TIMEOUT)),
             (Some(h), _) => Some((h, FlowRemovedReason::HARD_TIMEOUT)),
             (None, i) => i.map(|i| (i, FlowRemovedReason::IDLE_TIMEOUT)),
         }
     }
-    fn schedule(&mut self, rule: &Arc<RuleCore>) {
+    /// Has an entry looked at again at its deadline: when it is added, and when its timeouts got shorter.
+    pub fn schedule(&mut self, rule: &Arc<RuleCore>) {
         if let Some((at_ms, _)) = Self::deadline(rule) {
             self.seq += 1;
             self.due.push(Reverse(Due { at_ms, seq: self.seq, rule: rule.clone() }));
@@ -661,8 +665,8 @@ pub fn flow_stats(e: &Entry, now_ns: u64) -> FlowStats {
         duration_sec,
         duration_nsec,
         priority: r.priority,
-        idle_timeout: r.idle_timeout,
-        hard_timeout: r.hard_timeout,
+        idle_timeout: r.timeouts().0,
+        hard_timeout: r.timeouts().1,
         flags: r.flags,
         cookie: r.cookie,
         packet_count,
@@ -690,8 +694,8 @@ pub fn flow_removed(r: &RuleCore, reason: FlowRemovedReason, now_ns: u64) -> Flo
         table_id: TableId(r.table),
         duration_sec,
         duration_nsec,
-        idle_timeout: r.idle_timeout,
-        hard_timeout: r.hard_timeout,
+        idle_timeout: r.timeouts().0,
+        hard_timeout: r.timeouts().1,
         packet_count,
         byte_count,
         matching: r.matching(),

@@ -13,7 +13,8 @@ pub struct Drawing {
 
 impl Drawing {
     fn indent(&mut self, depth: u16) {
-        for _ in 0..depth {
+        // A chain of resubmits from table to table may be thousands deep.
+        for _ in 0..depth.min(64) {
             self.text.push_str("    ");
         }
     }

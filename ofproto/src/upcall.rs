@@ -9,6 +9,7 @@ use crate::entries::Entry;
 use crate::flow::{mix, pipe, Flow};
 use crate::intern::Interner;
 use crate::mac_learning::MacTable;
+use crate::rule::RuleCore;
 use crate::snapshot::{LiveGroup, Snapshot, View};
 use crate::xlate::{Credit, Dep, Frozen, Input, Outcome, Punt, Reason, Visit, Xlate};
 use arc_swap::ArcSwap;
@@ -131,6 +132,9 @@ fn same_credit(a: &MegaflowCredit, b: &MegaflowCredit) -> bool {
             b1 == b2 && v1 == v2 && m1 == m2 && p1 == p2
         }
         (Credit::Learn(b1, f1), Credit::Learn(b2, f2)) => b1 == b2 && f1 == f2,
+        (Credit::Fin(b1, e1, i1, h1), Credit::Fin(b2, e2, i2, h2)) => {
+            b1 == b2 && i1 == i2 && h1 == h2 && Arc::ptr_eq(&e1.rule, &e2.rule)
+        }
         _ => false,
     }
 }
@@ -361,6 +365,8 @@ pub struct Slow {
     pub learn_queue: ArrayQueue<(BridgeId, FlowMod)>,
     /// Addresses that NORMAL saw anew, or elsewhere.
     pub moved_macs: SegQueue<(BridgeId, u16, [u8; 6])>,
+    /// Entries whose timeouts got shorter, for control to look at (which is also who says so: each entry at most a few times).
+    pub shortened: SegQueue<(BridgeId, Arc<RuleCore>)>,
     /// Packet-ins lost because [`Slow::packet_ins`] was full.
     pub packet_ins_lost: AtomicU64,
     /// Learned flows lost because [`Slow::learn_queue`] was full.
@@ -390,6 +396,7 @@ impl Slow {
             packet_ins: ArrayQueue::new(PACKET_INS),
             learn_queue: ArrayQueue::new(LEARNED),
             moved_macs: SegQueue::new(),
+            shortened: SegQueue::new(),
             packet_ins_lost: AtomicU64::new(0),
             learned_lost: AtomicU64::new(0),
             translations: AtomicU64::new(0),
@@ -581,6 +588,11 @@ pub fn credit(
             Credit::Learn(bridge, flow) => {
                 if packets > 0 {
                     slow.learned(*bridge, flow);
+                }
+            }
+            Credit::Fin(bridge, e, idle, hard) => {
+                if packets > 0 && e.rule.shorten(*idle, *hard) {
+                    slow.shortened.push((*bridge, e.rule.clone()));
                 }
             }
         }

@@ -399,6 +399,27 @@ mod nxast {
     pub const DELETE_FIELD: u16 = 50;
 }
 
+/// What multipath and bundle hash, and how they choose.
+#[allow(missing_docs)]
+pub mod hash {
+    // NX_HASH_FIELDS_*
+    pub const ETH_SRC: u16 = 0;
+    pub const SYMMETRIC_L4: u16 = 1;
+    pub const SYMMETRIC_L3L4: u16 = 2;
+    pub const SYMMETRIC_L3L4_UDP: u16 = 3;
+    pub const NW_SRC: u16 = 4;
+    pub const NW_DST: u16 = 5;
+    pub const SYMMETRIC_L3: u16 = 6;
+    // NX_MP_ALG_*
+    pub const MODULO_N: u16 = 0;
+    pub const THRESHOLD: u16 = 1;
+    pub const HRW: u16 = 2;
+    pub const ITERATIVE: u16 = 3;
+    // NX_BD_ALG_*
+    pub const ACTIVE_BACKUP: u16 = 0;
+    pub const BUNDLE_HRW: u16 = 1;
+}
+
 /// `NXM_OF_IN_PORT`, the only kind of member a bundle has.
 const NXM_OF_IN_PORT: u32 = 0x0000_0002;
 
@@ -411,19 +432,6 @@ impl From<DecodeError> for NxFault {
     fn from(e: DecodeError) -> Self {
         Self::Bad(e)
     }
-}
-
-/// The port that a 16-bit number of OpenFlow 1.0 names, as Nicira's extensions have them: reserved ports are 0xfff8 and above.
-pub fn port_from_16(n: u16) -> PortNo {
-    if n >= 0xff00 {
-        PortNo(0xffff_0000 | n as u32)
-    } else {
-        PortNo(n as u32)
-    }
-}
-/// And back.
-fn port_to_16(p: PortNo) -> u16 {
-    p.0 as u16
 }
 
 impl Subfield {
@@ -660,7 +668,7 @@ impl Action {
                 let mut s = a.sub(2 * n, "slaves")?;
                 let mut members = Vec::with_capacity(n);
                 while !s.is_empty() {
-                    members.push(port_from_16(s.u16("slave")?));
+                    members.push(PortNo::from_16(s.u16("slave")?));
                 }
                 zeros_to_end(a)?;
                 Self::Bundle(Box::new(BundleAction { algorithm, fields, basis, members, dst }))
@@ -681,7 +689,7 @@ impl Action {
                 Self::OutputReg { src, max_len }
             }
             nxast::OUTPUT_TRUNC => {
-                Self::OutputTrunc { port: port_from_16(a.u16("port")?), max_len: a.u32("max_len")? }
+                Self::OutputTrunc { port: PortNo::from_16(a.u16("port")?), max_len: a.u32("max_len")? }
             }
             nxast::LEARN | nxast::LEARN2 => Self::Learn(Box::new(Learn::parse(a, subtype == nxast::LEARN2)?)),
             nxast::EXIT => six(a, Self::Exit)?,
@@ -749,7 +757,7 @@ impl Action {
                     direction: 0,
                 };
                 if subtype != nxast::SAMPLE {
-                    s.sampling_port = Some(port_from_16(a.u16("sampling_port")?));
+                    s.sampling_port = Some(PortNo::from_16(a.u16("sampling_port")?));
                     s.direction = a.u8("direction")?;
                     a.pad::<5>()?;
                 }
@@ -900,7 +908,7 @@ impl Action {
                     (None, false) => nxast::RESUBMIT,
                 };
                 nicira(w, subtype, |w| {
-                    w.u16(port_to_16(in_port.unwrap_or(PortNo::IN_PORT)));
+                    w.u16(in_port.unwrap_or(PortNo::IN_PORT).to_16());
                     w.u8(if subtype == nxast::RESUBMIT { 0 } else { table.unwrap_or(0xff) });
                     w.zeros(3);
                 })
@@ -940,7 +948,7 @@ impl Action {
                 w.zeros(6);
             }),
             Self::OutputTrunc { port, max_len } => nicira(w, nxast::OUTPUT_TRUNC, |w| {
-                w.u16(port_to_16(*port));
+                w.u16(port.to_16());
                 w.u32(*max_len);
             }),
             Self::SetTunnel(id) => match u32::try_from(*id) {
@@ -985,7 +993,7 @@ impl Action {
                     }
                     w.zeros(4);
                     for m in members {
-                        w.u16(port_to_16(*m));
+                        w.u16(m.to_16());
                     }
                 })
             }
@@ -1026,7 +1034,7 @@ impl Action {
                     w.u32(obs_domain_id);
                     w.u32(obs_point_id);
                     if let Some(port) = sampling_port {
-                        w.u16(port_to_16(port));
+                        w.u16(port.to_16());
                         w.u8(direction);
                         w.zeros(5);
                     }
@@ -1178,7 +1186,7 @@ fn set_field_padding(a: &mut Reader<'_>) -> Result<(), DecodeError> {
     Ok(())
 }
 fn in_port_from_16(n: u16) -> Option<PortNo> {
-    Some(port_from_16(n)).filter(|p| *p != PortNo::IN_PORT)
+    Some(PortNo::from_16(n)).filter(|p| *p != PortNo::IN_PORT)
 }
 
 impl Learn {

@@ -40,6 +40,15 @@ impl PortNo {
     pub const CONTROLLER: PortNo = PortNo(0xffff_fffd);
     pub const LOCAL: PortNo = PortNo(0xffff_fffe);
     pub const ANY: PortNo = PortNo(0xffff_ffff);
+
+    /// The port of a 16-bit number, as OpenFlow 1.0 and Nicira's extensions have them: 0xff00 and above are the reserved ports.
+    pub fn from_16(n: u16) -> Self {
+        Self(if n >= 0xff00 { 0xffff_0000 | u32::from(n) } else { n.into() })
+    }
+    /// Its 16-bit number; ports that have none lose their upper bits.
+    pub fn to_16(self) -> u16 {
+        self.0 as u16
+    }
 }
 
 #[allow(missing_docs)]

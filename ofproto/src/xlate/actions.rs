@@ -1,6 +1,6 @@
 //! What each OpenFlow action does to the translation.
 
-use super::{Credit, Dep, GroupView, List, Origin, PortTarget, Punt, Reason, Step, World, Xlate};
+use super::{Copied, Credit, Dep, GroupView, List, Origin, PortTarget, Punt, Reason, Step, World, Xlate};
 use crate::check::constant;
 use crate::fields::{self, flow_satisfies, loc, packet_in_match, prereq_mask, sub_loc};
 use crate::flow::{mix, pipe, Flow};
@@ -8,15 +8,18 @@ use crate::group::Watch;
 use datapath::flow_key::{off, MPLS_DEPTH};
 use datapath::DpAction;
 use openflow::action::{
-    port_from_16, BundleAction, ControllerAction, Learn, LearnDst, LearnSrc, Multipath, Subfield,
+    hash, BundleAction, ControllerAction, Learn, LearnDst, LearnSrc, Multipath, Subfield,
 };
 use openflow::field::{Field, Prereq};
 use openflow::group::GroupType;
 use openflow::msg::{FlowMod, FlowModCommand, FlowModFlags, PacketInReason};
-use openflow::{Action, GroupId, Instruction, Match, Oxm, OxmField, PortNo, TableId};
+use openflow::{Action, GroupId, Instruction, Match, MeterId, Oxm, OxmField, PortNo, TableId};
 use std::sync::Arc;
 
 const VLAN_PRESENT: u16 = 0x1000;
+const TCP_FIN_OR_RST: u16 = 0x005;
+/// Links that highest random weight chooses among at most: it costs a hash each.
+const MAX_HRW_LINKS: u64 = 64;
 
 impl<W: World> Xlate<'_, '_, W> {
     /// Executes actions of a list from `at` on, until one asks for something to be done first.
@@ -32,10 +35,14 @@ impl<W: World> Xlate<'_, '_, W> {
                 return self.freeze();
             }
             if self.listener.is_some() {
-                let (d, text) = (self.depth, openflow::text::print_actions(std::slice::from_ref(action)));
+                let (d, text) =
+                    (self.depth.shown, openflow::text::print_actions(std::slice::from_ref(action)));
                 self.tell(|l| l.action(d, &text));
             }
             let before = self.steps.len();
+            if let (Action::FinTimeout { idle, hard }, List::Of(e, _)) = (action, &list) {
+                self.fin_timeout(e, *idle, *hard);
+            }
             // What the action pushes is to be done before the rest of the list.
             self.steps.push(Step::Actions(list.clone(), i + 1, origin));
             let go_on = self.action(action, origin);
@@ -58,16 +65,11 @@ impl<W: World> Xlate<'_, '_, W> {
     fn action(&mut self, action: &Action, origin: Origin) -> bool {
         match action {
             Action::Output { port, max_len } => self.output(*port, *max_len, origin),
-            Action::OutputReg { src, max_len } => {
-                if let Some(v) = self.read(src) {
-                    self.output(PortNo(v as u32), *max_len, origin);
-                }
-            }
-            Action::OutputTrunc { port, max_len } => {
-                self.commit();
-                self.emit(DpAction::Trunc(*max_len));
-                self.output(*port, 0xffff, origin);
-            }
+            Action::OutputReg { src, max_len } => match self.read(src).and_then(port_number) {
+                Some(port) => self.output(port, *max_len, origin),
+                None => self.end(Reason::NoSuchPort),
+            },
+            Action::OutputTrunc { port, max_len } => self.output_cut(*port, *max_len),
             Action::Group(id) => self.group(*id, origin),
             Action::SetQueue(q) => self.queue.0 = Some(*q),
             Action::PopQueue => self.queue.0 = None,
@@ -102,8 +104,9 @@ impl<W: World> Xlate<'_, '_, W> {
             Action::PopPbb => self.pop_pbb(),
             Action::SetNwTtl(ttl) => self.put_field(Field::IpTtl, (*ttl).into()),
             Action::SetMplsTtl(ttl) => self.put_field(Field::MplsTtl, (*ttl).into()),
-            Action::DecNwTtl | Action::DecTtlCntIds(_) => return self.dec_ttl(Field::IpTtl, origin),
-            Action::DecMplsTtl => return self.dec_ttl(Field::MplsTtl, origin),
+            Action::DecNwTtl => return self.dec_ttl(Field::IpTtl, &[0], origin),
+            Action::DecTtlCntIds(ids) => return self.dec_ttl(Field::IpTtl, ids, origin),
+            Action::DecMplsTtl => return self.dec_ttl(Field::MplsTtl, &[0], origin),
             Action::CopyTtlOut => self.copy_ttl(true),
             Action::CopyTtlIn => self.copy_ttl(false),
             Action::Resubmit { in_port, table, .. } => self.resubmit(*in_port, *table, origin),
@@ -114,11 +117,11 @@ impl<W: World> Xlate<'_, '_, W> {
             Action::Clone(list) => {
                 if self.deeper() {
                     let list = List::Own(list.clone().into());
-                    self.copy(vec![Step::Actions(list, 0, origin)]);
+                    self.copy(Copied::Clone, vec![Step::Actions(list, 0, origin)]);
                 }
             }
             Action::Exit => {
-                self.end_of_copy();
+                self.exit();
                 return false;
             }
             Action::Note(_) | Action::Conjunction { .. } | Action::FinTimeout { .. } | Action::Sample(_) => {}
@@ -141,11 +144,25 @@ impl<W: World> Xlate<'_, '_, W> {
         true
     }
 
-    /// Nothing more is done for this copy of the packet.
-    fn end_of_copy(&mut self) {
-        let copy = self.steps.iter().rposition(|s| matches!(s, Step::EndCopy(_))).map_or(0, |i| i + 1);
-        self.steps.truncate(copy);
+    /// Nothing more is done for the packet in this bridge, or this bucket: no action of any table that led here, and no action set. (As Open
+    /// vSwitch does, whose manual has the action set executed.)
+    fn exit(&mut self) {
+        let ends = |s: &Step<W::Entry>| matches!(s, Step::EndCopy(Copied::Bucket | Copied::Patch, _));
+        let from = self.steps.iter().rposition(ends).map_or(0, |i| i + 1);
+        // Clones on the way are closed.
+        let closing: Vec<_> = self.steps.drain(from..).filter(|s| matches!(s, Step::EndCopy(..))).collect();
+        self.steps.extend(closing);
         self.action_set.0.clear();
+    }
+
+    /// Nothing more is done at this level: what a resubmit led to ends, and what is around it goes on; else this copy of the packet ends.
+    fn end_of_level(&mut self) {
+        let ends = |s: &Step<W::Entry>| matches!(s, Step::EndCopy(..) | Step::Leave(_));
+        let from = self.steps.iter().rposition(ends).map_or(0, |i| i + 1);
+        self.steps.truncate(from);
+        if !matches!(self.steps.last(), Some(Step::Leave(_))) {
+            self.action_set.0.clear();
+        }
     }
 
     // ---- fields ----
@@ -185,6 +202,10 @@ impl<W: World> Xlate<'_, '_, W> {
             return self.note("the packet has no such field: not set");
         }
         change(&mut self.flow);
+        if field == Field::NxInPort {
+            let port = PortNo::from_16(self.flow.u16(pipe::IN_PORT + 2));
+            self.flow.put(pipe::IN_PORT, 4, port.0.into());
+        }
         if field == Field::VlanTci && self.flow.u16(off::VLAN0_TCI) & VLAN_PRESENT == 0 {
             return self.note("load of a VLAN TCI without the present bit: not done");
         }
@@ -366,8 +387,8 @@ impl<W: World> Xlate<'_, '_, W> {
         self.known.put(off::MPLS_LSE, 4 * MPLS_DEPTH, u128::MAX);
     }
 
-    /// `false`: the TTL is used up, the packet goes to the controllers and no further.
-    fn dec_ttl(&mut self, field: Field, origin: Origin) -> bool {
+    /// `false`: the TTL is used up, the packet goes to the controllers with these ids and no further.
+    fn dec_ttl(&mut self, field: Field, ids: &[u16], origin: Origin) -> bool {
         let Some(l) = loc(field) else { return true };
         self.look_mask(&prereq_mask(field.def().prereq));
         if !flow_satisfies(&self.flow, field.def().prereq) {
@@ -380,9 +401,11 @@ impl<W: World> Xlate<'_, '_, W> {
         if ttl <= 1 {
             self.look_mask(&bits);
             self.commit();
-            self.punt(origin, PacketInReason::INVALID_TTL, 0xffff, 0, Vec::new());
+            for id in ids {
+                self.punt(origin, PacketInReason::INVALID_TTL, 0xffff, *id, Vec::new());
+            }
             self.end(Reason::InvalidTtl);
-            self.end_of_copy();
+            self.end_of_level();
             return false;
         }
         l.set(&mut self.flow, ttl - 1);
@@ -400,6 +423,17 @@ impl<W: World> Xlate<'_, '_, W> {
             self.emit(if field == Field::IpTtl { DpAction::DecNwTtl } else { DpAction::DecMplsTtl });
         }
         true
+    }
+
+    /// A TCP packet that ends its connection shortens the timeouts of the entry.
+    fn fin_timeout(&mut self, e: &W::Entry, idle: u16, hard: u16) {
+        self.look_mask(&prereq_mask(Prereq::Tcp));
+        if flow_satisfies(&self.flow, Prereq::Tcp) {
+            self.look(off::TCP_FLAGS, 2, TCP_FIN_OR_RST.into());
+            if self.flow.u16(off::TCP_FLAGS) & TCP_FIN_OR_RST != 0 {
+                self.credits.push(Credit::Fin(self.bridge, e.clone(), idle, hard));
+            }
+        }
     }
 
     // ---- outputs ----
@@ -427,8 +461,16 @@ impl<W: World> Xlate<'_, '_, W> {
         self.emit(DpAction::Userspace(token));
     }
     fn controller(&mut self, c: &ControllerAction, origin: Origin) {
-        let reason = PacketInReason(c.reason);
-        self.punt(origin, reason, c.max_len, c.controller_id, c.userdata.clone());
+        let meter = c.meter_id.and_then(|id| {
+            self.deps.push(Dep::Meter(self.bridge, MeterId(id)));
+            self.world.meter(self.bridge, MeterId(id))
+        });
+        self.commit();
+        // On a copy: of what the meter drops, the controllers alone hear nothing.
+        self.out.push(meter.iter().map(|(id, _)| DpAction::Meter(*id)).collect());
+        self.punt(origin, PacketInReason(c.reason), c.max_len, c.controller_id, c.userdata.clone());
+        let inner = self.out.pop().unwrap_or_default();
+        self.join(inner);
     }
 
     pub(super) fn output(&mut self, port: PortNo, max_len: u16, origin: Origin) {
@@ -454,6 +496,22 @@ impl<W: World> Xlate<'_, '_, W> {
         }
     }
 
+    /// Out by one port, at most so many bytes of it. No other output is cut, also if this one comes to nothing.
+    fn output_cut(&mut self, port: PortNo, max_len: u32) {
+        let in_port = PortNo(self.flow.in_port());
+        let port = match port {
+            PortNo::IN_PORT => in_port,
+            p if p == in_port => return self.end(Reason::InputPort),
+            p => p,
+        };
+        if let Some(PortTarget::Patch(_)) = self.world.port(self.bridge, port).map(|p| p.target) {
+            self.deps.push(Dep::Port(self.bridge, port));
+            self.note("a packet cannot be cut on its way through a patch port");
+            return self.end(Reason::Unsupported);
+        }
+        self.send_at_most(port, Some(max_len));
+    }
+
     /// To every port that `wanted` names, but the one it came in by.
     pub(super) fn flood(&mut self, wanted: impl Fn(PortNo) -> bool) {
         let in_port = PortNo(self.flow.in_port());
@@ -470,6 +528,9 @@ impl<W: World> Xlate<'_, '_, W> {
 
     /// Out by one port, as the packet is now.
     pub(super) fn send(&mut self, number: PortNo) {
+        self.send_at_most(number, None);
+    }
+    fn send_at_most(&mut self, number: PortNo, max_len: Option<u32>) {
         self.deps.push(Dep::Port(self.bridge, number));
         let Some(port) = self.world.port(self.bridge, number) else { return self.end(Reason::NoSuchPort) };
         if port.no_fwd {
@@ -481,6 +542,9 @@ impl<W: World> Xlate<'_, '_, W> {
                 if self.queue.0 != self.queue.1 {
                     self.queue.1 = self.queue.0;
                     self.emit(DpAction::SetQueue(self.queue.0));
+                }
+                if let Some(n) = max_len {
+                    self.emit(DpAction::Trunc(n));
                 }
                 self.emit(DpAction::Output(id));
             }
@@ -497,7 +561,7 @@ impl<W: World> Xlate<'_, '_, W> {
         self.credits.push(Credit::Patch(self.bridge, out, false));
         self.credits.push(Credit::Patch(bridge, peer, true));
         self.commit();
-        self.copy(Vec::new());
+        self.copy(Copied::Patch, Vec::new());
         self.bridge = bridge;
         for at in (pipe::IN_PORT..pipe::CONJ_ID + 4).step_by(4) {
             self.flow.put(at, 4, 0);
@@ -512,17 +576,14 @@ impl<W: World> Xlate<'_, '_, W> {
     }
 
     fn resubmit(&mut self, in_port: Option<PortNo>, table: Option<u8>, origin: Origin) {
-        if !self.deeper() {
+        let here = if origin.table.0 == 0xff { 0 } else { origin.table.0 };
+        let table = table.filter(|t| *t != 0xff).unwrap_or(here);
+        if table > here {
+            self.nest(0);
+        } else if !self.deeper() {
             return;
         }
-        let old = self.flow.in_port();
-        if let Some(p) = in_port.filter(|p| *p != PortNo::IN_PORT && p.0 != old) {
-            self.steps.push(Step::InPort(old));
-            self.flow.put(pipe::IN_PORT, 4, p.0.into());
-        }
-        let table =
-            table.filter(|t| *t != 0xff).unwrap_or(if origin.table.0 == 0xff { 0 } else { origin.table.0 });
-        self.steps.push(Step::Resubmit(table));
+        self.steps.push(Step::Resubmit(table, in_port.filter(|p| *p != PortNo::IN_PORT)));
     }
 
     // ---- groups ----
@@ -556,11 +617,7 @@ impl<W: World> Xlate<'_, '_, W> {
             }
         };
         match chosen {
-            Some(i) => {
-                let d = self.depth;
-                self.tell(|l| l.action(d, &format!("bucket {i}")));
-                self.bucket_later(id, &group, i, origin);
-            }
+            Some(i) => self.bucket_later(id, &group, i, origin),
             None => self.end(Reason::NoBucket),
         }
     }
@@ -573,69 +630,117 @@ impl<W: World> Xlate<'_, '_, W> {
         }));
     }
 
-    /// Has a bucket's actions, as an action set, executed on a copy of the packet.
+    /// Has a bucket's actions, as an action set, executed on a copy of the packet when its turn comes.
     fn bucket_later(&mut self, id: GroupId, group: &W::Group, i: usize, origin: Origin) {
         self.credits.push(Credit::Bucket(self.bridge, id, group.clone(), i));
         let mut set = super::ActionSet::default();
         group.buckets()[i].actions.iter().for_each(|a| set.write(a));
-        // A bucket is done after the steps pushed later, so its copy begins when its turn comes.
-        let list: Vec<Action> = vec![Action::Clone(set.take())];
         let quiet = Origin { is_miss: false, ..origin };
-        self.steps.push(Step::Actions(List::Own(list.into()), 0, quiet));
+        self.steps.push(Step::Bucket(i, set.take().into(), quiet));
+    }
+    pub(super) fn bucket(&mut self, i: usize, list: Arc<[Action]>, origin: Origin) {
+        if self.reparse {
+            self.steps.push(Step::Bucket(i, list, origin));
+            return self.freeze();
+        }
+        let d = self.depth.shown;
+        self.tell(|l| l.action(d, &format!("bucket {i}")));
+        self.nest(0);
+        self.copy(Copied::Bucket, vec![Step::Actions(List::Own(list), 0, origin)]);
     }
 
     // ---- hashing ----
 
-    /// A hash of the fields that NX_HASH_FIELDS_* asks for, un-wildcarding them.
+    /// Bytes of the flow, un-wildcarding them.
+    fn bytes(&mut self, at: usize, n: usize) -> u128 {
+        self.look(at, n, u128::MAX >> (128 - 8 * n));
+        self.flow.get(at, n)
+    }
+    /// A hash of the fields that `NX_HASH_FIELDS_*` asks for and the packet has, and of no others; these alone are un-wildcarded.
     fn hash_fields(&mut self, fields: u16, basis: u16) -> u64 {
-        let (l2, l3l4, l3) = (
-            &[(off::ETH_DST, 12), (off::ETH_TYPE, 2), (off::VLAN0_TCI, 2)][..],
-            &[(off::IPV4_SRC, 8), (off::IPV6_SRC, 32), (off::IP_PROTO, 1), (off::TP_SRC, 4)][..],
-            &[(off::IPV4_SRC, 8), (off::IPV6_SRC, 32)][..],
-        );
-        let list: Vec<(usize, usize)> = match fields {
-            0 => vec![(off::ETH_SRC, 6)],
-            2 => l3.to_vec(),
-            3 => vec![(off::IPV4_SRC, 4), (off::IPV6_SRC, 16)],
-            4 => vec![(off::IPV4_DST, 4), (off::IPV6_DST, 16)],
-            _ => [l2, l3l4].concat(),
-        };
+        let one = |v: u128| mix(mix(0x6f66, v as u64), (v >> 64) as u64);
+        // The same with the two exchanged.
+        let pair = |a: u128, b: u128| one(a).wrapping_add(one(b));
         let mut h = mix(0x6f66, basis.into());
-        for (at, n) in list {
-            for b in (at..at + n).step_by(16) {
-                let n = 16.min(at + n - b);
-                self.look(b, n, u128::MAX >> (128 - 8 * n));
-                let v = self.flow.get(b, n);
-                h = mix(mix(h, v as u64), (v >> 64) as u64);
+        if fields == hash::ETH_SRC {
+            return mix(h, one(self.bytes(off::ETH_SRC, 6)));
+        }
+        if fields == hash::SYMMETRIC_L4 {
+            let (dst, src) = (self.bytes(off::ETH_DST, 6), self.bytes(off::ETH_SRC, 6));
+            h = mix(h, pair(dst, src));
+            h = mix(h, one(self.bytes(off::ETH_TYPE, 2)));
+            for tci in [off::VLAN0_TCI, off::VLAN1_TCI] {
+                // The id, and whether there is a tag; not the priority.
+                self.look(tci, 2, 0x1fff);
+                h = mix(h, u64::from(self.flow.u16(tci) & 0x1fff));
             }
+        }
+        self.look(off::ETH_TYPE, 2, 0xffff);
+        let (at, n) = match self.flow.eth_type() {
+            0x0800 => (off::IPV4_SRC, 4),
+            0x86dd => (off::IPV6_SRC, 16),
+            _ => return h,
+        };
+        match fields {
+            hash::NW_SRC => return mix(h, one(self.bytes(at, n))),
+            hash::NW_DST => return mix(h, one(self.bytes(at + n, n))),
+            _ => {}
+        }
+        let (src, dst) = (self.bytes(at, n), self.bytes(at + n, n));
+        h = mix(h, pair(src, dst));
+        if fields == hash::SYMMETRIC_L3 {
+            return h;
+        }
+        h = mix(h, one(self.bytes(off::IP_PROTO, 1)));
+        let with_udp = fields == hash::SYMMETRIC_L3L4_UDP;
+        let has_ports = [Prereq::Tcp, Prereq::Sctp].into_iter().chain(with_udp.then_some(Prereq::Udp));
+        let mut ports = false;
+        for p in has_ports {
+            self.look_mask(&prereq_mask(p));
+            ports |= flow_satisfies(&self.flow, p);
+        }
+        if ports {
+            let (src, dst) = (self.bytes(off::TP_SRC, 2), self.bytes(off::TP_DST, 2));
+            h = mix(h, pair(src, dst));
         }
         h
     }
     fn multipath(&mut self, m: &Multipath) {
         let h = self.hash_fields(m.fields, m.basis);
         let n = u64::from(m.max_link) + 1;
+        let modulo_n = h % n;
         let link = match m.algorithm {
-            0 => h % n,
-            1 => ((u128::from(h) * u128::from(n)) >> 64) as u64,
-            // Highest random weight, which iterated hashing also stands for: both move few flows when links change.
-            _ => (0..n).max_by_key(|l| mix(h, *l + 1 + u64::from(m.arg))).unwrap_or(0),
+            hash::MODULO_N => modulo_n,
+            hash::ITERATIVE => {
+                let arg = u64::from(m.arg);
+                let arg = if (n..=4 * n).contains(&arg) { arg } else { n.next_power_of_two() };
+                // A link is found at once, nearly always: at least a quarter of the numbers are links.
+                (1..=64).map(|i| mix(h, i) % arg).find(|l| *l < n).unwrap_or(modulo_n)
+            }
+            hash::HRW if n <= MAX_HRW_LINKS => (0..n).max_by_key(|l| mix(h, *l + 1)).unwrap_or(0),
+            // Threshold, also for more links than highest random weight is good for.
+            _ => ((u128::from(h) * u128::from(n)) >> 64) as u64,
         };
         self.write(&m.dst, link.into());
     }
     fn bundle(&mut self, b: &BundleAction, origin: Origin) {
-        let h = if b.algorithm == 0 { 0 } else { self.hash_fields(b.fields, b.basis) };
         for p in &b.members {
             self.deps.push(Dep::Port(self.bridge, *p));
         }
-        let live = b.members.iter().filter(|p| self.world.live(self.bridge, **p)).copied();
+        let live: Vec<PortNo> =
+            b.members.iter().filter(|p| self.world.live(self.bridge, **p)).copied().collect();
         let chosen = match b.algorithm {
-            0 => live.into_iter().next(),
-            _ => live.into_iter().max_by_key(|p| mix(h, p.0.into())),
+            hash::ACTIVE_BACKUP => live.first().copied(),
+            _ => {
+                let h = self.hash_fields(b.fields, b.basis);
+                live.into_iter().max_by_key(|p| mix(h, p.0.into()))
+            }
         };
-        let port = chosen.unwrap_or(PortNo::ANY);
-        match &b.dst {
-            Some(dst) => self.write(dst, if port == PortNo::ANY { 0xffff } else { port.0.into() }),
-            None => self.output(port, 0xffff, origin),
+        match (&b.dst, chosen) {
+            // 0xffff, 16-bit OFPP_NONE, if none is live.
+            (Some(dst), port) => self.write(dst, port.unwrap_or(PortNo::ANY).to_16().into()),
+            (None, Some(port)) => self.output(port, 0xffff, origin),
+            (None, None) => self.note("no member of the bundle is live"),
         }
     }
 
@@ -687,7 +792,7 @@ impl<W: World> Xlate<'_, '_, W> {
 /// A learned match. A 16-bit in_port is the port itself, by its number of today.
 fn learn_match(m: &mut Match, d: &Subfield, v: u128) {
     if *d == Subfield::whole(Field::NxInPort) {
-        fields::match_subfield(m, &Subfield::whole(Field::InPort), port_from_16(v as u16).0.into());
+        fields::match_subfield(m, &Subfield::whole(Field::InPort), PortNo::from_16(v as u16).0.into());
     } else {
         fields::match_subfield(m, d, v);
     }
@@ -702,10 +807,15 @@ fn learn_loads(actions: &mut Vec<Action>, d: &Subfield, v: u128) {
     }
 }
 
-/// The port of a learned output: a port that can be, or one of those reserved that Open vSwitch learns. A number of 16 bits is one of
-/// OpenFlow 1.0's, as `NXM_OF_IN_PORT` has them. `None`: no output.
+/// The port that bits of a field name: 16 bits hold a number of OpenFlow 1.0's, as `NXM_OF_IN_PORT` and registers have them, and more
+/// of them one of OpenFlow 1.3's. `None`: none can have it.
+fn port_number(v: u128) -> Option<PortNo> {
+    u16::try_from(v).map(PortNo::from_16).or_else(|_| u32::try_from(v).map(PortNo)).ok()
+}
+
+/// The port of a learned output: a port that can be, or one of those reserved that Open vSwitch learns. `None`: no output.
 fn learn_port(v: u128) -> Option<PortNo> {
-    let port = u16::try_from(v).map(port_from_16).or_else(|_| u32::try_from(v).map(PortNo)).ok()?;
+    let port = port_number(v)?;
     let reserved = matches!(port, PortNo::IN_PORT | PortNo::FLOOD | PortNo::ALL | PortNo::LOCAL);
     (reserved || port.0 != 0 && port <= PortNo::MAX).then_some(port)
 }

@@ -31,15 +31,15 @@ use openflow::{Action, GroupId, Instruction, Match, MeterId, PortNo, TableId};
 use smallvec::{smallvec, SmallVec};
 use std::sync::Arc;
 
-/// Table lookups of one translation at most.
-pub const MAX_LOOKUPS: usize = 4096;
+/// Table lookups of one translation at most: the first, and 4096 by resubmits, gotos and outputs to TABLE.
+pub const MAX_LOOKUPS: usize = 4097;
 /// Datapath actions of one translation at most.
 pub const MAX_ACTIONS: usize = 4096;
 /// Steps on the stack at most.
 pub const MAX_STACK: usize = 16 * 1024;
 /// Steps and OpenFlow actions of one translation at most, also if nothing comes of them.
 pub const MAX_WORK: usize = 128 * 1024;
-/// Nested groups, resubmits and patch ports at most.
+/// Nested groups, patch ports, and resubmits to the same or an earlier table at most. (Those to later tables end by themselves.)
 pub const MAX_DEPTH: u16 = 64;
 
 macro_rules! reasons {
@@ -220,6 +220,8 @@ pub enum Credit<E, G> {
     Mac(BridgeId, u16, [u8; 6], PortNo),
     /// A learn action refreshes its flow.
     Learn(BridgeId, Arc<openflow::msg::FlowMod>),
+    /// TCP packets with FIN or RST: the timeouts of an entry are no longer than these, idle and hard, of which 0 says nothing.
+    Fin(BridgeId, E, u16, u16),
 }
 
 /// A table visit: what the answer of this table depends on.
@@ -310,22 +312,42 @@ impl<E: Entry> List<E> {
 enum Step<E> {
     /// Look up in a table, and do as the entry says.
     Table(u8),
-    /// As [`Step::Table`], but a miss is no drop.
-    Resubmit(u8),
+    /// As [`Step::Table`], but a miss is no drop; looked up with another in_port, perhaps.
+    Resubmit(u8, Option<PortNo>),
     /// Actions of a list from an index on.
     Actions(List<E>, usize, Origin),
     /// Instructions of an entry after its actions: write-actions, metadata, goto.
     Rest(E, u8),
     /// Execute the action set (end of a pipeline).
     ActionSet,
+    /// Actions of a bucket with this index, on a copy.
+    Bucket(usize, Arc<[Action]>, Origin),
     /// Send out by a port.
     Send(PortNo),
-    /// Put in_port back after a resubmit.
-    InPort(u32),
     /// End of a copy: everything as it was before.
-    EndCopy(Box<Saved>),
-    /// One nesting less.
-    Leave,
+    EndCopy(Copied, Box<Saved>),
+    /// End of something nested in what is this deep.
+    Leave(Depth),
+}
+
+/// What a copy of the packet is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    /// A `clone` action: `exit` in it ends what is around it, too.
+    Clone,
+    /// A bucket: it keeps the packet and its pipeline fields from what is around it, but not the stack of `push` and `pop`.
+    Bucket,
+    /// A patch port.
+    Patch,
+}
+
+/// How deep in groups, resubmits and patch ports we are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Depth {
+    /// All of them: how far traces are indented.
+    shown: u16,
+    /// Those that count for [`MAX_DEPTH`].
+    counted: u16,
 }
 
 /// State that a copy of the packet has for itself.
@@ -340,7 +362,7 @@ struct Saved {
     stack: Vec<(u128, u16)>,
     queue: (Option<u32>, Option<u32>),
     reparse: bool,
-    depth: u16,
+    depth: Depth,
 }
 
 /// What is left to do for a packet after the datapath parsed it again.
@@ -352,18 +374,20 @@ pub struct Frozen<E> {
     action_set: ActionSet,
     stack: Vec<(u128, u16)>,
     queue: Option<u32>,
-    depth: u16,
+    depth: Depth,
 }
 
 impl<E: Entry> PartialEq for Frozen<E> {
     fn eq(&self, o: &Self) -> bool {
         let step = |a: &Step<E>, b: &Step<E>| match (a, b) {
-            (Step::Table(a), Step::Table(b)) | (Step::Resubmit(a), Step::Resubmit(b)) => a == b,
+            (Step::Table(a), Step::Table(b)) => a == b,
+            (Step::Resubmit(a, p), Step::Resubmit(b, q)) => (a, p) == (b, q),
             (Step::Actions(a, i, x), Step::Actions(b, j, y)) => x == y && a.get()[*i..] == b.get()[*j..],
             (Step::Rest(a, i), Step::Rest(b, j)) => i == j && a.instructions() == b.instructions(),
-            (Step::InPort(a), Step::InPort(b)) => a == b,
+            (Step::Bucket(i, a, x), Step::Bucket(j, b, y)) => (i, a, x) == (j, b, y),
             (Step::Send(a), Step::Send(b)) => a == b,
-            (Step::ActionSet, Step::ActionSet) | (Step::Leave, Step::Leave) => true,
+            (Step::Leave(a), Step::Leave(b)) => a == b,
+            (Step::ActionSet, Step::ActionSet) => true,
             _ => false,
         };
         self.bridge == o.bridge
@@ -396,6 +420,11 @@ impl<E: Entry> Frozen<E> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct ActionSet(Vec<Action>);
 
+/// Whether an action has a place in an action set.
+pub(crate) fn may_be_in_set(a: &Action) -> bool {
+    ActionSet::rank(a).is_some()
+}
+
 impl ActionSet {
     /// Position in the order of execution; `None`: not for action sets.
     fn rank(a: &Action) -> Option<u8> {
@@ -414,9 +443,10 @@ impl ActionSet {
             Action::SetMplsTtl(_) => 11,
             Action::SetField(_) | Action::RegLoad2(_) | Action::RegLoad { .. } | Action::RegMove { .. } => 12,
             Action::SetTunnel(_) => 13,
-            Action::SetQueue(_) | Action::PopQueue => 14,
+            Action::SetQueue(_) => 14,
             Action::Group(_) => 15,
             Action::Output { .. } => 16,
+            Action::Resubmit { .. } => 17,
             _ => return None,
         })
     }
@@ -437,12 +467,15 @@ impl ActionSet {
         self.0.retain(|b| !Self::same_slot(a, b));
         self.0.push(a.clone());
     }
-    /// The list to execute: the specification's order; a group makes an output moot.
+    /// The list to execute: the specification's order; a group makes an output moot, and either of them a resubmit.
     fn take(&mut self) -> Vec<Action> {
         let mut v = std::mem::take(&mut self.0);
         v.sort_by_key(Self::rank);
         if v.iter().any(|a| matches!(a, Action::Group(_))) {
             v.retain(|a| !matches!(a, Action::Output { .. }));
+        }
+        if v.iter().any(|a| matches!(a, Action::Group(_) | Action::Output { .. })) {
+            v.retain(|a| !matches!(a, Action::Resubmit { .. }));
         }
         v
     }
@@ -514,7 +547,7 @@ pub struct Xlate<'w, 'l, W: World> {
     n_actions: usize,
     lookups: usize,
     work: usize,
-    depth: u16,
+    depth: Depth,
     reason: Option<Reason>,
     cacheable: bool,
     credits: SmallVec<[Credit<W::Entry, W::Group>; 4]>,
@@ -553,7 +586,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             n_actions: 0,
             lookups: 0,
             work: 0,
-            depth: 0,
+            depth: Depth::default(),
             reason: None,
             cacheable: true,
             credits: SmallVec::new(),
@@ -596,7 +629,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
     fn enter_bridge(&mut self) {
         if self.listener.is_some() {
             let name = self.world.bridge_name(self.bridge);
-            let depth = self.depth;
+            let depth = self.depth.shown;
             self.tell(|l| l.bridge(depth, &name));
         }
         let in_port = PortNo(self.flow.in_port());
@@ -628,7 +661,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         }
     }
     fn note(&mut self, what: &str) {
-        let d = self.depth;
+        let d = self.depth.shown;
         self.tell(|l| l.note(d, what));
     }
 
@@ -694,8 +727,8 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
                 break;
             }
             match step {
-                Step::Table(t) => self.table(t, false),
-                Step::Resubmit(t) => self.table(t, true),
+                Step::Table(t) => self.table(t, None),
+                Step::Resubmit(t, port) => self.table(t, Some(port)),
                 Step::Actions(list, at, origin) => self.actions(list, at, origin),
                 Step::Rest(e, table) => self.rest(&e, table),
                 Step::ActionSet => {
@@ -705,10 +738,10 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
                         self.steps.push(Step::Actions(List::Own(list.into()), 0, self.set_origin()));
                     }
                 }
+                Step::Bucket(i, list, origin) => self.bucket(i, list, origin),
                 Step::Send(p) => self.send(p),
-                Step::InPort(p) => self.flow.put(pipe::IN_PORT, 4, p.into()),
-                Step::EndCopy(s) => self.end_copy(*s),
-                Step::Leave => self.depth = self.depth.saturating_sub(1),
+                Step::EndCopy(what, s) => self.end_copy(what, *s),
+                Step::Leave(depth) => self.depth = depth,
             }
         }
         while self.out.len() > 1 {
@@ -753,9 +786,10 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         }
     }
 
-    fn table(&mut self, table: u8, resubmit: bool) {
+    /// Looks up in a table. `resubmit`: for a resubmit, and the in_port it gives.
+    fn table(&mut self, table: u8, resubmit: Option<Option<PortNo>>) {
         if self.reparse {
-            self.steps.push(if resubmit { Step::Resubmit(table) } else { Step::Table(table) });
+            self.steps.push(resubmit.map_or(Step::Table(table), |port| Step::Resubmit(table, port)));
             return self.freeze();
         }
         self.lookups += 1;
@@ -764,13 +798,17 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         }
         let set_output = self.action_set.output();
         self.flow.put(pipe::ACTSET_OUTPUT, 4, set_output.into());
+        let mut flow = self.flow;
+        if let Some(port) = resubmit.flatten() {
+            // For the lookup alone: the actions found see the packet's in_port.
+            flow.put(pipe::IN_PORT, 4, port.0.into());
+        }
+        let resubmit = resubmit.is_some();
         let mut looked = Flow::ZERO;
-        let entry = self.world.lookup(self.bridge, table, &self.flow, &mut looked);
+        let entry = self.world.lookup(self.bridge, table, &flow, &mut looked);
         self.look_mask(&looked);
-        let visit =
-            Visit { bridge: self.bridge, table, flow: self.flow, known: self.known, entry: entry.clone() };
-        self.visits.push(visit);
-        let d = self.depth;
+        self.visits.push(Visit { bridge: self.bridge, table, flow, known: self.known, entry: entry.clone() });
+        let d = self.depth.shown;
         let Some(e) = entry else {
             self.tell(|l| l.table(d, table, "No match."));
             self.credits.push(Credit::Miss(self.bridge, TableId(table)));
@@ -812,7 +850,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
     }
 
     fn meter(&mut self, id: MeterId) {
-        let d = self.depth;
+        let d = self.depth.shown;
         self.tell(|l| l.action(d, &format!("meter:{id}")));
         self.deps.push(Dep::Meter(self.bridge, id));
         if let Some((dp, remarks)) = self.world.meter(self.bridge, id) {
@@ -825,7 +863,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
 
     fn rest(&mut self, e: &W::Entry, table: u8) {
         let list = e.instructions();
-        let d = self.depth;
+        let d = self.depth.shown;
         if list.iter().any(|i| matches!(i, Instruction::ClearActions)) {
             self.tell(|l| l.action(d, "clear_actions"));
             self.action_set.0.clear();
@@ -857,7 +895,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
     }
 
     /// Begins a copy of the packet; what `steps` (first to be done first) do to it is undone after them.
-    fn copy(&mut self, steps: Vec<Step<W::Entry>>) {
+    fn copy(&mut self, what: Copied, steps: Vec<Step<W::Entry>>) {
         let saved = Saved {
             bridge: self.bridge,
             flow: self.flow,
@@ -870,12 +908,12 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             reparse: self.reparse,
             depth: self.depth,
         };
-        self.steps.push(Step::EndCopy(Box::new(saved)));
+        self.steps.push(Step::EndCopy(what, Box::new(saved)));
         self.steps.extend(steps.into_iter().rev());
         self.out.push(Vec::new());
     }
 
-    fn end_copy(&mut self, s: Saved) {
+    fn end_copy(&mut self, what: Copied, s: Saved) {
         let inner = self.out.pop().unwrap_or_default();
         if self.out.is_empty() {
             self.out.push(Vec::new());
@@ -883,7 +921,10 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         self.join(inner);
         let Saved { bridge, flow, known, pending, extra_vlans, action_set, stack, queue, reparse, depth } = s;
         (self.bridge, self.flow, self.known, self.pending) = (bridge, flow, known, pending);
-        (self.extra_vlans, self.action_set, self.stack) = (extra_vlans, action_set, stack);
+        (self.extra_vlans, self.action_set) = (extra_vlans, action_set);
+        if what != Copied::Bucket {
+            self.stack = stack;
+        }
         (self.queue, self.reparse, self.depth) = (queue, reparse, depth);
     }
 
@@ -907,10 +948,10 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
 
     /// Has the packet parsed again: the steps of this copy that are left are done when it comes back.
     fn freeze(&mut self) {
-        let from = self.steps.iter().rposition(|s| matches!(s, Step::EndCopy(_))).map_or(0, |i| i + 1);
+        let from = self.steps.iter().rposition(|s| matches!(s, Step::EndCopy(..))).map_or(0, |i| i + 1);
         let steps: Vec<_> = self.steps.drain(from..).collect();
-        if steps.iter().all(|s| matches!(s, Step::Leave | Step::InPort(_)))
-            || steps.iter().all(|s| matches!(s, Step::ActionSet | Step::Leave | Step::InPort(_)))
+        if steps.iter().all(|s| matches!(s, Step::Leave(_)))
+            || steps.iter().all(|s| matches!(s, Step::ActionSet | Step::Leave(_)))
                 && self.action_set.0.is_empty()
         {
             return; // nothing is left to do
@@ -938,13 +979,18 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
 
     /// One nesting more; `false` past the limit: a loop of resubmits or patch ports, whose copies so far are not sent either.
     fn deeper(&mut self) -> bool {
-        if self.depth >= MAX_DEPTH {
+        if self.depth.counted >= MAX_DEPTH {
             self.abort(Reason::TooDeep);
             return false;
         }
-        self.depth += 1;
-        self.steps.push(Step::Leave);
+        self.nest(1);
         true
+    }
+    /// One nesting more, that counts for so many.
+    fn nest(&mut self, counted: u16) {
+        self.steps.push(Step::Leave(self.depth));
+        self.depth.shown += 1;
+        self.depth.counted += counted;
     }
 }
 
