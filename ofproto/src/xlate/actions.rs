@@ -201,18 +201,35 @@ impl<W: World> Xlate<'_, '_, W> {
         if !flow_satisfies(&self.flow, need) {
             return self.note("the packet has no such field: not set");
         }
+        if field == Field::VlanTci {
+            return self.store_tci(bits, change);
+        }
         change(&mut self.flow);
         if field == Field::NxInPort {
             let port = PortNo::from_16(self.flow.u16(pipe::IN_PORT + 2));
             self.flow.put(pipe::IN_PORT, 4, port.0.into());
         }
-        if field == Field::VlanTci && self.flow.u16(off::VLAN0_TCI) & VLAN_PRESENT == 0 {
-            return self.note("load of a VLAN TCI without the present bit: not done");
-        }
         self.known.or_assign(&bits);
         self.pending.or_assign(&bits);
         // What the headers below mean now is only known after parsing them.
         self.reparse |= matches!(field, Field::EthType | Field::IpProto);
+    }
+
+    /// Changes `bits` of the VLAN TCI, whose present bit says whether there is a tag: one is pushed or popped as it comes or goes.
+    fn store_tci(&mut self, bits: Flow, change: impl FnOnce(&mut Flow)) {
+        self.look(off::VLAN0_TCI, 2, VLAN_PRESENT.into());
+        let mut changed = self.flow;
+        change(&mut changed);
+        let (before, after) = (self.flow.u16(off::VLAN0_TCI), changed.u16(off::VLAN0_TCI));
+        match (before & VLAN_PRESENT != 0, after & VLAN_PRESENT != 0) {
+            (true, true) => {}
+            (false, true) => self.push_vlan(0x8100),
+            (true, false) => return self.pop_vlan(),
+            (false, false) => return self.note("a VLAN TCI without the present bit: no tag"),
+        }
+        self.flow.put(off::VLAN0_TCI, 2, after.into());
+        self.known.or_assign(&bits);
+        self.pending.or_assign(&bits);
     }
 
     // ---- tags and labels ----

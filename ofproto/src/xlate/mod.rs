@@ -456,7 +456,9 @@ impl ActionSet {
             (Action::SetField(Oxm::Known(x)), Action::SetField(Oxm::Known(y))) => x.field == y.field,
             (Action::RegLoad { dst: x, .. }, Action::RegLoad { dst: y, .. }) => x == y,
             (Action::RegMove { dst: x, .. }, Action::RegMove { dst: y, .. }) => x == y,
-            (Action::RegLoad2(_), Action::RegLoad2(_)) => false,
+            (Action::RegLoad2(Oxm::Known(x)), Action::RegLoad2(Oxm::Known(y))) => {
+                x.field == y.field && x.mask == y.mask
+            }
             _ => Self::rank(a) == Self::rank(b) && Self::rank(a) != Some(12),
         }
     }
@@ -464,7 +466,13 @@ impl ActionSet {
         if Self::rank(a).is_none() {
             return;
         }
-        self.0.retain(|b| !Self::same_slot(a, b));
+        // What a move may have read of a field set before it stays.
+        let moved = self.0.iter().rposition(|b| matches!(b, Action::RegMove { .. })).map_or(0, |i| i + 1);
+        let mut i = 0;
+        self.0.retain(|b| {
+            i += 1;
+            !Self::same_slot(a, b) || i <= moved && Self::rank(b) == Some(12)
+        });
         self.0.push(a.clone());
     }
     /// The list to execute: the specification's order; a group makes an output moot, and either of them a resubmit.
@@ -798,16 +806,19 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         }
         let set_output = self.action_set.output();
         self.flow.put(pipe::ACTSET_OUTPUT, 4, set_output.into());
-        let mut flow = self.flow;
+        // For the lookup alone: the actions found see the packet's in_port.
+        let in_port = self.flow.in_port();
         if let Some(port) = resubmit.flatten() {
-            // For the lookup alone: the actions found see the packet's in_port.
-            flow.put(pipe::IN_PORT, 4, port.0.into());
+            self.flow.put(pipe::IN_PORT, 4, port.0.into());
         }
         let resubmit = resubmit.is_some();
         let mut looked = Flow::ZERO;
-        let entry = self.world.lookup(self.bridge, table, &flow, &mut looked);
+        let entry = self.world.lookup(self.bridge, table, &self.flow, &mut looked);
         self.look_mask(&looked);
-        self.visits.push(Visit { bridge: self.bridge, table, flow, known: self.known, entry: entry.clone() });
+        let visit =
+            Visit { bridge: self.bridge, table, flow: self.flow, known: self.known, entry: entry.clone() };
+        self.visits.push(visit);
+        self.flow.put(pipe::IN_PORT, 4, in_port.into());
         let d = self.depth.shown;
         let Some(e) = entry else {
             self.tell(|l| l.table(d, table, "No match."));
@@ -874,7 +885,15 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
                     let text = format!("write_actions({})", openflow::text::print_actions(a));
                     self.tell(|l| l.action(d, &text));
                 }
-                a.iter().for_each(|a| self.action_set.write(a));
+                for a in a {
+                    if !self.works() {
+                        return;
+                    }
+                    self.action_set.write(a);
+                    if self.action_set.0.len() > MAX_ACTIONS {
+                        return self.abort(Reason::TooManyActions);
+                    }
+                }
             }
         }
         for i in list {
