@@ -51,12 +51,26 @@ fn flow(r: &mut Rng) -> String {
     let m = &m[r.below(m.len() as u64) as usize];
     let ip = m.contains("ip") || m.contains("tcp") || m.contains("udp");
     let mut a = vec![format!("output:{}", 1 + r.below(4))];
-    match r.below(6) {
+    let fields =
+        ["eth_src", "symmetric_l4", "symmetric_l3l4", "symmetric_l3l4+udp", "nw_src", "symmetric_l3"];
+    let fields = fields[r.below(fields.len() as u64) as usize];
+    match r.below(12) {
         0 if ip => a.insert(0, "dec_ttl".into()),
         1 => a.insert(0, format!("set_field:02:00:00:00:00:0{n}->eth_dst")),
         2 => a.insert(0, "push_vlan:0x8100".into()),
         3 => a.push("write_metadata:1".into()),
         4 => a = vec!["drop".into()],
+        5 => a.insert(0, format!("load:{:#x}->NXM_OF_VLAN_TCI[]", n << 12)),
+        6 => {
+            let reg = "NXM_NX_REG0[0..15]";
+            let algorithm = ["modulo_n", "hash_threshold", "hrw", "iter_hash"][r.below(4) as usize];
+            a.insert(0, format!("multipath({fields},{n},{algorithm},5,8,{reg}),output:{reg}"));
+        }
+        7 => a.insert(0, format!("bundle({fields},{n},hrw,ofport,members:1,2,3,4)")),
+        8 if table < 2 => a.insert(0, format!("resubmit({},{})", 1 + n, table + 1)),
+        9 => a.insert(0, "clone(output:2)".into()),
+        10 => a.insert(0, "fin_timeout(idle_timeout=9)".into()),
+        11 => a.push("exit".into()),
         _ => {}
     }
     if table < 2 && r.below(2) == 0 && a[0] != "drop" {
@@ -135,4 +149,24 @@ fn the_caches_say_what_a_fresh_translation_says() {
     for seed in 1..9 {
         run(seed, 250);
     }
+}
+
+#[test]
+fn an_action_set_holds_no_more_than_it_may() {
+    let mut bed = Bed::new(2, |_| ());
+    let mut add = |text: &str| {
+        let m = parse_flow(text, FlowModCommand::ADD, &NoNames).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert!(bed.say(m).1.is_empty());
+    };
+    add("actions=resubmit(,1),output:2");
+    for table in 1..9 {
+        // Masked, and each with a mask of its own: none takes the place of another.
+        let set = (1..600).map(|m| format!("set_field:{m}/{m}->reg{table}")).collect::<Vec<_>>().join(",");
+        add(&format!("table={table} actions=write_actions({set}),goto_table:{}", table + 1));
+    }
+    let (_, key) = packet(&mut Rng(1));
+    bed.inject(PortNo(1), &frame::compose(&key, 60));
+    bed.settle();
+    assert!(bed.sent().is_empty());
+    assert!(bed.sw.drops().into_iter().any(|(why, n)| why == "too_many_actions" && n == 1));
 }

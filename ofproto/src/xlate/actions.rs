@@ -1,6 +1,8 @@
 //! What each OpenFlow action does to the translation.
 
-use super::{Copied, Credit, Dep, GroupView, List, Origin, PortTarget, Punt, Reason, Step, World, Xlate};
+use super::{
+    Copied, Credit, Dep, GroupView, List, Origin, PortTarget, Punt, Reason, Step, World, Xlate, MAX_STACKED,
+};
 use crate::check::constant;
 use crate::fields::{self, flow_satisfies, loc, packet_in_match, prereq_mask, sub_loc};
 use crate::flow::{mix, pipe, Flow};
@@ -82,10 +84,10 @@ impl<W: World> Xlate<'_, '_, W> {
             }
             Action::SetTunnel(id) => self.put_field(Field::TunnelId, (*id).into()),
             Action::StackPush(s) => {
-                if let Some(v) = self.read(s) {
-                    if self.stack.len() < 1024 {
-                        self.stack.push((v, s.n_bits));
-                    }
+                if self.stack.len() >= MAX_STACKED {
+                    self.abort(Reason::StackTooDeep);
+                } else if let Some(v) = self.read(s) {
+                    self.stack.push((v, s.n_bits));
                 }
             }
             Action::StackPop(s) => match self.stack.pop() {

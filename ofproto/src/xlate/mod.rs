@@ -39,6 +39,8 @@ pub const MAX_ACTIONS: usize = 4096;
 pub const MAX_STACK: usize = 16 * 1024;
 /// Steps and OpenFlow actions of one translation at most, also if nothing comes of them.
 pub const MAX_WORK: usize = 128 * 1024;
+/// Values that `push` puts on the stack at most.
+pub const MAX_STACKED: usize = 4096;
 /// Nested groups, patch ports, and resubmits to the same or an earlier table at most. (Those to later tables end by themselves.)
 pub const MAX_DEPTH: u16 = 64;
 
@@ -67,6 +69,7 @@ reasons! {
     TooManyLookups "too_many_lookups" "It was looked up in tables too often (a loop of resubmits?).",
     TooDeep "too_deep" "Groups, resubmits or patch ports are nested too deeply.",
     TooManyActions "too_many_actions" "The flow entries make too many actions of it.",
+    StackTooDeep "stack_too_deep" "The flow entries push too many values on the stack.",
     RecircGone "recirc_gone" "What was to be done after parsing it again is not known any more.",
     ReservedMulticast "reserved_multicast" "A bridge does not forward this address (IEEE 802.1D, 01:80:c2:00:00:0x).",
     UnknownInPort "unknown_in_port" "The port it came in by belongs to no bridge.",
