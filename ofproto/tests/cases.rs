@@ -13,6 +13,7 @@
 //! | `hex` | port and bytes |
 //! | `packet-out`, `port-mod PORT`, `config`, `message` | `in_port=…`; words of mod-port; `frag=drop`, `miss_send_len=N`; bytes |
 //! | `link PORT up/down`, `queue PORT QUEUE RATES`, `table-size T=N...`, `table-mod T WORD`, `advance 11s`, `drain 2s` (in milliseconds) | |
+//! | `patch PORT` | flows of another bridge, whose port 1 is behind this new port |
 //! | `trace` | a flow |
 //! | `dump-flows`, `dump-megaflows`, `counters` (all that changed since the last time), `ask WHAT` | |
 
@@ -22,6 +23,7 @@ use bed::{frame, Bed};
 use datapath::flow_key::{off, FlowKey};
 use datapath::{DpAction, PortId};
 use ofproto::api::TableLimit;
+use ofproto::conn::{Backend, ConnId};
 use openflow::msg::multipart::*;
 use openflow::msg::*;
 use openflow::text::{self, NoNames};
@@ -562,6 +564,18 @@ impl Case {
                 self.bed.sw.refresh_port(self.bed.bridge, port(p));
                 let heard = self.bed.settle();
                 self.heard(&heard, &[], &mut out);
+            }
+            "patch" => {
+                let other = self.bed.patch(port(args));
+                for l in each {
+                    let m = text::parse_flow(l, FlowModCommand::ADD, &NoNames)
+                        .unwrap_or_else(|e| panic!("{l}: {e}"));
+                    let now = self.bed.now();
+                    let mut view = self.bed.sw.view(other);
+                    let said = view.handle(now, ConnId(9), &OfMessage::new(1, m), &mut Vec::new());
+                    assert_eq!(said, Ok(()), "{l}");
+                }
+                self.bed.settle();
             }
             "advance" => {
                 let heard = self.bed.advance(duration(args));

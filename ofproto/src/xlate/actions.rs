@@ -496,15 +496,14 @@ impl<W: World> Xlate<'_, '_, W> {
         let in_port = PortNo(self.flow.in_port());
         match port {
             PortNo::CONTROLLER => {
-                let reason = if origin.is_miss { PacketInReason::NO_MATCH } else { PacketInReason::ACTION };
-                self.punt(origin, reason, max_len, 0, Vec::new());
+                self.punt(origin, origin.reason(), max_len, 0, Vec::new());
             }
             PortNo::IN_PORT => self.send(in_port),
             PortNo::ALL | PortNo::FLOOD => self.flood(|_| true),
             PortNo::NORMAL => self.normal(),
             PortNo::TABLE => {
                 // Only in packet-outs (OpenFlow 1.3.5, "Reserved Ports").
-                if origin == Origin::NONE && self.deeper() {
+                if origin.table == Origin::NONE.table && self.deeper() {
                     self.steps.push(Step::ActionSet);
                     self.steps.push(Step::Table(0));
                 }
@@ -589,6 +588,7 @@ impl<W: World> Xlate<'_, '_, W> {
         self.flow.put(pipe::IN_PHY_PORT, 4, peer.0.into());
         self.flow.put(pipe::ACTSET_OUTPUT, 4, PortNo::UNSET.0.into());
         self.action_set.0.clear();
+        self.last = Origin::NONE;
         self.stack.clear();
         self.queue.0 = None;
         self.enter_bridge();
@@ -654,8 +654,7 @@ impl<W: World> Xlate<'_, '_, W> {
         self.credits.push(Credit::Bucket(self.bridge, id, group.clone(), i));
         let mut set = super::ActionSet::default();
         group.buckets()[i].actions.iter().for_each(|a| set.write(a));
-        let quiet = Origin { is_miss: false, ..origin };
-        self.steps.push(Step::Bucket(i, set.take().into(), quiet));
+        self.steps.push(Step::Bucket(i, set.take().into(), Origin { in_group: true, ..origin }));
     }
     pub(super) fn bucket(&mut self, i: usize, list: Arc<[Action]>, origin: Origin) {
         if self.reparse {

@@ -282,13 +282,29 @@ pub struct Origin {
     pub table: TableId,
     /// Cookie of the entry; all ones for none.
     pub cookie: u64,
-    /// The entry is a table-miss entry: packet-ins say NO_MATCH.
+    /// The entry is a table-miss entry: its packet-ins are what NO_PACKET_IN is about.
     pub is_miss: bool,
+    /// By way of a group.
+    pub in_group: bool,
 }
 
 impl Origin {
     /// A packet-out's.
-    pub const NONE: Origin = Origin { table: TableId(0xff), cookie: u64::MAX, is_miss: false };
+    pub const NONE: Origin =
+        Origin { table: TableId(0xff), cookie: u64::MAX, is_miss: false, in_group: false };
+    /// An entry's own actions.
+    fn of(table: u8, e: &impl Entry) -> Self {
+        Self { table: TableId(table), cookie: e.cookie(), is_miss: e.is_table_miss(), in_group: false }
+    }
+    /// Why a controller gets what an output to CONTROLLER sends. A table miss is what the table-miss entry "directly sends" (OpenFlow 1.3.5,
+    /// "Table-miss"), not what one of its groups does.
+    fn reason(&self) -> PacketInReason {
+        if self.is_miss && !self.in_group {
+            PacketInReason::NO_MATCH
+        } else {
+            PacketInReason::ACTION
+        }
+    }
 }
 
 /// An action list: part of an entry, or its own.
@@ -362,6 +378,7 @@ struct Saved {
     pending: Flow,
     extra_vlans: Vec<(u16, u16)>,
     action_set: ActionSet,
+    last: Origin,
     stack: Vec<(u128, u16)>,
     queue: (Option<u32>, Option<u32>),
     reparse: bool,
@@ -375,6 +392,7 @@ pub struct Frozen<E> {
     steps: Vec<Step<E>>,
     pipeline: [u64; 12],
     action_set: ActionSet,
+    last: Origin,
     stack: Vec<(u128, u16)>,
     queue: Option<u32>,
     depth: Depth,
@@ -399,6 +417,7 @@ impl<E: Entry> PartialEq for Frozen<E> {
             && self.depth == o.depth
             && self.stack == o.stack
             && self.action_set.0 == o.action_set.0
+            && self.last == o.last
             && self.steps.len() == o.steps.len()
             && self.steps.iter().zip(&o.steps).all(|(a, b)| step(a, b))
     }
@@ -547,6 +566,8 @@ pub struct Xlate<'w, 'l, W: World> {
     /// Tags below the two that a key holds (tci, tpid).
     extra_vlans: Vec<(u16, u16)>,
     action_set: ActionSet,
+    /// The entry matched last in this bridge: whose packet-ins the action set's are.
+    last: Origin,
     stack: Vec<(u128, u16)>,
     /// Queue wanted, and queue in force in the datapath.
     queue: (Option<u32>, Option<u32>),
@@ -589,6 +610,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             pending: Flow::ZERO,
             extra_vlans: Vec::new(),
             action_set: ActionSet::default(),
+            last: Origin::NONE,
             stack: Vec::new(),
             queue: (None, None),
             reparse: false,
@@ -622,6 +644,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         x.flow.0[n..].copy_from_slice(&rest.pipeline);
         x.steps = rest.steps.iter().cloned().collect();
         x.action_set = rest.action_set.clone();
+        x.last = rest.last;
         x.stack = rest.stack.clone();
         x.queue = (rest.queue, None);
         x.depth = rest.depth;
@@ -746,7 +769,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
                     let list = self.action_set.take();
                     if !list.is_empty() {
                         self.note_set(&list);
-                        self.steps.push(Step::Actions(List::Own(list.into()), 0, self.set_origin()));
+                        self.steps.push(Step::Actions(List::Own(list.into()), 0, self.last));
                     }
                 }
                 Step::Bucket(i, list, origin) => self.bucket(i, list, origin),
@@ -787,13 +810,6 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
         if self.listener.is_some() {
             let text = format!("action set: {}", openflow::text::print_actions(list));
             self.note(&text);
-        }
-    }
-    /// Packet-ins of an action set come from the last entry matched.
-    fn set_origin(&self) -> Origin {
-        match self.visits.iter().rev().find_map(|v| v.entry.as_ref().map(|e| (v.table, e))) {
-            Some((t, e)) => Origin { table: TableId(t), cookie: e.cookie(), is_miss: e.is_table_miss() },
-            None => Origin::NONE,
         }
     }
 
@@ -843,7 +859,8 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             self.tell(|l| l.table(d, table, &text));
         }
         self.credits.push(Credit::Entry(self.bridge, TableId(table), e.clone()));
-        let origin = Origin { table: TableId(table), cookie: e.cookie(), is_miss: e.is_table_miss() };
+        let origin = Origin::of(table, &e);
+        self.last = origin;
         // Instructions are executed in the specification's order: meter, apply, clear, write, metadata, goto.
         let apply = e.instructions().iter().position(|i| matches!(i, Instruction::ApplyActions(_)));
         let has_rest = e
@@ -925,6 +942,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             pending: self.pending,
             extra_vlans: self.extra_vlans.clone(),
             action_set: self.action_set.clone(),
+            last: self.last,
             stack: self.stack.clone(),
             queue: self.queue,
             reparse: self.reparse,
@@ -941,9 +959,21 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             self.out.push(Vec::new());
         }
         self.join(inner);
-        let Saved { bridge, flow, known, pending, extra_vlans, action_set, stack, queue, reparse, depth } = s;
+        let Saved {
+            bridge,
+            flow,
+            known,
+            pending,
+            extra_vlans,
+            action_set,
+            last,
+            stack,
+            queue,
+            reparse,
+            depth,
+        } = s;
         (self.bridge, self.flow, self.known, self.pending) = (bridge, flow, known, pending);
-        (self.extra_vlans, self.action_set) = (extra_vlans, action_set);
+        (self.extra_vlans, self.action_set, self.last) = (extra_vlans, action_set, last);
         if what != Copied::Bucket {
             self.stack = stack;
         }
@@ -986,6 +1016,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             steps,
             pipeline,
             action_set: self.action_set.clone(),
+            last: self.last,
             stack: self.stack.clone(),
             queue: self.queue.0,
             depth: self.depth,

@@ -150,6 +150,22 @@ impl Bed {
         self.rendezvous();
         (xid, heard)
     }
+    /// Another bridge, whose port 1 and this new port of ours are the two ends of a patch.
+    pub fn patch(&mut self, number: PortNo) -> BridgeId {
+        let now = self.now();
+        let local = Box::new(DummyPort::new("br1"));
+        let other = self.sw.add_bridge_on(now, BridgeConfig::new("br1", 2), Some(local)).expect("a bridge");
+        for (bridge, name, peer, n) in
+            [(self.bridge, "to-br1", "to-br0", number), (other, "to-br0", "to-br1", PortNo(1))]
+        {
+            let options = [("peer".to_string(), peer.to_string())].into();
+            let (name, kind) = (name.to_string(), "patch".to_string());
+            let spec = PortSpec { name, ofport: Some(n), kind, options };
+            self.sw.add_port_on(now, bridge, spec, None).expect("a patch port");
+        }
+        self.settle();
+        other
+    }
     /// The datapath's number of a port.
     pub fn dp_port(&self, port: PortNo) -> PortId {
         let name = if port == PortNo::LOCAL { "br0".to_string() } else { format!("p{}", port.0) };
