@@ -8,22 +8,21 @@
 //! move to or from it move at all. Buckets with a dead watch take no part.
 
 use crate::flow::{mix, Flow};
+use crate::xlate::PortView;
+use arc_swap::ArcSwapOption;
 use datapath::flow_key::off;
 use openflow::group::{Bucket, GroupCapabilities, GroupType};
 use openflow::msg::multipart::{BucketCounter, GroupDesc, GroupFeatures, GroupStats};
 use openflow::msg::{GroupMod, GroupModCommand};
 use openflow::{Action, GroupId, OfpError, PortNo};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Groups of a bridge at most.
 pub const MAX_GROUPS: usize = 1 << 20;
 /// Buckets of a group at most.
 pub const MAX_BUCKETS: usize = 4096;
-
-/// Groups that watch groups that watch groups ... at most.
-const MAX_WATCH_DEPTH: u8 = 8;
 
 /// What the liveness of a bucket depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +31,20 @@ pub enum Watch {
     Port(PortNo),
     /// A group.
     Group(GroupId),
+}
+
+/// Ports of a bridge at one version.
+pub type Ports = BTreeMap<PortNo, PortView>;
+
+/// Which buckets of a group are live, with the groups and ports of one version.
+#[derive(Debug)]
+pub struct Live {
+    /// Bucket by bucket.
+    pub buckets: Vec<bool>,
+    /// What that depends on.
+    pub watched: Vec<Watch>,
+    groups: Weak<BTreeMap<GroupId, Arc<Group>>>,
+    ports: Weak<Ports>,
 }
 
 /// Packets and bytes.
@@ -68,9 +81,17 @@ pub struct Group {
     pub bucket_counts: Vec<Arc<Counts>>,
     /// Nanoseconds since the switch started, when it was added.
     pub created_ns: u64,
+    /// What the buckets of a select group are known by.
+    names: Vec<u64>,
+    /// As last asked for.
+    live: ArcSwapOption<Live>,
 }
 
 impl Group {
+    /// The bucket of a select group for a flow; sets the bits it looked at.
+    pub fn select(&self, live: &[bool], flow: &Flow, wc: &mut Flow) -> Option<usize> {
+        select(&self.buckets, &self.names, &|i| live[i], flow, wc)
+    }
     /// Groups that its buckets use.
     fn refers_to(&self) -> impl Iterator<Item = GroupId> + '_ {
         self.buckets.iter().flat_map(|b| &b.actions).filter_map(|a| match a {
@@ -197,6 +218,8 @@ impl GroupTable {
             counts: old.map_or_else(Arc::default, |g| g.counts.clone()),
             bucket_counts: m.buckets.iter().map(|_| Arc::default()).collect(),
             created_ns: old.map_or(now_ns, |g| g.created_ns),
+            names: if m.kind == GroupType::SELECT { names(&m.buckets) } else { Vec::new() },
+            live: ArcSwapOption::empty(),
         };
         Arc::make_mut(&mut self.map).insert(m.group_id, Arc::new(group));
     }
@@ -225,6 +248,9 @@ impl GroupTable {
             }
             if m.kind == GroupType::FF && b.watch_port == PortNo::ANY && b.watch_group == GroupId::ANY {
                 return Err(OfpError::OFPGMFC_INVALID_GROUP);
+            }
+            if !can_be_watched(b.watch_port) {
+                return Err(OfpError::OFPGMFC_BAD_WATCH);
             }
             if b.watch_group != GroupId::ANY
                 && b.watch_group != m.group_id
@@ -264,27 +290,69 @@ impl GroupTable {
         false
     }
 
-    /// Whether a bucket may be used: the port or the group that it watches is live (no watch: always). Depth is bounded, whatever loops of
-    /// watches there are. `seen` is told of every port and group that was asked for.
-    pub fn bucket_is_live(
-        &self,
-        b: &Bucket,
-        port_is_live: &dyn Fn(PortNo) -> bool,
-        seen: &mut dyn FnMut(Watch),
-        depth: u8,
-    ) -> bool {
-        let (port, group) = (b.watch_port != PortNo::ANY, b.watch_group != GroupId::ANY);
-        let port_lives = port && {
-            seen(Watch::Port(b.watch_port));
+    /// Which buckets of `g`, a group of this table, may be used with these ports. Found once for each version of groups and ports, by whoever
+    /// asks first; costs as much as there are buckets of groups watched from here, and takes no lock.
+    pub fn live(&self, g: &Group, ports: &Arc<Ports>) -> Arc<Live> {
+        if let Some(known) = &*g.live.load() {
+            // A table that something points to is not changed in place.
+            if known.groups.as_ptr() == Arc::as_ptr(&self.map) && known.ports.as_ptr() == Arc::as_ptr(ports) {
+                return known.clone();
+            }
+        }
+        let (buckets, watched) = self.live_buckets(g, &|p| ports.get(&p).is_some_and(|p| p.live));
+        let (groups, ports) = (Arc::downgrade(&self.map), Arc::downgrade(ports));
+        let live = Arc::new(Live { buckets, watched, groups, ports });
+        g.live.store(Some(live.clone()));
+        live
+    }
+
+    /// OpenFlow 1.3.5, "Group Types": a bucket is live if the port or the group that it watches is (or if it watches nothing), a group if one of
+    /// its buckets is. Groups that only watch each other are dead. Also says what the answer depends on.
+    fn live_buckets(&self, g: &Group, port_is_live: &dyn Fn(PortNo) -> bool) -> (Vec<bool>, Vec<Watch>) {
+        let (mut watched, mut asked) = (Vec::new(), HashSet::new());
+        // By its port, or for want of a watch.
+        let mut lives_alone = |b: &Bucket, watched: &mut Vec<Watch>| {
+            if b.watch_port == PortNo::ANY {
+                return b.watch_group == GroupId::ANY;
+            }
+            if asked.insert(b.watch_port) {
+                watched.push(Watch::Port(b.watch_port));
+            }
             port_is_live(b.watch_port)
         };
-        let group_lives = group && !port_lives && depth < MAX_WATCH_DEPTH && {
-            seen(Watch::Group(b.watch_group));
-            self.get(b.watch_group).is_some_and(|g| {
-                g.buckets.iter().any(|x| self.bucket_is_live(x, port_is_live, seen, depth + 1))
-            })
+        let mut buckets: Vec<bool> = g.buckets.iter().map(|b| lives_alone(b, &mut watched)).collect();
+        let by_group = |live: &[bool]| -> Vec<GroupId> {
+            let dead = g.buckets.iter().zip(live).filter(|(b, l)| !**l && b.watch_group != GroupId::ANY);
+            dead.map(|(b, _)| b.watch_group).collect()
         };
-        port_lives || group_lives || !port && !group
+        // All groups that are watched from here. Those that do not live by a port of theirs are told by the groups they watch.
+        let (mut seen, mut watchers, mut lives) = (HashSet::new(), HashMap::<_, Vec<_>>::new(), Vec::new());
+        let mut todo = by_group(&buckets);
+        while let Some(id) = todo.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            watched.push(Watch::Group(id));
+            let Some(g) = self.get(id) else { continue };
+            if g.buckets.iter().any(|b| lives_alone(b, &mut watched)) {
+                lives.push(id);
+                continue;
+            }
+            for b in g.buckets.iter().filter(|b| b.watch_group != GroupId::ANY) {
+                watchers.entry(b.watch_group).or_default().push(id);
+                todo.push(b.watch_group);
+            }
+        }
+        let mut live_groups = HashSet::new();
+        while let Some(id) = lives.pop() {
+            if live_groups.insert(id) {
+                lives.extend(watchers.remove(&id).into_iter().flatten());
+            }
+        }
+        for (b, live) in g.buckets.iter().zip(&mut buckets) {
+            *live |= live_groups.contains(&b.watch_group);
+        }
+        (buckets, watched)
     }
 
     /// Answer to `OFPMP_GROUP_DESC`.
@@ -343,8 +411,35 @@ const SELECT_FIELDS: [(usize, usize); 9] = [
     (off::MPLS_LSE, 4),
 ];
 
-/// The bucket of a select group for a flow, among those that `live` names; sets the bits it looked at.
-pub fn select(buckets: &[Bucket], live: &dyn Fn(usize) -> bool, flow: &Flow, wc: &mut Flow) -> Option<usize> {
+/// Whether a bucket may name this port to be watched: one that can be there, or none.
+fn can_be_watched(p: PortNo) -> bool {
+    p.0 != 0 && p <= PortNo::MAX || matches!(p, PortNo::LOCAL | PortNo::ANY)
+}
+
+/// What buckets are known by: what they do names them, so that they keep their flows when others come and go. Equal buckets are told apart by
+/// their order.
+fn names(buckets: &[Bucket]) -> Vec<u64> {
+    let mut twins = HashMap::new();
+    let name = |b: &Bucket| {
+        let with = |twin: u64| {
+            let watch = u64::from(b.watch_port.0) << 32 | u64::from(b.watch_group.0);
+            b.actions.iter().fold(mix(twin, watch), |h, a| mix(h, action_hash(a)))
+        };
+        let twin = twins.entry(with(0)).or_insert(0);
+        *twin += 1;
+        with(*twin - 1)
+    };
+    buckets.iter().map(name).collect()
+}
+
+/// The bucket of a select group for a flow, among those that `live` names; sets the bits it looked at. `names`: as [`names`] has them.
+fn select(
+    buckets: &[Bucket],
+    names: &[u64],
+    live: &dyn Fn(usize) -> bool,
+    flow: &Flow,
+    wc: &mut Flow,
+) -> Option<usize> {
     let candidates = || (0..buckets.len()).filter(|&i| buckets[i].weight > 0 && live(i));
     let mut first_two = candidates().take(2);
     match (first_two.next(), first_two.next()) {
@@ -360,15 +455,9 @@ pub fn select(buckets: &[Bucket], live: &dyn Fn(usize) -> bool, flow: &Flow, wc:
     }
     let h = mix(h, 0x2545_f491_4f6c_dd1d);
     let score = |i: usize| {
-        let b = &buckets[i];
-        // What a bucket does names it, so that it keeps its flows when others come and go. Equal buckets are told apart by their order.
-        let twin = buckets[..i].iter().filter(|o| o.actions == b.actions).count() as u64;
-        let mut id = mix(twin, u64::from(b.watch_port.0) << 32 | u64::from(b.watch_group.0));
-        for a in &b.actions {
-            id = mix(id, action_hash(a));
-        }
+        let id = names[i];
         let u = (mix(mix(h, id), id.rotate_left(17)) >> 11) as f64 / (1u64 << 53) as f64;
-        -f64::from(b.weight) / u.max(f64::MIN_POSITIVE).ln()
+        -f64::from(buckets[i].weight) / u.max(f64::MIN_POSITIVE).ln()
     };
     candidates().map(|i| (i, score(i))).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(i, _)| i)
 }
@@ -395,9 +484,9 @@ mod tests {
         f
     }
     fn shares(buckets: &[Bucket], n: u64) -> Vec<u64> {
-        let mut v = vec![0; buckets.len()];
+        let (mut v, names) = (vec![0; buckets.len()], names(buckets));
         for i in 0..n {
-            v[select(buckets, &|_| true, &flow(i), &mut Flow::ZERO.clone()).unwrap()] += 1;
+            v[select(buckets, &names, &|_| true, &flow(i), &mut Flow::ZERO.clone()).unwrap()] += 1;
         }
         v
     }
@@ -414,8 +503,10 @@ mod tests {
     #[test]
     fn only_flows_of_a_bucket_that_goes_move() {
         let b = [bucket(1, 1), bucket(1, 2), bucket(1, 3)];
+        let names = names(&b);
         for i in 0..2000 {
-            let pick = |live: &dyn Fn(usize) -> bool| select(&b, live, &flow(i), &mut Flow::ZERO.clone());
+            let pick =
+                |live: &dyn Fn(usize) -> bool| select(&b, &names, live, &flow(i), &mut Flow::ZERO.clone());
             let before = pick(&|_| true);
             let after = pick(&|j| j != 1);
             assert!(before == after || before == Some(1));
@@ -426,9 +517,38 @@ mod tests {
     fn one_live_bucket_looks_at_nothing() {
         let mut wc = Flow::ZERO;
         let b = [bucket(1, 1), bucket(0, 2)];
-        assert_eq!(select(&b, &|_| true, &flow(1), &mut wc), Some(0));
+        assert_eq!(select(&b, &names(&b), &|_| true, &flow(1), &mut wc), Some(0));
         assert!(wc == Flow::ZERO);
-        assert_eq!(select(&b, &|_| false, &flow(1), &mut wc), None);
+        assert_eq!(select(&b, &names(&b), &|_| false, &flow(1), &mut wc), None);
+    }
+
+    #[test]
+    fn equal_buckets_share_evenly() {
+        let n = shares(&[bucket(1, 1), bucket(1, 1), bucket(1, 1)], 3000);
+        assert!(n.iter().all(|n| (900..1100).contains(n)), "{n:?}");
+    }
+
+    /// Four times as many buckets cost about four times as much, not sixteen times.
+    #[test]
+    fn choosing_among_many_buckets_costs_as_many_steps() {
+        let cost = |n: u32| {
+            let buckets: Vec<_> = (1..=n).map(|i| bucket(1, i)).collect();
+            let m = group_mod(GroupModCommand::ADD, 1, GroupType::SELECT, buckets);
+            let quickest = (0..5).map(|_| {
+                let begun = std::time::Instant::now();
+                let mut t = GroupTable::default();
+                t.apply(&m, 0, &|_, _| Ok(())).unwrap();
+                let g = t.get(GroupId(1)).unwrap();
+                let live = vec![true; n as usize];
+                for i in 0..20 {
+                    assert!(g.select(&live, &flow(i), &mut Flow::ZERO.clone()).is_some());
+                }
+                begun.elapsed()
+            });
+            quickest.min().unwrap()
+        };
+        let (few, many) = (cost(1000), cost(4000));
+        assert!(many < few * 9, "{few:?} for 1000 buckets, {many:?} for 4000");
     }
 
     #[test]
@@ -443,9 +563,10 @@ mod tests {
         let ff = group_mod(GroupModCommand::ADD, 1, GroupType::FF, vec![watch(1, any), watch(2, any)]);
         t.apply(&ff, 0, &|_, _| Ok(())).unwrap();
         let lives = |b: &Bucket, up: &[u32]| {
-            let mut seen = Vec::new();
-            let lives = t.bucket_is_live(b, &|p| up.contains(&p.0), &mut |w| seen.push(w), 0);
-            (lives, seen.len())
+            let mut t = t.clone();
+            t.store(&group_mod(GroupModCommand::ADD, 50, GroupType::SELECT, vec![b.clone()]), 0, None);
+            let (live, seen) = t.live_buckets(t.get(GroupId(50)).unwrap(), &|p| up.contains(&p.0));
+            (live[0], seen.len())
         };
         assert_eq!(lives(&watch(any, any), &[]), (true, 0));
         assert_eq!(lives(&watch(3, any), &[3]), (true, 1));
@@ -454,6 +575,63 @@ mod tests {
         assert_eq!(lives(&watch(3, 1), &[1]), (true, 3), "the port, the group, its first port");
         assert_eq!(lives(&watch(3, 1), &[4]), (false, 4));
         assert_eq!(lives(&watch(any, 9), &[1]), (false, 1), "no such group");
+    }
+
+    /// Each group watches the next twice, the last a port: as many answers as groups, not 2 to the power of them; and watches in a ring, which a
+    /// modification can make, have an end.
+    #[test]
+    fn watches_are_followed_however_far_and_once() {
+        let mut t = GroupTable::default();
+        let any = u32::MAX;
+        let watch = |port: u32, group: u32| Bucket {
+            watch_port: PortNo(port),
+            watch_group: GroupId(group),
+            ..Bucket::new(vec![])
+        };
+        let n = 1000;
+        let mut put = |command, id, buckets| {
+            t.apply(&group_mod(command, id, GroupType::FF, buckets), 0, &|_, _| Ok(())).unwrap();
+            t.clone()
+        };
+        put(GroupModCommand::ADD, n, vec![watch(1, any)]);
+        for id in (1..n).rev() {
+            put(GroupModCommand::ADD, id, vec![watch(any, id + 1), watch(any, id + 1)]);
+        }
+        let lives = |t: &GroupTable, up: bool| {
+            let (live, seen) = t.live_buckets(t.get(GroupId(1)).unwrap(), &|_| up);
+            assert_eq!(seen.len(), n as usize, "the other groups and the port");
+            live
+        };
+        let t = put(GroupModCommand::MODIFY, 5, vec![watch(any, 6), watch(any, 4)]);
+        assert_eq!(lives(&t, true), [true, true]);
+        assert_eq!(lives(&t, false), [false, false]);
+    }
+
+    #[test]
+    fn liveness_is_found_once_for_each_version() {
+        let mut t = GroupTable::default();
+        let ff = |port| Bucket { watch_port: PortNo(port), ..Bucket::new(vec![]) };
+        let m = |command, id| group_mod(command, id, GroupType::FF, vec![ff(1), ff(2)]);
+        let _ = t.apply(&m(GroupModCommand::ADD, 1), 0, &|_, _| Ok(())).unwrap();
+        let view = |live| PortView {
+            number: PortNo(1),
+            target: crate::xlate::PortTarget::Patch(None),
+            no_recv: false,
+            no_fwd: false,
+            no_packet_in: false,
+            live,
+        };
+        let ports = |live| Arc::new(Ports::from([(PortNo(1), view(live))]));
+        let (up, down) = (ports(true), ports(false));
+        let ask = |t: &GroupTable, ports: &Arc<Ports>| t.live(t.get(GroupId(1)).unwrap(), ports);
+        let first = ask(&t, &up);
+        assert_eq!(first.buckets, [true, false]);
+        assert!(Arc::ptr_eq(&first, &ask(&t.clone(), &up)), "the same version");
+        assert_eq!(ask(&t, &down).buckets, [false, false]);
+        // Also when the table is changed in place.
+        let before = ask(&t, &up);
+        let _ = t.apply(&m(GroupModCommand::ADD, 2), 0, &|_, _| Ok(())).unwrap();
+        assert!(!Arc::ptr_eq(&before, &ask(&t, &up)));
     }
 
     fn group_mod(command: GroupModCommand, id: u32, kind: GroupType, buckets: Vec<Bucket>) -> GroupMod {

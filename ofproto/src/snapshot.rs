@@ -11,7 +11,7 @@ use datapath::{DpMeterId, PortId};
 use openflow::group::{Bucket, GroupType};
 use openflow::msg::FlowMod;
 use openflow::{GroupId, Instruction, MeterId, PortNo};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A bridge at one version.
@@ -26,7 +26,7 @@ pub struct BridgeSnap {
     /// Meters: the datapath's, and whether one rewrites DSCP.
     pub meters: Arc<HashMap<MeterId, (DpMeterId, bool)>>,
     /// Ports by number.
-    pub ports: Arc<BTreeMap<PortNo, PortView>>,
+    pub ports: Arc<group::Ports>,
     /// `OFPC_FRAG_DROP`.
     pub drop_fragments: bool,
     /// The virtual meter SLOWPATH: limits packets that need a translation.
@@ -98,10 +98,14 @@ impl xlate::Entry for TableEntry {
 pub struct LiveGroup {
     /// The group.
     pub group: Arc<Group>,
-    /// Which buckets are live.
-    live: Arc<[bool]>,
-    /// What that depends on.
-    watched: Arc<[group::Watch]>,
+    /// Which buckets are live, where that matters.
+    live: Option<Arc<group::Live>>,
+}
+
+impl LiveGroup {
+    fn live(&self) -> &[bool] {
+        self.live.as_ref().map_or(&[][..], |l| &l.buckets)
+    }
 }
 
 impl xlate::GroupView for LiveGroup {
@@ -112,13 +116,13 @@ impl xlate::GroupView for LiveGroup {
         &self.group.buckets
     }
     fn watched(&self) -> &[group::Watch] {
-        &self.watched
+        self.live.as_ref().map_or(&[][..], |l| &l.watched)
     }
     fn select(&self, flow: &Flow, wc: &mut Flow) -> Option<usize> {
-        group::select(&self.group.buckets, &|i| self.live[i], flow, wc)
+        self.group.select(self.live(), flow, wc)
     }
     fn failover(&self) -> Option<usize> {
-        self.live.iter().position(|l| *l)
+        self.live().iter().position(|l| *l)
     }
 }
 
@@ -138,17 +142,11 @@ impl World for View<'_> {
     fn group(&self, bridge: BridgeId, id: GroupId) -> Option<LiveGroup> {
         let b = self.bridge(bridge)?;
         let group = b.groups.get(id)?.clone();
-        let port_is_live = |p: PortNo| b.ports.get(&p).is_some_and(|p| p.live);
-        let mut watched = Vec::new();
         let live = match group.kind {
-            GroupType::SELECT | GroupType::FF => {
-                let mut seen = |w| watched.push(w);
-                let live = |x| b.groups.bucket_is_live(x, &port_is_live, &mut seen, 0);
-                group.buckets.iter().map(live).collect()
-            }
-            _ => Arc::default(),
+            GroupType::SELECT | GroupType::FF => Some(b.groups.live(&group, &b.ports)),
+            _ => None,
         };
-        Some(LiveGroup { group, live, watched: watched.into() })
+        Some(LiveGroup { group, live })
     }
     fn meter(&self, bridge: BridgeId, id: MeterId) -> Option<(DpMeterId, bool)> {
         self.bridge(bridge)?.meters.get(&id).copied()
