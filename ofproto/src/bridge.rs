@@ -13,7 +13,7 @@ use crate::xlate::{PortTarget, PortView, Standalone};
 use datapath::port::PortInfo;
 use datapath::PortId;
 use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
-use openflow::msg::{FlowMod, FlowModFlags, FlowRemovedReason, PacketInReason};
+use openflow::msg::{FlowMod, FlowModCommand, FlowModFlags, FlowRemovedReason, PacketInReason};
 use openflow::port::{Port, PortConfig, PortFeatures, PortState};
 use openflow::{EthAddr, GroupId, MeterId, OfpError, PortNo, TableId, Xid};
 use std::collections::BTreeMap;
@@ -218,6 +218,17 @@ impl Bridge {
             None => event.max_len = 0xffff,
         }
     }
+    /// Refuses a table that is not in the pipeline (any more: OpenFlow 1.3.5, "Table Features", has a set take out the tables it leaves out).
+    ///
+    /// # Errors
+    /// `error`.
+    pub fn check_table(&self, t: TableId, error: OfpError) -> Result<(), OfpError> {
+        if t == TableId::ALL || self.shapes.exists(t) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    }
     /// Acts on a flow-mod, and appends what it did.
     ///
     /// # Errors
@@ -228,6 +239,11 @@ impl Bridge {
         now_ns: u64,
         effects: &mut Vec<Effect>,
     ) -> Result<(), OfpError> {
+        if matches!(m.command, FlowModCommand::DELETE | FlowModCommand::DELETE_STRICT) {
+            self.check_table(m.table_id, OfpError::OFPFMFC_BAD_TABLE_ID)?;
+        } else if m.table_id != TableId::ALL {
+            self.shapes.check(m.table_id, m)?;
+        }
         let checks = BridgeChecks::new(&self.groups, &self.meters);
         self.tables.flow_mod_into(m, now_ns, &checks, effects)
     }

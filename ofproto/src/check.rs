@@ -88,6 +88,12 @@ fn readable(s: &Subfield, known: &Known) -> Result<(), OfpError> {
     Ok(())
 }
 
+/// Whether a set-field action may name a field: "all OXM types except OXM_OF_IN_PORT, OXM_OF_IN_PHY_PORT" (OpenFlow 1.3.5, "Action Structures"; and
+/// METADATA, which Open vSwitch takes). Nicira's loads and moves may have in_port, too.
+pub fn set_field_may(f: Field) -> bool {
+    f.def().settable && !matches!(f, Field::InPort | Field::InPhyPort | Field::NxInPort)
+}
+
 fn set_field(f: &OxmField, known: &mut Known, may_mask: bool) -> Result<(), OfpError> {
     let d = f.field.def();
     if !d.settable || fields::loc(f.field).is_none() {
@@ -97,7 +103,7 @@ fn set_field(f: &OxmField, known: &mut Known, may_mask: bool) -> Result<(), OfpE
     if f.value & !full != 0 || f.mask.is_some_and(|m| m & !full != 0 || f.value & !m != 0) {
         return Err(OfpError::OFPBAC_BAD_SET_ARGUMENT);
     }
-    if f.mask.is_some_and(|m| !may_mask && m != full) {
+    if f.mask.is_some() && !may_mask {
         return Err(OfpError::OFPBAC_BAD_SET_TYPE);
     }
     if f.field == Field::VlanVid && f.mask.is_none() && f.value & 0x1000 == 0 {
@@ -202,8 +208,7 @@ fn one(a: &Action, place: Place, refs: &dyn Checks, k: &mut Known, depth: u8) ->
             k.put(Field::EthType, 0x88e7);
         }
         Action::PopPbb => k.blind = true,
-        // "... all OXM types except OXM_OF_IN_PORT, OXM_OF_IN_PHY_PORT" (and METADATA, which Open vSwitch takes).
-        Action::SetField(Oxm::Known(f)) if matches!(f.field, Field::InPort | Field::InPhyPort) => {
+        Action::SetField(Oxm::Known(f)) if !set_field_may(f.field) => {
             return Err(OfpError::OFPBAC_BAD_SET_TYPE);
         }
         Action::SetField(Oxm::Known(f)) => set_field(f, k, false)?,
@@ -354,7 +359,8 @@ pub fn instructions(list: &Instructions, table: u8, m: &Match, refs: &dyn Checks
                 }
             }
             Instruction::Meter(id) => {
-                if !refs.meter_exists(*id) {
+                // The virtual meters are for what goes to controllers or to the slow path: no flow entry can be bound to one.
+                if *id > MeterId::MAX || !refs.meter_exists(*id) {
                     return Err(OfpError::OFPMMFC_INVALID_METER);
                 }
             }

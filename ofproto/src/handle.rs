@@ -86,9 +86,6 @@ impl Bridge {
             });
             return Ok(());
         }
-        if !delete && m.table_id != TableId::ALL {
-            self.shapes.check(m.table_id, m)?;
-        }
         let from = done.effects.len();
         self.own_flow_mod(m, now_ns, &mut done.effects)?;
         done.span(from, xid, FlowRemovedReason::DELETE);
@@ -141,7 +138,10 @@ impl Bridge {
         if m.mask.unknown() != 0 || m.config.0 & m.mask.0 & !PortConfig::all().0 != 0 {
             return Err(OfpError::OFPPMFC_BAD_CONFIG);
         }
-        // What a virtual device advertises cannot be changed; asking for it is no error (as OVS).
+        // What a virtual device advertises cannot be changed; asking for it is no error (as OVS), but for bits that mean nothing.
+        if m.advertise.unknown() != 0 {
+            return Err(OfpError::OFPPMFC_BAD_ADVERTISE);
+        }
         let before = p.config;
         p.config.0 = before.0 & !m.mask.0 | m.config.0 & m.mask.0;
         if p.config != before {
@@ -164,9 +164,9 @@ impl Bridge {
         if buffered {
             self.use_buffer(m.buffer_id, now_ns, done)?;
         }
-        let known = self.ports.contains_key(&m.in_port);
-        if !known && !matches!(m.in_port, PortNo::CONTROLLER | PortNo::ANY | PortNo::LOCAL | PortNo::IN_PORT)
-        {
+        // "It must be set to either a valid standard switch port or OFPP_CONTROLLER" (1.3.5, "Packet-Out Message"); ANY, as OpenFlow 1.0's NONE,
+        // is what `ovs-ofctl` and older controllers say for the latter.
+        if !self.ports.contains_key(&m.in_port) && !matches!(m.in_port, PortNo::CONTROLLER | PortNo::ANY) {
             return Err(OfpError::OFPBRC_BAD_PORT);
         }
         if m.data.len() < 14 && !buffered {
@@ -316,9 +316,7 @@ impl Switch {
         Ok(match body {
             RequestBody::Desc => ReplyBody::Desc(Box::new(b.config.desc.clone())),
             RequestBody::Aggregate(r) => {
-                if r.table_id.0 != 0xff && r.table_id.0 >= N_TABLES {
-                    return Err(OfpError::OFPBRC_BAD_TABLE_ID);
-                }
+                b.check_table(r.table_id, OfpError::OFPBRC_BAD_TABLE_ID)?;
                 ReplyBody::Aggregate(b.tables.aggregate(r)?)
             }
             RequestBody::Table => {
@@ -531,8 +529,8 @@ impl Backend for BridgeView<'_> {
     }
 
     fn check_dump(&self, r: &FlowStatsRequest) -> Result<(), OfpError> {
-        if r.table_id != TableId::ALL && r.table_id.0 >= N_TABLES {
-            return Err(OfpError::OFPBRC_BAD_TABLE_ID);
+        if let Some(b) = self.switch.bridges.get(&self.id) {
+            b.check_table(r.table_id, OfpError::OFPBRC_BAD_TABLE_ID)?;
         }
         check::matching(&r.matching)
     }

@@ -4,7 +4,7 @@
 //! the tables it does not name leave the pipeline. A property that a set leaves out stays at everything, as the specification allows more
 //! than was asked for. Actions and fields of experimenters are not restricted by a list that names everything of the specification.
 
-use crate::fields;
+use crate::{check, fields};
 use openflow::field::{Field, Maskable, CLASS_BASIC, FIELDS, NICIRA_EXPERIMENTER};
 use openflow::msg::multipart::{
     ActionId, InstructionId, OxmId, PropBody, TableFeatureProp, TableFeatures, TablePropType,
@@ -63,7 +63,7 @@ const fn bit(f: Field) -> FieldSet {
 static MATCHABLE: LazyLock<FieldSet> = LazyLock::new(|| set_of(|f| fields::loc(f).is_some()));
 static MASKABLE: LazyLock<FieldSet> =
     LazyLock::new(|| set_of(|f| f.def().maskable == Maskable::Any) & *MATCHABLE);
-static SETTABLE: LazyLock<FieldSet> = LazyLock::new(|| set_of(|f| f.def().settable) & *MATCHABLE);
+static SETTABLE: LazyLock<FieldSet> = LazyLock::new(|| set_of(check::set_field_may) & *MATCHABLE);
 static STANDARD: LazyLock<FieldSet> = LazyLock::new(|| set_of(|f| f.def().class == CLASS_BASIC));
 static EVERYTHING: LazyLock<Arc<Abilities>> = LazyLock::new(|| Arc::new(Abilities::all()));
 
@@ -122,7 +122,7 @@ impl Entries {
             }
             match a {
                 Action::SetField(Oxm::Known(f)) | Action::RegLoad2(Oxm::Known(f))
-                    if fields & bit(f.field) == 0 =>
+                    if *SETTABLE & !fields & bit(f.field) != 0 =>
                 {
                     return Err(OfpError::OFPBAC_BAD_SET_TYPE);
                 }
@@ -199,6 +199,10 @@ impl Abilities {
     }
 }
 
+/// The tables behind table `own`, where a goto can lead.
+fn above(own: usize) -> [u64; 4] {
+    std::array::from_fn(|w| (0..64).filter(|b| w * 64 + b > own).fold(0, |m, b| m | 1 << b))
+}
 /// The set bits of `next` that a property lists.
 fn parse_next(own: u8, list: &[TableId]) -> Result<[u64; 4], OfpError> {
     let mut next = [0; 4];
@@ -232,6 +236,9 @@ fn parse_actions(ids: &[ActionId]) -> Result<ActionSet, OfpError> {
 fn parse_fields(ids: &[OxmId], may: FieldSet) -> Result<(FieldSet, FieldSet), OfpError> {
     let (mut set, mut masked) = (0, 0);
     for id in ids {
+        if !id.has_right_length() {
+            return Err(OfpError::OFPTFFC_BAD_LEN);
+        }
         let f = id.field().filter(|f| may & bit(*f) != 0).ok_or(OfpError::OFPTFFC_BAD_ARGUMENT)?;
         set |= bit(f);
         if id.has_mask() {
@@ -477,25 +484,32 @@ impl TableShapes {
             return Err(OfpError::OFPTFFC_BAD_TABLE);
         }
         // Where nothing can lead whatever is asked, nothing is lost or gained: there all bits are set.
-        let mut absent = [u64::MAX; 4];
+        let (before, mut after) = (self.present(), [0u64; 4]);
         for i in (0..tables.len()).filter(|i| tables[*i].is_some()) {
-            absent[i / 64] &= !(1 << (i % 64));
+            after[i / 64] |= 1 << (i % 64);
         }
         for (own, a) in tables.iter_mut().enumerate() {
             let Some(a) = a else { continue };
-            for (w, absent) in absent.iter().enumerate() {
-                let before = (0..64).filter(|b| w * 64 + b <= own).fold(0, |m, b| m | 1 << b);
-                a.normal.next[w] |= absent | before;
-                a.miss.next[w] |= absent | before;
+            for (w, above) in above(own).into_iter().enumerate() {
+                a.normal.next[w] |= !(after[w] & above);
+                a.miss.next[w] |= !(after[w] & above);
             }
         }
         let tables: Vec<_> = tables.into_iter().map(|a| a.map(Arc::new)).collect();
-        // A name is no ability.
-        let same = |a: &Option<Arc<Abilities>>, b: &Option<Arc<Abilities>>| match (a, b) {
-            (Some(a), Some(b)) => Abilities { name: b.name, ..(**a).clone() } == **b,
+        // A name is no ability. Which tables a table leads to is: what it led to may have left.
+        let same = |i: usize| match (&self.tables[i], &tables[i]) {
+            (Some(a), Some(b)) => {
+                let led = |next: &[u64; 4], there: &[u64; 4], w: usize| next[w] & there[w] & above(i)[w];
+                let same = |a: &Entries, b: &Entries| {
+                    (0..4).all(|w| led(&a.next, &before, w) == led(&b.next, &after, w))
+                };
+                same(&a.normal, &b.normal)
+                    && same(&a.miss, &b.miss)
+                    && Abilities { name: b.name, ..(**a).clone() } == **b
+            }
             (a, b) => a.is_none() && b.is_none(),
         };
-        let changed = (0..TABLES as usize).filter(|&i| !same(&self.tables[i], &tables[i]));
+        let changed = (0..TABLES as usize).filter(|&i| !same(i));
         let changed = changed.map(|i| TableId(i as u8)).collect();
         self.shaped = true;
         self.tables = Arc::new(tables);

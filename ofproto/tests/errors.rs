@@ -5,11 +5,12 @@ mod rig;
 
 use ofproto::conn::manager::{ConnKind, ConnOptions};
 use ofproto::BridgeConfig;
+use openflow::field::{Field, CLASS_BASIC, FIELDS};
 use openflow::group::{Bucket, GroupType};
 use openflow::meter::{MeterBand, MeterFlags};
 use openflow::msg::multipart::{
-    ActionId, FlowStatsRequest, MeterRequest, MultipartFlags, PropBody, QueueStatsRequest, TableFeatureProp,
-    TableFeatures, TablePropType,
+    ActionId, FlowStatsRequest, MeterRequest, MultipartFlags, OxmId, PropBody, QueueStatsRequest,
+    TableFeatureProp, TableFeatures, TablePropType,
 };
 use openflow::msg::{
     BundleAdd, BundleControl, BundleCtrlType, BundleFlags, ConfigFlags, ControllerRole, FlowMod,
@@ -19,7 +20,7 @@ use openflow::msg::{
 };
 use openflow::port::{PortConfig, PortFeatures};
 use openflow::text::{parse_flow, NoNames};
-use openflow::{Action, GroupId, Instruction, MeterId, OfpError, PortNo, TableId, Xid};
+use openflow::{Action, GroupId, Instruction, Match, MeterId, OfpError, PortNo, TableId, Xid};
 use rig::Rig;
 use std::collections::BTreeSet;
 
@@ -64,10 +65,6 @@ const NEVER: &[(&str, &[OfpError])] = &[
     ("BAD_ARGUMENT and BAD_FIELD say it better", &[OfpError::OFPBAC_BAD_TAG, OfpError::OFPBMC_BAD_TAG]),
     ("instructions of experimenters are unknown as a whole", &[OfpError::OFPBIC_BAD_EXP_TYPE]),
     ("more than a message can hold", &[OfpError::OFPGMFC_OUT_OF_BUCKETS]),
-    (
-        "advertised features of a device cannot be changed; asking for it is no error",
-        &[OfpError::OFPPMFC_BAD_ADVERTISE],
-    ),
     (
         "EXT-230 has them for switches that check bundles as they grow",
         &[OfpError::OFPBFC_BUNDLE_EXIST, OfpError::OFPBFC_MSG_CONFLICT, OfpError::OFPBFC_BUNDLE_IN_PROGRESS],
@@ -225,6 +222,24 @@ fn bad_requests(c: &mut Cases) {
         out(NONE, 99, vec![output(1)], &data),
         OfpError::OFPBRC_BAD_PORT,
     );
+    for p in [
+        0,
+        PortNo::MAX.0 + 1,
+        PortNo::IN_PORT.0,
+        PortNo::TABLE.0,
+        PortNo::NORMAL.0,
+        PortNo::FLOOD.0,
+        PortNo::ALL.0,
+    ] {
+        c.message(
+            &format!("in_port {p:#x}"),
+            out(NONE, p, vec![output(1)], &data),
+            OfpError::OFPBRC_BAD_PORT,
+        );
+    }
+    for p in [2, PortNo::LOCAL.0, PortNo::CONTROLLER.0, PortNo::ANY.0] {
+        c.rig.change(out(NONE, p, vec![output(1)], &data));
+    }
     c.message(
         "a packet too short to be one",
         out(NONE, 1, vec![output(1)], &data.slice(..9)),
@@ -314,6 +329,49 @@ fn bad_actions(c: &mut Cases) {
         OfpError::OFPBAC_BAD_SET_TYPE,
     );
     c.bytes(
+        "set-field of in_phy_port",
+        &act(&[0, 25, 0, 16, 0x80, 0, 1 << 1, 4, 0, 0, 0, 1, 0, 0, 0, 0]),
+        OfpError::OFPBAC_BAD_SET_TYPE,
+    );
+    c.bytes(
+        "set-field with a mask, though of all bits",
+        &act(&[
+            0,
+            25,
+            0,
+            24,
+            0x80,
+            0,
+            3 << 1 | 1,
+            12,
+            2,
+            0,
+            0,
+            0,
+            0,
+            1,
+            255,
+            255,
+            255,
+            255,
+            255,
+            255,
+            0,
+            0,
+            0,
+            0,
+        ]),
+        OfpError::OFPBAC_BAD_SET_TYPE,
+    );
+    c.bytes(
+        "set-field of what extension headers there are",
+        &raw_flow(
+            &oxm(&[0x80, 0, 5 << 1, 2, 0x86, 0xdd]),
+            &apply(&[0, 25, 0, 16, 0x80, 0, 39 << 1, 2, 0, 1, 0, 0, 0, 0, 0, 0]),
+        ),
+        OfpError::OFPBAC_BAD_SET_TYPE,
+    );
+    c.bytes(
         "set-field of an unknown field",
         &act(&[0, 25, 0, 16, 0x80, 0, 0xfc, 4, 0, 0, 0, 1, 0, 0, 0, 0]),
         OfpError::OFPBAC_BAD_SET_TYPE,
@@ -385,11 +443,99 @@ fn bad_instructions_and_matches(c: &mut Cases) {
         OfpError::OFPBMC_BAD_MASK,
     );
     c.bytes(
+        "a mask, though of all bits, on what cannot have one",
+        &m(&oxm(&[0x80, 0, 5 << 1 | 1, 4, 8, 0, 0xff, 0xff])),
+        OfpError::OFPBMC_BAD_MASK,
+    );
+    c.bytes(
         "an address without its protocol",
         &m(&oxm(&[0x80, 0, 11 << 1, 4, 10, 0, 0, 1])),
         OfpError::OFPBMC_BAD_PREREQ,
     );
     c.bytes("a field twice", &m(&oxm(&[ip, ip].concat())), OfpError::OFPBMC_DUP_FIELD);
+}
+
+/// The prerequisites of OpenFlow 1.3.5, "Flow Match Field Prerequisite": a field and a value of it, and what must be matched before it.
+fn prerequisites(c: &mut Cases) {
+    use Field::*;
+    let ip4: &[(Field, u128)] = &[(EthType, 0x800)];
+    let ip6: &[(Field, u128)] = &[(EthType, 0x86dd)];
+    let arp: &[(Field, u128)] = &[(EthType, 0x806)];
+    let (mpls, mpls_too): (&[_], &[_]) = (&[(EthType, 0x8847)], &[(EthType, 0x8848)]);
+    let proto = |n| [vec![ip4[0], (IpProto, n)], vec![ip6[0], (IpProto, n)]];
+    let (tcp, udp, sctp) = (proto(6), proto(17), proto(132));
+    let icmp4 = &[(EthType, 0x800), (IpProto, 1)];
+    let icmp6 = &[(EthType, 0x86dd), (IpProto, 58)];
+    let nd = |kind| [icmp6[0], icmp6[1], (Icmpv6Type, kind)];
+    let (ns, na) = (nd(135), nd(136));
+    type Row<'a> = (&'a [Field], &'a [&'a [(Field, u128)]]);
+    let rows: [Row<'_>; 15] = [
+        (&[InPhyPort], &[&[(InPort, 1)]]),
+        (&[VlanPcp], &[&[(VlanVid, 0x1001)]]),
+        (&[IpDscp, IpEcn, IpProto], &[ip4, ip6]),
+        (&[Ipv4Src, Ipv4Dst], &[ip4]),
+        (&[TcpSrc, TcpDst], &[&tcp[0], &tcp[1]]),
+        (&[UdpSrc, UdpDst], &[&udp[0], &udp[1]]),
+        (&[SctpSrc, SctpDst], &[&sctp[0], &sctp[1]]),
+        (&[Icmpv4Type, Icmpv4Code], &[icmp4]),
+        (&[ArpOp, ArpSpa, ArpTpa, ArpSha, ArpTha], &[arp]),
+        (&[Ipv6Src, Ipv6Dst, Ipv6Flabel, Ipv6Exthdr], &[ip6]),
+        (&[Icmpv6Type, Icmpv6Code], &[icmp6]),
+        (&[Ipv6NdTarget], &[&ns, &na]),
+        (&[Ipv6NdSll], &[&ns]),
+        (&[Ipv6NdTll], &[&na]),
+        (&[MplsLabel, MplsTc, MplsBos], &[mpls, mpls_too]),
+    ];
+    let pbb: Row<'_> = (&[PbbIsid, PbbUca], &[&[(EthType, 0x88e7)]]);
+    let free = [InPort, Metadata, EthDst, EthSrc, EthType, TunnelId];
+    let mut seen: BTreeSet<Field> = free.into_iter().chain([VlanVid]).collect();
+    for f in free {
+        c.rig.change(FlowMod { matching: Match::new().with(f, 1), ..FlowMod::default() });
+    }
+    for (fields, alternatives) in rows.into_iter().chain([pbb]) {
+        for f in fields {
+            seen.insert(*f);
+            c.flow_with(
+                &format!("{f} alone"),
+                |m| m.matching = Match::new().with(*f, 1),
+                OfpError::OFPBMC_BAD_PREREQ,
+            );
+            for chain in alternatives {
+                let with = |skip: Option<usize>, add: u128| {
+                    let mut m = Match::new();
+                    for (i, (f, v)) in chain.iter().enumerate() {
+                        m = if skip != Some(i) {
+                            m.with(*f, *v)
+                        } else if add > 0 {
+                            m.with(*f, v + add)
+                        } else {
+                            m
+                        };
+                    }
+                    m.with(*f, 1)
+                };
+                c.rig.change(FlowMod { matching: with(None, 0), ..FlowMod::default() });
+                for i in 0..chain.len() {
+                    let what = format!("{f} without {}", chain[i].0);
+                    c.flow_with(&what, |m| m.matching = with(Some(i), 0), OfpError::OFPBMC_BAD_PREREQ);
+                    // Any port will do, and any VLAN.
+                    if !matches!(chain[i].0, InPort | VlanVid) {
+                        let what = format!("{f} with another {}", chain[i].0);
+                        c.flow_with(&what, |m| m.matching = with(Some(i), 0x40), OfpError::OFPBMC_BAD_PREREQ);
+                    }
+                }
+            }
+        }
+    }
+    c.flow_with(
+        "a priority of no VLAN",
+        |m| m.matching = Match::new().with(VlanVid, 0).with(VlanPcp, 1),
+        OfpError::OFPBMC_BAD_PREREQ,
+    );
+    let basic = FIELDS.iter().filter(|d| d.class == CLASS_BASIC).map(|d| d.field);
+    let missing: Vec<Field> = basic.filter(|f| !seen.contains(f)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    c.rig.change(FlowMod { command: FlowModCommand::DELETE, table_id: TableId::ALL, ..FlowMod::default() });
 }
 
 fn flow_group_meter(c: &mut Cases) {
@@ -465,6 +611,29 @@ fn flow_group_meter(c: &mut Cases) {
         group(G::ADD, 5, GroupType::FF, vec![watch]),
         OfpError::OFPGMFC_BAD_WATCH,
     );
+    let ports = [0, PortNo::MAX.0 + 1, PortNo::IN_PORT.0, PortNo::TABLE.0, PortNo::NORMAL.0, PortNo::FLOOD.0];
+    for p in ports.into_iter().chain([PortNo::ALL.0, PortNo::CONTROLLER.0]) {
+        let watch = Bucket { watch_port: PortNo(p), ..to(1) };
+        for kind in [GroupType::FF, GroupType::SELECT] {
+            c.message(
+                &format!("a watch on port {p:#x}"),
+                group(G::ADD, 5, kind, vec![watch.clone()]),
+                OfpError::OFPGMFC_BAD_WATCH,
+            );
+        }
+    }
+    for g in [0, GroupId::ALL.0, GroupId::MAX.0 + 1] {
+        let watch = Bucket { watch_group: GroupId(g), ..to(1) };
+        c.message(
+            &format!("a watch on group {g:#x}"),
+            group(G::ADD, 5, GroupType::FF, vec![watch]),
+            OfpError::OFPGMFC_BAD_WATCH,
+        );
+    }
+    // A port that may come, and LOCAL.
+    let watch = |p| Bucket { watch_port: PortNo(p), ..to(1) };
+    c.rig.change(group(G::ADD, 5, GroupType::FF, vec![watch(77), watch(PortNo::LOCAL.0)]));
+    c.rig.change(group(G::DELETE, 5, GroupType::ALL, vec![]));
     c.message(
         "a bucket to no group",
         group(G::ADD, 5, GroupType::ALL, vec![chain(66)]),
@@ -481,6 +650,19 @@ fn flow_group_meter(c: &mut Cases) {
         OfpError::OFPMMFC_INVALID_METER,
     );
     c.flow("priority=5,actions=meter:9,output:1", OfpError::OFPMMFC_INVALID_METER);
+    for id in [MeterId::SLOWPATH, MeterId::CONTROLLER] {
+        c.rig.change(meter(M::ADD, id.0, 1, drop_band(1000)));
+    }
+    for id in [MeterId(0), MeterId::SLOWPATH, MeterId::CONTROLLER, MeterId::ALL] {
+        c.flow_with(
+            &format!("a flow entry of meter {id}"),
+            |m| m.instructions = vec![Instruction::Meter(id)].into(),
+            OfpError::OFPMMFC_INVALID_METER,
+        );
+    }
+    for id in [MeterId::SLOWPATH, MeterId::CONTROLLER] {
+        c.rig.change(meter(M::DELETE, id.0, 0, vec![]));
+    }
     c.message(
         "a meter that is not there",
         meter(M::MODIFY, 9, 1, drop_band(5)),
@@ -552,7 +734,21 @@ fn ports_tables_settings(c: &mut Cases) {
         PortMod { config: bit, mask: bit, ..base.clone() },
         OfpError::OFPPMFC_BAD_CONFIG,
     );
-    c.rig.change(PortMod { advertise: PortFeatures::SPEED_10GB_FD, ..base });
+    c.message(
+        "an unknown bit of the mask",
+        PortMod { mask: bit, ..base.clone() },
+        OfpError::OFPPMFC_BAD_CONFIG,
+    );
+    for bit in [1 << 16, 1 << 31] {
+        let advertise = PortFeatures(PortFeatures::COPPER.0 | bit);
+        c.message(
+            "a feature that there is not",
+            PortMod { advertise, ..base.clone() },
+            OfpError::OFPPMFC_BAD_ADVERTISE,
+        );
+    }
+    c.rig.change(PortMod { advertise: PortFeatures::SPEED_10GB_FD, ..base.clone() });
+    c.rig.change(PortMod { advertise: PortFeatures::all(), ..base });
     c.message(
         "a table that there is not",
         TableMod { table_id: TableId(254), config: 0 },
@@ -738,6 +934,17 @@ fn table_features(c: &mut Cases) {
         },
         OfpError::OFPTFFC_BAD_ARGUMENT,
     );
+    let fields = |header| PropBody::Oxms(vec![OxmId { header, experimenter: 0 }]);
+    set(
+        "an Ethernet type of 3 bytes",
+        &|t| only(t, TablePropType::MATCH, fields(0x8000_0a03)),
+        OfpError::OFPTFFC_BAD_LEN,
+    );
+    set(
+        "a settable in_port",
+        &|t| only(t, TablePropType::APPLY_SETFIELD, fields(0x8000_0004)),
+        OfpError::OFPTFFC_BAD_ARGUMENT,
+    );
     set(
         "a property twice",
         &|t| {
@@ -764,7 +971,24 @@ fn table_features(c: &mut Cases) {
         c.rig.change(FlowMod { priority: p, ..FlowMod::default() });
     }
     c.flow("priority=3,actions=drop", OfpError::OFPFMFC_TABLE_FULL);
-    c.flow("table=7,actions=drop", OfpError::OFPFMFC_BAD_TABLE_ID);
+    for command in [
+        FlowModCommand::ADD,
+        FlowModCommand::MODIFY_STRICT,
+        FlowModCommand::DELETE,
+        FlowModCommand::DELETE_STRICT,
+    ] {
+        let what = format!("{command:?} in a table that was taken out");
+        c.flow_with(
+            &what,
+            |m| (m.table_id, m.command) = (TableId(7), command),
+            OfpError::OFPFMFC_BAD_TABLE_ID,
+        );
+    }
+    c.flow("table=1,actions=goto_table:7", OfpError::OFPBIC_BAD_TABLE_ID);
+    c.message("its configuration", TableMod { table_id: TableId(7), config: 0 }, OfpError::OFPTMFC_BAD_TABLE);
+    let stats = FlowStatsRequest { table_id: TableId(7), ..FlowStatsRequest::default() };
+    c.ask("its flow entries", RequestBody::Flow(stats.clone()), OfpError::OFPBRC_BAD_TABLE_ID);
+    c.ask("the sum of them", RequestBody::Aggregate(stats), OfpError::OFPBRC_BAD_TABLE_ID);
 }
 
 #[test]
@@ -773,6 +997,7 @@ fn every_error_is_answered_as_the_specification_says() {
     bad_requests(&mut c);
     bad_actions(&mut c);
     bad_instructions_and_matches(&mut c);
+    prerequisites(&mut c);
     bundles(&mut c);
     ports_tables_settings(&mut c);
     flow_group_meter(&mut c);

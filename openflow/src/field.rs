@@ -187,6 +187,8 @@ const NO: Option<(u16, u8)> = None;
 const ONF: u32 = ONF_EXPERIMENTER;
 const NSH: u32 = NXOXM_NSH_EXPERIMENTER;
 
+// The specification's table of fields says which of them can be masked at least; ports and the fields of neighbour discovery can here as well, as in
+// Open vSwitch (a table's features tell). Which extension headers a packet has cannot be set: they would have to be made.
 // NXM alias ids are given only where the value's encoding is the same as the OXM field's.
 fields! {
     InPort "in_port" "in_port" 32 CLASS_BASIC 0 0, NO, No None Port true;
@@ -228,7 +230,7 @@ fields! {
     MplsBos "mpls_bos" "mpls_bos" 1 CLASS_BASIC 36 0, NO, No Mpls Dec true;
     PbbIsid "pbb_isid" "pbb_isid" 24 CLASS_BASIC 37 0, NO, Any Pbb Hex true;
     TunnelId "tunnel_id" "tun_id" 64 CLASS_BASIC 38 0, n1(16), Any None Hex true;
-    Ipv6Exthdr "ipv6_exthdr" "ipv6_exthdr" 9 CLASS_BASIC 39 0, NO, Any Ipv6 Hex true;
+    Ipv6Exthdr "ipv6_exthdr" "ipv6_exthdr" 9 CLASS_BASIC 39 0, NO, Any Ipv6 Hex false;
     PbbUca "pbb_uca" "pbb_uca" 1 CLASS_BASIC 41 0, NO, No Pbb Dec true;
     TcpFlags "tcp_flags" "tcp_flags" 12 CLASS_EXPERIMENTER 42 ONF, n1(34), Any Tcp TcpFlags false;
     ActsetOutput "actset_output" "actset_output" 32 CLASS_EXPERIMENTER 43 ONF, NO, No None Port false;

@@ -303,7 +303,8 @@ impl Match {
             let d = f.field.def();
             let full = d.full_mask();
             match f.mask {
-                Some(m) if d.maskable == Maskable::No && m != full => {
+                // "oxm_hasmask must always be 0 when these fields are specified" ("Flow Match Field Masking"), whatever the mask.
+                Some(_) if d.maskable == Maskable::No => {
                     return err(OfpError::OFPBMC_BAD_MASK, "cannot be masked")
                 }
                 Some(m) if m & !full != 0 => {
@@ -393,7 +394,12 @@ mod tests {
         assert_eq!(code(&Match::new().with(Field::TcpDst, 80)), Some(E::OFPBMC_BAD_PREREQ));
         assert_eq!(code(&ip().with(Field::IpProto, 17).with(Field::TcpDst, 80)), Some(E::OFPBMC_BAD_PREREQ));
         assert_eq!(code(&ip().with(Field::EthType, 0x0800)), Some(E::OFPBMC_DUP_FIELD));
-        assert_eq!(code(&Match::new().with_masked(Field::EthType, 0x0800, 0xff00)), Some(E::OFPBMC_BAD_MASK));
+        for d in crate::field::FIELDS.iter().filter(|d| d.maskable == Maskable::No) {
+            for mask in [0, 1, d.full_mask()] {
+                let m = Match::new().with_masked(d.field, 0, mask);
+                assert_eq!(code(&m), Some(E::OFPBMC_BAD_MASK), "{} under {mask:#x}", d.name);
+            }
+        }
         assert_eq!(
             code(&ip().with_masked(Field::Ipv4Src, 0x0a00_0001, 0xff00_0000)),
             Some(E::OFPBMC_BAD_WILDCARDS)

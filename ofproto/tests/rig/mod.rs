@@ -161,6 +161,11 @@ impl Rig {
         }
         self.sent()
     }
+    /// Packets that came in by a port.
+    pub fn received(&self, port: PortNo) -> u64 {
+        let p = self.ports.iter().find(|p| p.number == port).expect("port");
+        self.switch.datapath().port_stats(p.id).expect("statistics").rx_packets
+    }
     /// What has gone out since, by port.
     pub fn sent(&mut self) -> Vec<(PortNo, Vec<u8>)> {
         let rest = |s: &Switch| {

@@ -109,6 +109,15 @@ impl OxmId {
     pub fn has_mask(self) -> bool {
         self.header & 0x100 != 0
     }
+    /// The length is "the length value defined for the OXM field" (OpenFlow 1.3.5, "Table Features Property OXM"), with or without the mask's, or 0
+    /// as os-ken and Ryu send it. A field that we do not know may have any.
+    pub fn has_right_length(self) -> bool {
+        let Some(f) = self.field() else { return true };
+        let n = f.def().bytes();
+        let id = if self.header >> 16 == 0xffff { 4 } else { 0 };
+        let len = (self.header & 0xff) as usize;
+        len == 0 || len == id + n || self.has_mask() && len == id + 2 * n
+    }
 }
 
 impl TableFeatures {
