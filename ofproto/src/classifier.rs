@@ -20,19 +20,37 @@
 
 use crate::entries::{Books, Entries, Entry};
 use crate::flow::{Flow, MaskInfo, STAGES, STAGE_MASKS, TRIES};
-use crate::index::Hashes;
+use crate::index;
 use crate::prefix_trie::{PrefixTrie, TrieAnswer};
 use crate::rule::{Instrs, RuleCore};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Hashes of a match after each stage of its mask. By the last its subtable finds it.
+#[derive(Clone, Copy)]
+pub struct Hashes(pub [u32; STAGES]);
+
+impl Hashes {
+    /// Of a match.
+    pub fn of(mask: &MaskInfo, value: &Flow) -> Self {
+        let mut h = 0;
+        Self(std::array::from_fn(|s| {
+            h = mask.hash_stage(s, value, h);
+            h as u32
+        }))
+    }
+    fn whole(&self) -> u32 {
+        self.0[STAGES - 1]
+    }
+}
+
 #[derive(Clone)]
 struct Subtable {
     mask: Arc<MaskInfo>,
     max_priority: u16,
     entries: Entries,
-    stages: [Option<Hashes>; STAGES - 1],
+    stages: [Option<index::Hashes>; STAGES - 1],
 }
 
 impl Subtable {
@@ -42,28 +60,19 @@ impl Subtable {
             mask: mask.clone(),
             max_priority: 0,
             entries: Entries::default(),
-            stages: std::array::from_fn(|s| known(s).then(Hashes::default)),
+            stages: std::array::from_fn(|s| known(s).then(index::Hashes::default)),
         }
     }
-    /// The hash after each stage; the last is what entries are found by.
-    fn hashes(&self, value: &Flow) -> [u32; STAGES] {
-        let mut h = 0;
-        std::array::from_fn(|s| {
-            h = self.mask.hash_stage(s, value, h);
-            h as u32
-        })
-    }
-    fn insert(&mut self, books: &mut Books, value: &Flow, entry: Entry) {
-        let hashes = self.hashes(value);
-        for (set, h) in self.stages.iter_mut().zip(hashes) {
+    fn insert(&mut self, books: &mut Books, hashes: &Hashes, entry: Entry) {
+        for (set, h) in self.stages.iter_mut().zip(hashes.0) {
             set.iter_mut().for_each(|s| s.insert(h));
         }
-        self.entries.insert(books, hashes[STAGES - 1], entry);
+        self.entries.insert(books, hashes.whole(), entry);
     }
     fn remove(&mut self, books: &mut Books, value: &Flow, rule: &Arc<RuleCore>) -> Option<Entry> {
-        let hashes = self.hashes(value);
-        let entry = self.entries.remove(books, hashes[STAGES - 1], rule)?;
-        for (set, h) in self.stages.iter_mut().zip(hashes) {
+        let hashes = Hashes::of(&self.mask, value);
+        let entry = self.entries.remove(books, hashes.whole(), rule)?;
+        for (set, h) in self.stages.iter_mut().zip(hashes.0) {
             set.iter_mut().for_each(|s| s.remove(h));
         }
         Some(entry)
@@ -74,7 +83,7 @@ impl Subtable {
         if !sub.entries.is_newest() {
             let mut new = Self { max_priority: sub.max_priority, ..Self::new(&sub.mask) };
             *books = Books::default();
-            sub.entries.iter().for_each(|e| new.insert(books, &sub.mask.unpack(&e.rule.values), e.clone()));
+            sub.entries.iter().for_each(|e| new.insert(books, &e.rule.hashes(), e.clone()));
             *sub = new;
         }
         sub
@@ -162,11 +171,24 @@ impl Classifier {
         self.slots.iter().flatten().map(|s| &s.mask)
     }
 
-    /// Adds an entry; the caller has made sure that there is no equal one.
-    pub fn insert(&mut self, w: &mut Writer, entry: Entry) {
+    fn sub(&self, w: &Writer, mask: &Arc<MaskInfo>) -> Option<&Subtable> {
+        self.slots[w.subs.get(&mask_key(mask))?.slot as usize].as_deref()
+    }
+
+    /// Has the memory fetched that finding and adding an entry of these hashes will touch: in a large table it comes from far away, and the
+    /// writer can do something else meanwhile.
+    pub fn prefetch(&self, w: &Writer, mask: &Arc<MaskInfo>, hashes: &Hashes) {
+        let Some(sub) = self.sub(w, mask) else { return };
+        for (set, h) in sub.stages.iter().zip(hashes.0) {
+            set.iter().for_each(|s| s.prefetch(h));
+        }
+        sub.entries.prefetch(hashes.whole());
+    }
+
+    /// Adds an entry, whose hashes these are; the caller has made sure that there is no equal one.
+    pub fn insert(&mut self, w: &mut Writer, hashes: &Hashes, entry: Entry) {
         let rule = &entry.rule;
         let mask = rule.mask();
-        let value = mask.unpack(&rule.values);
         let slots = Arc::make_mut(&mut self.slots);
         let book = w.subs.entry(mask_key(mask)).or_insert_with(|| {
             let slot = slots.iter().position(Option::is_none).unwrap_or_else(|| {
@@ -185,11 +207,12 @@ impl Classifier {
         sub.max_priority = max;
         if mask.plens.iter().any(|p| *p > 0) {
             let tries = Arc::make_mut(&mut self.tries);
+            let value = mask.unpack(&rule.values);
             for (i, &p) in mask.plens.iter().enumerate().filter(|(_, p)| **p > 0) {
                 tries.change(i, &value, p, true);
             }
         }
-        sub.insert(&mut book.entries, &value, entry);
+        sub.insert(&mut book.entries, hashes, entry);
         self.len += 1;
         if reorder {
             self.reorder();
@@ -250,19 +273,17 @@ impl Classifier {
         }
     }
 
-    /// The entry of exactly this match and priority.
+    /// The entry of exactly this match, whose hashes these are, and priority.
     pub fn find_strict(
         &self,
         w: &Writer,
         mask: &Arc<MaskInfo>,
         value: &Flow,
+        hashes: &Hashes,
         priority: u16,
     ) -> Option<&Entry> {
-        let book = w.subs.get(&mask_key(mask))?;
-        let sub = self.slots[book.slot as usize].as_deref()?;
-        let hash = sub.mask.hash(value) as u32;
-        let found = |e: &&Entry| e.rule.priority == priority && sub.mask.equals(value, &e.rule.values);
-        sub.entries.get(hash).find(found)
+        let found = |e: &&Entry| e.rule.priority == priority && mask.equals(value, &e.rule.values);
+        self.sub(w, mask)?.entries.get(hashes.whole()).find(found)
     }
 
     /// All entries.
@@ -511,12 +532,13 @@ mod tests {
                     let p = step as u16 * 8 + r.below(8) as u16;
                     let (rule, v) = int.rule(0, &m, p, 0, (0, 0), FlowModFlags::empty(), 0).unwrap();
                     assert_eq!(crate::fields::match_to_flow(&m), Some((v, rule.mask().mask)));
-                    assert!(c.find_strict(&w, rule.mask(), &v, p).is_none());
+                    let hashes = rule.hashes();
+                    assert!(c.find_strict(&w, rule.mask(), &v, &hashes, p).is_none());
                     let i = int.instrs(&[Instruction::GotoTable(TableId(1))].into_iter().collect());
                     let rule = Arc::new(rule);
                     assert_eq!(rule.matching(), m);
-                    c.insert(&mut w, Entry { rule: rule.clone(), instrs: i.clone() });
-                    assert!(c.find_strict(&w, rule.mask(), &v, p).is_some());
+                    c.insert(&mut w, &hashes, Entry { rule: rule.clone(), instrs: i.clone() });
+                    assert!(c.find_strict(&w, rule.mask(), &v, &hashes, p).is_some());
                     rules.push((rule, i));
                 }
                 assert_eq!(c.len(), rules.len());
@@ -550,7 +572,7 @@ mod tests {
         let m = Match::new().with(Field::EthType, 0x0800).with(Field::Ipv4Dst, 0x0a00_0001);
         let i = int.instrs(&Default::default());
         let (rule, _) = int.rule(0, &m, 5, 0, (0, 0), FlowModFlags::empty(), 0).unwrap();
-        c.insert(&mut w, Entry { rule: Arc::new(rule), instrs: i });
+        c.insert(&mut w, &rule.hashes(), Entry { rule: Arc::new(rule), instrs: i });
         let mut f = Flow::ZERO;
         f.put(off::ETH_TYPE, 2, 0x0800);
         f.put(off::IPV4_DST, 4, 0xc0a8_0001);

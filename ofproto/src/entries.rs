@@ -96,6 +96,10 @@ impl Entries {
         }
         self.chunks.get(chunk as usize)?.as_deref()?.0.get(place as usize)?.get()
     }
+    /// As [`Index::prefetch`].
+    pub fn prefetch(&self, hash: u32) {
+        self.index.prefetch(hash);
+    }
     /// All entries of a hash.
     #[inline]
     pub fn get(&self, hash: u32) -> impl Iterator<Item = &Entry> {

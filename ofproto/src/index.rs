@@ -7,6 +7,7 @@
 //!
 //! Only the newest clone may be changed, which callers see to.
 
+use datapath::classifier::kernel::prefetch;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -151,6 +152,12 @@ impl Index {
             depth += 1;
         }
     }
+    /// Has the lines fetched that [`Index::get`] and [`Index::insert`] of a hash will look at: in a large table, memory that no cache has.
+    pub fn prefetch(&self, hash: u32) {
+        let leaf = self.leaf(hash);
+        prefetch(leaf.as_ptr());
+        prefetch(&raw const leaf[home(hash, leaf.len() - 1) + 1]);
+    }
     /// The numbers of a hash.
     #[inline]
     pub fn get(&self, hash: u32) -> impl Iterator<Item = u32> + '_ {
@@ -255,6 +262,10 @@ impl Hashes {
         let leaf = self.0.leaf(hash);
         let (at, slot) = probe(leaf, hash).find(|(_, s)| hash_of(*s) == hash)?;
         Some((&leaf[at], slot as u32))
+    }
+    /// As [`Index::prefetch`].
+    pub fn prefetch(&self, hash: u32) {
+        self.0.prefetch(hash);
     }
     /// Adds one.
     pub fn insert(&mut self, hash: u32) {

@@ -1,5 +1,6 @@
 //! A flow entry: what never changes of it ([`RuleCore`], with its counters) and what does ([`Instrs`]), and the shared forms that keep it small.
 
+use crate::classifier::Hashes;
 use crate::fields::{self, Loc};
 use crate::flow::{mix, Flow, MaskInfo, MaskInterner, Values};
 use hashbrown::HashTable;
@@ -283,6 +284,10 @@ impl RuleCore {
     /// The hash of its match, by which its table finds it.
     pub fn hash(&self) -> u32 {
         self.mask().hash(&self.mask().unpack(&self.values)) as u32
+    }
+    /// The hashes of its match.
+    pub fn hashes(&self) -> Hashes {
+        Hashes::of(self.mask(), &self.mask().unpack(&self.values))
     }
     fn credit_own(&self, packets: u64, bytes: u64, used_ms: u64) {
         if !self.flags.contains(FlowModFlags::NO_PKT_COUNTS) {

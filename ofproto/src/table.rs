@@ -5,7 +5,7 @@
 
 use crate::api::BridgeId;
 use crate::check;
-use crate::classifier::{Classifier, Writer};
+use crate::classifier::{Classifier, Hashes, Writer};
 use crate::entries::Entry;
 use crate::fields::match_to_flow;
 use crate::revalidator::Change;
@@ -285,12 +285,15 @@ impl FlowTables {
     }
 
     fn put(&mut self, e: &Entry) {
+        self.put_at(&e.rule.hashes(), e);
+    }
+    fn put_at(&mut self, hashes: &Hashes, e: &Entry) {
         let t = e.rule.table as usize;
         e.rule.dead.store(false, Ordering::Relaxed);
         self.count_refs(&e.instrs, true);
         self.schedule(&e.rule);
         self.note_evictable(&e.rule);
-        self.tables.get_mut(t).insert(&mut self.writers[t], e.clone());
+        self.tables.get_mut(t).insert(&mut self.writers[t], hashes, e.clone());
         self.len += 1;
     }
 
@@ -373,17 +376,19 @@ impl FlowTables {
             .rule(f.table_id.0, &f.matching, f.priority, f.cookie, timeouts, f.flags, now_ns)
             .ok_or(OfpError::OFPBMC_BAD_FIELD)?;
         let (table, mask) = (self.tables.at(t), rule.mask());
+        let hashes = Hashes::of(mask, &value);
+        table.prefetch(&self.writers[t], mask, &hashes);
+        let instrs = self.interner.instrs(&f.instructions);
         if f.flags.contains(FlowModFlags::CHECK_OVERLAP)
             && table.overlapping(&value, &mask.mask, f.priority).is_some()
         {
             return Err(OfpError::OFPFMFC_OVERLAP);
         }
-        let old = table.find_strict(&self.writers[t], mask, &value, f.priority).cloned();
+        let old = table.find_strict(&self.writers[t], mask, &value, &hashes, f.priority).cloned();
         let full = old.is_none() && table.len() >= self.max_entries[t] as usize;
         if full && !self.make_room(t, effects) {
             return Err(OfpError::OFPFMFC_TABLE_FULL);
         }
-        let instrs = self.interner.instrs(&f.instructions);
         if let Some(old) = &old {
             if !f.flags.contains(FlowModFlags::RESET_COUNTS) {
                 let (packets, bytes) = old.rule.counts();
@@ -396,7 +401,7 @@ impl FlowTables {
         if let Some(old) = old.as_ref().filter(|_| !f.flags.contains(FlowModFlags::RESET_COUNTS)) {
             old.rule.set_successor(Some(new.rule.clone()));
         }
-        self.put(&new);
+        self.put_at(&hashes, &new);
         effects.push(match old {
             Some(old) => Effect::Modified { old, new },
             None => Effect::Added(new),
@@ -413,7 +418,9 @@ impl FlowTables {
         }
         Ok(if strict {
             let mask = self.interner.known_mask(&mask);
-            let e = mask.and_then(|m| table.find_strict(&self.writers[t], m, &value, f.priority));
+            let e = mask.and_then(|m| {
+                table.find_strict(&self.writers[t], m, &value, &Hashes::of(m, &value), f.priority)
+            });
             e.filter(|e| filter.passes(e)).cloned().into_iter().collect()
         } else {
             table.covered(&value, &mask).filter(|e| filter.passes(e)).cloned().collect()
@@ -522,7 +529,7 @@ impl FlowTables {
         priority: u16,
     ) -> Option<&Entry> {
         let (t, mask) = (table as usize, self.interner.known_mask(mask)?);
-        self.tables.get(t)?.find_strict(self.writers.get(t)?, mask, value, priority)
+        self.tables.get(t)?.find_strict(self.writers.get(t)?, mask, value, &Hashes::of(mask, value), priority)
     }
 
     /// Removes the entries that `pred` is true of (of a group or meter that goes; see [`FlowTables::group_refs`]).
