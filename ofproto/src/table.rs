@@ -113,6 +113,8 @@ impl Ord for Due {
     }
 }
 
+/// Entries that may wait for a time that no longer matters.
+const FEW_DUE: usize = 1024;
 /// Tables of a row of [`Tables`].
 const ROW: usize = 16;
 
@@ -290,6 +292,7 @@ impl FlowTables {
     fn put_at(&mut self, hashes: &Hashes, e: &Entry) {
         let t = e.rule.table as usize;
         e.rule.dead.store(false, Ordering::Relaxed);
+        self.forget_ended();
         self.count_refs(&e.instrs, true);
         self.schedule(&e.rule);
         self.note_evictable(&e.rule);
@@ -303,6 +306,7 @@ impl FlowTables {
         rule.dead.store(true, Ordering::Relaxed);
         self.count_refs(&e.instrs, false);
         self.len -= 1;
+        self.forget_ended();
         Some(e.instrs)
     }
 
@@ -494,6 +498,7 @@ impl FlowTables {
             self.count_refs(&e.instrs, false);
             effects.push(Effect::Removed(e.clone()));
         }
+        self.forget_ended();
     }
 
     /// Takes back what the effects say, newest first.
@@ -554,6 +559,27 @@ impl FlowTables {
         if let Some((at_ms, _)) = Self::deadline(rule) {
             self.seq += 1;
             self.due.push(Reverse(Due { at_ms, seq: self.seq, rule: rule.clone() }));
+        }
+    }
+    /// Entries that are gone stay in `due` till their time, which may be hours, and come again if a bundle's undo puts them back. Once they are the
+    /// most of it, it is made anew: that costs each change a few steps, and it is never much longer than the tables.
+    #[inline]
+    fn forget_ended(&mut self) {
+        if self.due.len() > 2 * self.len + FEW_DUE {
+            let Self { tables, seq, .. } = self;
+            let living = tables.iter().flat_map(|t| t.iter()).filter_map(|e| {
+                let (at_ms, _) = Self::deadline(&e.rule)?;
+                *seq += 1;
+                Some(Reverse(Due { at_ms, seq: *seq, rule: e.rule.clone() }))
+            });
+            self.due = living.collect();
+        }
+        if !self.evictable.is_empty() {
+            let too_long = |(t, list): (&usize, &BTreeMap<_, _>)| {
+                (list.len() > 2 * self.tables.at(*t).len() + FEW_DUE).then_some(*t)
+            };
+            let long: Vec<usize> = self.evictable.iter().filter_map(too_long).collect();
+            long.into_iter().for_each(|t| self.set_eviction(t as u8, true));
         }
     }
     /// When [`FlowTables::expired`] should be called next, in milliseconds since the switch started. Fold statistics in first.
@@ -826,6 +852,32 @@ mod tests {
         let gone = t.expired(26_000);
         assert_eq!(gone[0].1, FlowRemovedReason::HARD_TIMEOUT);
         assert!(t.is_empty());
+    }
+
+    #[test]
+    fn entries_that_are_gone_do_not_wait_for_their_timeouts() {
+        use FlowModCommand as C;
+        let mut t = FlowTables::new();
+        t.set_eviction(0, true);
+        for round in 1..=20 {
+            for i in 0..500 {
+                // Over itself, under another name, and undone.
+                let text = format!("priority={i},in_port={round},idle_timeout=600,actions=output:1");
+                run(&mut t, C::ADD, &text).unwrap();
+                run(&mut t, C::ADD, &text).unwrap();
+            }
+            for _ in 0..5 {
+                let effects = run(&mut t, C::DELETE, "table=255").unwrap();
+                t.undo(effects);
+            }
+            assert!(t.due.len() <= 2 * t.len + FEW_DUE, "{} of {}", t.due.len(), t.len);
+            assert!(t.evictable[&0].len() <= 2 * t.len + FEW_DUE, "{} of {}", t.evictable[&0].len(), t.len);
+            assert_eq!(run(&mut t, C::DELETE, "table=255").unwrap().len(), 500);
+            assert!(t.due.len() <= FEW_DUE && t.evictable[&0].len() <= FEW_DUE);
+        }
+        // Those that are left end in time.
+        run(&mut t, C::ADD, "in_port=1,hard_timeout=5,actions=drop").unwrap();
+        assert_eq!(t.expired(1 << 40).len(), 1);
     }
 
     #[test]

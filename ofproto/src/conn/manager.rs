@@ -33,8 +33,8 @@ use tokio_util::codec::Decoder;
 pub const TURN: usize = 64;
 /// Flow entries that a dump takes at a time.
 const DUMP_SLICE: usize = 256;
-/// Connections of a bridge; who comes beyond them is turned away.
-pub const MAX_CONNECTIONS: usize = 512;
+/// Connections of a bridge, two descriptors each; who comes beyond them is turned away, so that other sockets can be opened still.
+pub const MAX_CONNECTIONS: usize = 256;
 /// Open bundles of a connection.
 const MAX_BUNDLES: usize = 32;
 /// Bytes of messages in open bundles of a connection, and of all connections of a bridge.
