@@ -5,6 +5,7 @@ use crate::buffers::{Buffered, Buffers};
 use crate::conn::manager::{ConnId, Event, PacketInEvent};
 use crate::entries::Entry;
 use crate::group::GroupTable;
+use crate::learned::Learned;
 use crate::revalidator::Change;
 use crate::rule::RuleCore;
 use crate::snapshot::BridgeSnap;
@@ -247,6 +248,21 @@ impl Bridge {
         let checks = BridgeChecks::new(&self.groups, &self.meters);
         self.tables.flow_mod_into(m, now_ns, &checks, effects)
     }
+    /// Acts on a learn action: see [`FlowTables::learn`].
+    ///
+    /// # Errors
+    /// The error that a flow-mod would be answered with.
+    pub fn learn(
+        &mut self,
+        l: &Learned<Entry>,
+        when: (u64, bool),
+        now_ns: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<bool, OfpError> {
+        self.shapes.check(l.flow.table_id, &l.flow)?;
+        let checks = BridgeChecks::new(&self.groups, &self.meters);
+        self.tables.learn(l, when, now_ns, &checks, effects)
+    }
     /// This version, for readers. `ports`: those of the version before, if they are still right.
     pub fn snapshot(&self, ports: Option<Arc<BTreeMap<PortNo, PortView>>>) -> BridgeSnap {
         let views = || Arc::new(self.ports.iter().map(|(n, p)| (*n, p.view(*n))).collect());
@@ -286,6 +302,7 @@ impl Bridge {
             }
             self.dirty = true;
             e.changes(self.id, &mut self.changes);
+            self.tables.learned_changes(self.id, &e, &mut self.changes);
             match e {
                 Effect::Added(e) => self.tell(&e, FlowUpdateEvent::ADDED, why, from, xid),
                 Effect::Modified { new, .. } => self.tell(&new, FlowUpdateEvent::MODIFIED, why, from, xid),
@@ -320,7 +337,7 @@ impl Bridge {
                 matching: rule.matching(),
                 instructions: instrs.list.clone(),
             };
-            self.events.push(Event::FlowChange { from, xid, update });
+            self.events.push(Event::FlowChange { from, xid, update, flags: rule.flags });
         }
     }
 }

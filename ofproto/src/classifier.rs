@@ -286,6 +286,13 @@ impl Classifier {
         self.sub(w, mask)?.entries.get(hashes.whole()).find(found)
     }
 
+    /// The same for readers, who look through the masks.
+    pub fn find_equal(&self, mask: &Flow, value: &Flow, priority: u16) -> Option<&Entry> {
+        let sub = self.slots.iter().flatten().find(|s| s.mask.mask == *mask)?;
+        let found = |e: &&Entry| e.rule.priority == priority && sub.mask.equals(value, &e.rule.values);
+        sub.entries.get(sub.mask.hash(value) as u32).find(found)
+    }
+
     /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.slots.iter().flatten().flat_map(|s| s.entries.iter())

@@ -15,6 +15,7 @@ pub mod group;
 pub mod handle;
 pub mod index;
 pub mod intern;
+pub mod learned;
 pub mod mac_learning;
 pub mod meter;
 pub mod prefix_trie;

@@ -20,7 +20,9 @@
 
 use crate::api::BridgeId;
 use crate::columns::{Columns, Found, TOGETHER};
+use crate::entries::Entry;
 use crate::flow::{pipe, Flow};
+use crate::learned::{Learned, LearnedSet};
 use crate::rule::RuleCore;
 use crate::snapshot::Snapshot;
 use crate::upcall::{credit, MegaflowCredit, Report, ShortKey, Slow, TableCredit, Template, VisitRecord};
@@ -49,6 +51,10 @@ pub enum Change {
     Port(BridgeId, PortNo),
     /// Where an address is.
     Mac(BridgeId, u16, [u8; 6]),
+    /// How many there are of a set whose learning has a limit.
+    LearnRoom(BridgeId, LearnedSet),
+    /// A flow entry of such a set is gone, or could not be learned; by its name.
+    Unlearned(BridgeId, LearnedSet, u64),
     /// Anything of a bridge.
     Bridge(BridgeId),
 }
@@ -202,6 +208,8 @@ pub struct Cache {
     pub tables: HashMap<(BridgeId, u8), TableCounts>,
     /// Traffic of patch ports.
     pub patches: HashMap<(BridgeId, PortNo), PatchCounts>,
+    /// Flow entries to be learned again, and when their last packet came.
+    pub learned: Vec<(BridgeId, Arc<Learned<Entry>>, u64)>,
 }
 
 /// Takes a family out of an index.
@@ -317,6 +325,8 @@ fn all_affected(t: &Template, change: &Change) -> bool {
         Change::Meter(b, id) => t.deps.contains(&Dep::Meter(*b, *id)),
         Change::Port(b, p) => t.deps.iter().any(|d| *d == Dep::Port(*b, *p) || *d == Dep::Ports(*b)),
         Change::Mac(b, vlan, mac) => t.deps.contains(&Dep::Mac(*b, *vlan, *mac)),
+        Change::LearnRoom(b, set) => t.deps.contains(&Dep::LearnRoom(*b, *set)),
+        Change::Unlearned(b, set, name) => t.deps.contains(&Dep::Learned(*b, *set, *name)),
         Change::Bridge(b) => {
             t.visits.iter().any(|v| v.bridge == *b)
                 || t.deps.iter().any(|d| matches!(d, Dep::Ports(x) | Dep::Port(x, _) if x == b))
@@ -656,6 +666,8 @@ impl Cache {
                 all(self.by_dep.get(&Dep::Ports(*b)));
             }
             Change::Mac(b, vlan, mac) => all(self.by_dep.get(&Dep::Mac(*b, *vlan, *mac))),
+            Change::LearnRoom(b, set) => all(self.by_dep.get(&Dep::LearnRoom(*b, *set))),
+            Change::Unlearned(b, set, name) => all(self.by_dep.get(&Dep::Learned(*b, *set, *name))),
             Change::Bridge(_) => {
                 for (i, f) in self.families.iter().enumerate() {
                     if f.as_ref().is_some_and(|f| all_affected(&f.template, c)) {
@@ -768,6 +780,7 @@ impl Cache {
     /// Adds traffic to everything on a list.
     pub fn credit(&mut self, slow: &Slow, list: &[MegaflowCredit], packets: u64, bytes: u64, used_ms: u64) {
         let (tables, patches) = (&mut self.tables, &mut self.patches);
+        let learned = &mut self.learned;
         credit(slow, list, packets, bytes, used_ms, &mut |c| match c {
             TableCredit::Table { bridge, table, packets, matched } => {
                 let t = tables.entry((bridge, table)).or_default();
@@ -780,6 +793,7 @@ impl Cache {
                 side.0 += packets;
                 side.1 += bytes;
             }
+            TableCredit::Learn { bridge, what, used_ms } => learned.push((bridge, what, used_ms)),
         });
     }
 

@@ -3,7 +3,9 @@
 use crate::classifier::Hashes;
 use crate::fields::{self, Loc};
 use crate::flow::{mix, Flow, MaskInfo, MaskInterner, Values};
+use crate::learned::LearnedSet;
 use hashbrown::HashTable;
+use openflow::action::Learn;
 use openflow::field::Field;
 use openflow::instruction::Instructions;
 use openflow::msg::FlowModFlags;
@@ -11,7 +13,7 @@ use openflow::{Action, GroupId, Instruction, Match, MeterId, OxmField, PortNo};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// One field of a shape.
@@ -91,6 +93,17 @@ impl Hasher for Mixer {
     }
 }
 
+/// What a learn action of an entry means for what it learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Learns {
+    /// What it learns.
+    pub set: LearnedSet,
+    /// It has a limit.
+    pub is_limited: bool,
+    /// What it learned goes with the last entry that learns it.
+    pub deletes: bool,
+}
+
 /// An instruction list, shared by all entries that have an equal one.
 #[derive(Debug)]
 pub struct Instrs {
@@ -106,10 +119,13 @@ pub struct Instrs {
     pub goto: Option<u8>,
     /// Conjunction clauses `(id, clause, n_clauses)`; then nothing else is in the list.
     pub conj: SmallVec<[(u32, u8, u8); 1]>,
+    /// Its learn actions that have a limit or delete what they learned.
+    pub learns: Vec<Learns>,
     digest: u64,
 }
 
-fn each_action<'a>(list: &'a [Action], f: &mut dyn FnMut(&'a Action)) {
+/// All actions of a list, those of clones too.
+pub fn each_action<'a>(list: &'a [Action], f: &mut dyn FnMut(&'a Action)) {
     for a in list {
         f(a);
         if let Action::Clone(inner) = a {
@@ -155,6 +171,7 @@ impl Instrs {
             meters: SmallVec::new(),
             goto: None,
             conj: SmallVec::new(),
+            learns: Vec::new(),
             digest,
         };
         for i in &s.list {
@@ -173,6 +190,13 @@ impl Instrs {
                         Action::Controller(c) => {
                             s.out_ports.push(PortNo::CONTROLLER);
                             s.meters.extend(c.meter_id.map(MeterId));
+                        }
+                        Action::Learn(l) if l.limit != 0 || l.flags & Learn::DELETE_LEARNED != 0 => {
+                            s.learns.push(Learns {
+                                set: LearnedSet { table: l.table_id, cookie: l.cookie },
+                                is_limited: l.limit != 0,
+                                deletes: l.flags & Learn::DELETE_LEARNED != 0,
+                            });
                         }
                         Action::Bundle(b) if b.dst.is_none() => s.out_ports.extend(b.members.iter().copied()),
                         _ => {}
@@ -206,6 +230,8 @@ pub struct RuleCore {
     /// Seconds, 0 never; only ever [`RuleCore::shorten`]ed.
     idle_timeout: AtomicU16,
     hard_timeout: AtomicU16,
+    /// Hundredths of a second from its add to when it was last learned: the hard timeout counts from there.
+    renewed: AtomicU32,
     /// `OFPFF_*`.
     pub flags: FlowModFlags,
     /// Table.
@@ -297,6 +323,15 @@ impl RuleCore {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         self.used_ms.fetch_max(used_ms, Ordering::Relaxed);
+    }
+    /// It is learned again: its hard timeout starts anew.
+    pub fn renew(&self, at_ms: u64) {
+        let since = at_ms.saturating_sub(self.created_ns / 1_000_000) / 10;
+        self.renewed.fetch_max(since.try_into().unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+    /// When it was added or last learned, in milliseconds since the switch started, rounded down to 10 ms.
+    pub fn modified_ms(&self) -> u64 {
+        self.created_ns / 1_000_000 + u64::from(self.renewed.load(Ordering::Relaxed)) * 10
     }
     /// Packets and bytes.
     pub fn counts(&self) -> (u64, u64) {
@@ -402,6 +437,7 @@ impl Interner {
             priority,
             idle_timeout: timeouts.0.into(),
             hard_timeout: timeouts.1.into(),
+            renewed: AtomicU32::new(0),
             flags,
             table,
             dead: AtomicBool::new(false),

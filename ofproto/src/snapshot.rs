@@ -4,12 +4,12 @@ use crate::api::BridgeId;
 use crate::entries::Entry as TableEntry;
 use crate::flow::Flow;
 use crate::group::{self, Group, GroupTable};
+use crate::learned::{Answer, Learned};
 use crate::table::Tables;
 use crate::upcall::Slow;
 use crate::xlate::{self, Frozen, PortTarget, PortView, Punt, World};
 use datapath::{DpMeterId, PortId};
 use openflow::group::{Bucket, GroupType};
-use openflow::msg::FlowMod;
 use openflow::{GroupId, Instruction, MeterId, PortNo};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -130,6 +130,22 @@ impl View<'_> {
     fn bridge(&self, id: BridgeId) -> Option<&BridgeSnap> {
         self.snap.bridges.get(&id).map(|b| &**b)
     }
+    /// Whether the limit lets a flow entry be learned: it is there already, or a place is free (and kept, if `keep`).
+    fn has_room(&self, bridge: BridgeId, what: &Learned<TableEntry>, keep: bool) -> bool {
+        let (set, limit) = (what.set(), what.limit);
+        let Some(table) = self.bridge(bridge).and_then(|b| b.tables.get(set.table.into())) else {
+            return false;
+        };
+        let place = crate::fields::match_to_flow(&what.flow.matching);
+        let there = place.and_then(|(value, mask)| table.find_equal(&mask, &value, what.flow.priority));
+        if there.is_some_and(|e| e.rule.cookie == set.cookie) {
+            return true;
+        }
+        let asked = self.slow.rooms.ask(bridge, set, what.name, limit, keep);
+        // Packet-outs: nobody counts for them, unless an entry has a limit too.
+        let count = || table.iter().filter(|e| e.rule.cookie == set.cookie).take(limit as usize).count();
+        asked.unwrap_or_else(|| count() < limit as usize)
+    }
 }
 
 impl World for View<'_> {
@@ -179,8 +195,17 @@ impl World for View<'_> {
     fn mac_learn(&self, bridge: BridgeId, vlan: u16, mac: [u8; 6], port: PortNo) {
         self.slow.mac_seen(bridge, vlan, mac, port);
     }
-    fn learn(&self, bridge: BridgeId, flow: &FlowMod) {
-        self.slow.learned(bridge, flow);
+    fn learn(&self, bridge: BridgeId, what: &Arc<Learned<TableEntry>>, side_effects: bool) -> Answer {
+        if what.limit != 0 && !self.has_room(bridge, what, side_effects) {
+            return Answer::Full;
+        }
+        if side_effects && !self.slow.learn(bridge, what) {
+            if what.limit != 0 {
+                self.slow.rooms.give_back(bridge, what.set(), what.name);
+            }
+            return Answer::Busy;
+        }
+        Answer::Yes
     }
     fn punt(&self, punt: Punt) -> u64 {
         self.slow.punt_token(punt)

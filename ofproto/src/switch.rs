@@ -6,8 +6,10 @@
 use crate::api::{BridgeConfig, BridgeId, ConfigError, MegaflowDump, PortSpec, Waker};
 use crate::bridge::{duration, port_names, Bridge, OfPort};
 use crate::conn::manager::Event;
+use crate::entries::Entry;
 use crate::fields;
 use crate::flow::Flow;
+use crate::learned::Learned;
 use crate::queue;
 use crate::revalidator::{Cache, Change, Place};
 use crate::rule::RuleCore;
@@ -22,7 +24,7 @@ use datapath::port::{Port, PortConfig as DpPortConfig, PortInfo};
 use datapath::{Datapath, DatapathConfig, FlowKey, PortId};
 use openflow::field::FIELDS;
 use openflow::msg::multipart::PortStats;
-use openflow::msg::{FlowMod, FlowModCommand, FlowRemovedReason, PortReason, PortStatus};
+use openflow::msg::{FlowRemovedReason, PortReason, PortStatus};
 use openflow::port::{Port as OfPortDesc, PortConfig};
 use openflow::{Match, MeterId, OxmField, PortNo, Xid};
 use std::collections::{BTreeMap, VecDeque};
@@ -178,6 +180,7 @@ impl Switch {
             }
         }
         self.publish_with(vec![Change::Bridge(id)]);
+        self.slow.rooms.forget(id);
         self.link_patches();
         Ok(())
     }
@@ -484,7 +487,11 @@ impl Switch {
         self.version += 1;
         let meters_slowpath = bridges.values().any(|b| b.slowpath.is_some());
         let snap = Snapshot { version: self.version, bridges: Arc::new(bridges), dp_ports, meters_slowpath };
-        self.slow.snapshot.store(Arc::new(snap));
+        let mut counts = Vec::new();
+        for b in self.bridges.values_mut() {
+            counts.extend(b.tables.take_recounted().into_iter().map(|(set, n)| (b.id, set, n)));
+        }
+        self.slow.rooms.publish(counts, || self.slow.snapshot.store(Arc::new(snap)));
         self.retired.push_back((self.version, old));
         self.cache.published(&self.dp, &self.slow, self.version, changes);
         for b in self.bridges.values_mut() {
@@ -530,9 +537,10 @@ impl Switch {
             self.events.push_back((bridge, Event::PacketIn(event)));
         }
         for _ in 0..ROUND {
-            let Some((bridge, m)) = self.slow.learn_queue.pop() else { break };
-            self.learned(bridge, &m, now_ns);
+            let Some((bridge, what, at_ms)) = self.slow.learn_queue.pop() else { break };
+            self.learned(bridge, &what, (at_ms, false), now_ns);
         }
+        self.learned_again(now_ns);
         while let Some((bridge, vlan, mac)) = self.slow.moved_macs.pop() {
             if let Some(b) = self.bridges.get_mut(&bridge) {
                 b.dirty = true;
@@ -549,6 +557,7 @@ impl Switch {
         if let Some(at) = self.sweep {
             // In steps, so that requests need not wait for a million megaflows.
             self.sweep = self.cache.sweep(&self.dp, &self.slow, at, MEGAFLOW_IDLE_MS);
+            self.learned_again(now_ns);
             if self.sweep.is_none() {
                 self.expire(now_ns);
             }
@@ -595,21 +604,35 @@ impl Switch {
             }
         }
     }
-    fn learned(&mut self, bridge: BridgeId, m: &FlowMod, now_ns: u64) {
+    /// Adds what a learn action asks for, or refreshes it. `when`: see [`crate::table::FlowTables::learn`].
+    fn learned(&mut self, bridge: BridgeId, l: &Learned<Entry>, when: (u64, bool), now_ns: u64) {
         let Some(b) = self.bridges.get_mut(&bridge) else { return };
-        // As the flow may be there already with the same actions, most of these only refresh it.
-        let add = FlowMod { command: FlowModCommand::ADD, ..m.clone() };
-        if let Some((value, mask)) = fields::match_to_flow(&m.matching) {
-            if let Some(e) = b.tables.find(m.table_id.0, &value, &mask, m.priority) {
-                if e.instrs.list == m.instructions {
-                    e.rule.used_ms.fetch_max(now_ns / 1_000_000, Ordering::Relaxed);
-                    return;
-                }
+        let mut effects = Vec::new();
+        // What is gone meanwhile, or does something else, teaches nothing any more.
+        let wanted = l.by.as_ref().is_none_or(|e| b.tables.holds(e));
+        let done = if wanted { b.learn(l, when, now_ns, &mut effects) } else { Ok(true) };
+        b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
+        if l.limit != 0 && !when.1 {
+            self.slow.rooms.done(bridge, l.set(), l.name);
+        }
+        match done {
+            Ok(true) => {}
+            Ok(false) => {
+                // Others were faster than the worker knew.
+                b.dirty = true;
+                b.changes.push(Change::Unlearned(bridge, l.set(), l.name));
+                b.changes.push(Change::LearnRoom(bridge, l.set()));
+            }
+            Err(error) => {
+                self.slow.learned_lost.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(bridge = %b.config.name, %error, table = l.flow.table_id.0, "not learned");
             }
         }
-        let mut effects = Vec::new();
-        if b.own_flow_mod(&add, now_ns, &mut effects).is_ok() {
-            b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
+    }
+    /// Refreshes what megaflows learn, by their traffic.
+    fn learned_again(&mut self, now_ns: u64) {
+        for (bridge, what, used_ms) in std::mem::take(&mut self.cache.learned) {
+            self.learned(bridge, &what, (used_ms, true), now_ns);
         }
     }
     /// Asks the device of a port for its state anew (devices report changes by themselves; this is for those that do not).

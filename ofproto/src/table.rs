@@ -8,13 +8,14 @@ use crate::check;
 use crate::classifier::{Classifier, Hashes, Writer};
 use crate::entries::Entry;
 use crate::fields::match_to_flow;
+use crate::learned::{name_of, Learned, LearnedSet};
 use crate::revalidator::Change;
-use crate::rule::{Instrs, Interner, RuleCore};
+use crate::rule::{Instrs, Interner, Learns, RuleCore};
 use openflow::msg::multipart::{AggregateStats, FlowStats, FlowStatsRequest};
 use openflow::msg::{FlowMod, FlowModCommand, FlowModFlags, FlowRemoved, FlowRemovedReason, OFP_NO_BUFFER};
 use openflow::{GroupId, MeterId, OfpError, PortNo, TableId};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -155,7 +156,24 @@ pub struct FlowTables {
     seq: u64,
     groups: HashMap<GroupId, u32>,
     meters: HashMap<MeterId, u32>,
+    /// What learn actions of entries have to do with others.
+    learned: HashMap<LearnedSet, Learners>,
+    /// Sets that may have lost the last entry that learns them and deletes what it learned.
+    orphans: Vec<LearnedSet>,
+    /// Sets with a limit whose number changed since [`FlowTables::take_recounted`].
+    recounted: HashSet<LearnedSet>,
     len: usize,
+}
+
+/// Who learns a set of entries.
+#[derive(Default)]
+struct Learners {
+    /// Learn actions that have a limit.
+    limits: u32,
+    /// Learn actions that delete what they learned.
+    deletes: u32,
+    /// Entries of the set, as long as there is a limit.
+    count: usize,
 }
 
 impl Default for FlowTables {
@@ -193,6 +211,9 @@ impl FlowTables {
             seq: 0,
             groups: HashMap::new(),
             meters: HashMap::new(),
+            learned: HashMap::new(),
+            orphans: Vec::new(),
+            recounted: HashSet::new(),
             len: 0,
         }
     }
@@ -223,6 +244,7 @@ impl FlowTables {
         self.max_entries[t] = most;
         self.set_eviction(table, evict);
         while self.len(table) > most as usize && self.make_room(t, effects) {}
+        self.delete_orphans(effects);
     }
     /// Removes the entry of a full table that would end first; `false`: there is none that may go.
     fn make_room(&mut self, t: usize, effects: &mut Vec<Effect>) -> bool {
@@ -284,6 +306,62 @@ impl FlowTables {
                 change(&mut self.meters, *m, up);
             }
         }
+        instrs.learns.iter().for_each(|l| self.count_learner(l, up));
+    }
+    fn count_learner(&mut self, l: &Learns, up: bool) {
+        let unknown = l.is_limited && !self.is_limited(&l.set);
+        let there = if up && unknown { self.of_set(&l.set).count() } else { 0 };
+        let s = self.learned.entry(l.set).or_default();
+        let change = |n: &mut u32| *n = if up { *n + 1 } else { n.saturating_sub(1) };
+        if l.is_limited {
+            change(&mut s.limits);
+            s.count = if up && unknown { there } else { s.count };
+            self.recounted.insert(l.set);
+        }
+        if l.deletes {
+            change(&mut s.deletes);
+            if s.deletes == 0 {
+                self.orphans.push(l.set);
+            }
+        }
+        if (s.limits, s.deletes) == (0, 0) {
+            self.learned.remove(&l.set);
+        }
+    }
+    /// An entry of a set that has a limit comes or goes.
+    fn count_learned(&mut self, rule: &RuleCore, up: bool) {
+        if self.learned.is_empty() {
+            return;
+        }
+        let set = LearnedSet::of(rule);
+        if let Some(s) = self.learned.get_mut(&set).filter(|s| s.limits > 0) {
+            s.count = if up { s.count + 1 } else { s.count.saturating_sub(1) };
+            self.recounted.insert(set);
+        }
+    }
+    fn of_set(&self, set: &LearnedSet) -> impl Iterator<Item = &Entry> {
+        let (cookie, table) = (set.cookie, self.tables.get(set.table.into()));
+        table.into_iter().flat_map(|t| t.iter()).filter(move |e| e.rule.cookie == cookie)
+    }
+    /// Whether some entry learns a set with a limit.
+    pub fn is_limited(&self, set: &LearnedSet) -> bool {
+        self.learned.get(set).is_some_and(|s| s.limits > 0)
+    }
+    /// Sets whose number changed since the last time, with that number; `None`: they have no limit any more.
+    pub fn take_recounted(&mut self) -> Vec<(LearnedSet, Option<usize>)> {
+        let sets = std::mem::take(&mut self.recounted);
+        let count = |s: &LearnedSet| self.learned.get(s).filter(|s| s.limits > 0).map(|s| s.count);
+        sets.into_iter().map(|s| (s, count(&s))).collect()
+    }
+    /// "... when the last learn action with this flag and particular table and cookie values is removed, the switch deletes all of the flows in the
+    /// specified table with the specified cookie" (ovs-actions(7)).
+    fn delete_orphans(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(set) = self.orphans.pop() {
+            if self.learned.get(&set).is_none_or(|s| s.deletes == 0) {
+                let gone: Vec<Entry> = self.of_set(&set).cloned().collect();
+                gone.into_iter().for_each(|e| self.remove(e, effects));
+            }
+        }
     }
 
     fn put(&mut self, e: &Entry) {
@@ -297,6 +375,7 @@ impl FlowTables {
         self.schedule(&e.rule);
         self.note_evictable(&e.rule);
         self.tables.get_mut(t).insert(&mut self.writers[t], hashes, e.clone());
+        self.count_learned(&e.rule, true);
         self.len += 1;
     }
 
@@ -304,6 +383,7 @@ impl FlowTables {
         let t = rule.table as usize;
         let e = self.tables.get_mut(t).remove(&mut self.writers[t], rule)?;
         rule.dead.store(true, Ordering::Relaxed);
+        self.count_learned(rule, false);
         self.count_refs(&e.instrs, false);
         self.len -= 1;
         self.forget_ended();
@@ -312,8 +392,8 @@ impl FlowTables {
 
     fn set_instrs(&mut self, rule: &Arc<RuleCore>, old: &Instrs, new: &Arc<Instrs>) {
         let t = rule.table as usize;
-        self.count_refs(old, false);
         self.count_refs(new, true);
+        self.count_refs(old, false);
         self.tables.get_mut(t).set_instrs(&mut self.writers[t], rule, new.clone());
     }
 
@@ -369,7 +449,95 @@ impl FlowTables {
             FlowModCommand::ADD => self.add(f, now_ns, effects),
             FlowModCommand::MODIFY | FlowModCommand::MODIFY_STRICT => self.modify(f, effects),
             _ => self.delete(f, effects),
+        }?;
+        self.delete_orphans(effects);
+        Ok(())
+    }
+
+    /// Acts on a learn action: like a strict modify (ovs-actions(7)) that adds, if nothing is there. An entry that is there keeps its age, counters,
+    /// timeouts and flags, and its hard timeout starts anew. `used_ms`: when the packet came that says so; `late`: what happened to the entry
+    /// since then is newer. `false`: the limit is reached.
+    ///
+    /// # Errors
+    /// As [`FlowTables::flow_mod`].
+    pub fn learn(
+        &mut self,
+        l: &Learned<Entry>,
+        (used_ms, late): (u64, bool),
+        now_ns: u64,
+        checks: &dyn Checks,
+        effects: &mut Vec<Effect>,
+    ) -> Result<bool, OfpError> {
+        let (f, set) = (&l.flow, l.set());
+        let (value, mask) = match_to_flow(&f.matching).ok_or(OfpError::OFPBMC_BAD_FIELD)?;
+        let old = self.find(set.table, &value, &mask, f.priority).cloned();
+        let counts = old.as_ref().is_some_and(|e| e.rule.cookie == f.cookie);
+        if let Some(e) = &old {
+            if counts && e.instrs.list == f.instructions {
+                e.rule.renew(used_ms);
+                return Ok(true);
+            }
+            if late && used_ms < e.rule.modified_ms() + 10 {
+                return Ok(true);
+            }
         }
+        let most = l.limit as usize;
+        if most != 0 && !counts {
+            let n = match self.learned.get(&set).filter(|s| s.limits > 0) {
+                Some(s) => s.count,
+                None => self.of_set(&set).take(most).count(),
+            };
+            if n >= most {
+                return Ok(false);
+            }
+        }
+        let Some(old) = old else {
+            self.flow_mod_into(f, now_ns, checks, effects)?;
+            return Ok(true);
+        };
+        check::instructions(&f.instructions, set.table, &f.matching, checks)?;
+        let instrs = self.interner.instrs(&f.instructions);
+        let new = if counts {
+            self.set_instrs(&old.rule, &old.instrs, &instrs);
+            old.with_instrs(instrs)
+        } else {
+            let (r, timeouts, created_ns) = (&old.rule, old.rule.timeouts(), old.rule.created_ns);
+            let (rule, _) = self
+                .interner
+                .rule(set.table, &f.matching, f.priority, f.cookie, timeouts, r.flags, created_ns)
+                .ok_or(OfpError::OFPBMC_BAD_FIELD)?;
+            self.replace(&old, rule, instrs, true)
+        };
+        new.rule.used_ms.fetch_max(used_ms, Ordering::Relaxed);
+        new.rule.renew(used_ms);
+        effects.push(Effect::Modified { old, new });
+        self.delete_orphans(effects);
+        Ok(true)
+    }
+
+    /// Whether an entry is in its table, with these instructions.
+    pub fn holds(&self, e: &Entry) -> bool {
+        let (t, mask) = (usize::from(e.rule.table), e.rule.mask());
+        let value = mask.unpack(&e.rule.values);
+        let found =
+            self.tables.at(t).find_strict(&self.writers[t], mask, &value, &e.rule.hashes(), e.rule.priority);
+        found.is_some_and(|f| Arc::ptr_eq(&f.rule, &e.rule) && Arc::ptr_eq(&f.instrs, &e.instrs))
+    }
+
+    /// Puts a rule in the place of an entry of the same match, with its counters if they are to be kept.
+    fn replace(&mut self, old: &Entry, rule: RuleCore, instrs: Arc<Instrs>, keep: bool) -> Entry {
+        if keep {
+            let (packets, bytes) = old.rule.counts();
+            rule.packets.store(packets, Ordering::Relaxed);
+            rule.bytes.store(bytes, Ordering::Relaxed);
+        }
+        self.take(&old.rule);
+        let new = Entry { rule: Arc::new(rule), instrs };
+        if keep {
+            old.rule.set_successor(Some(new.rule.clone()));
+        }
+        self.put(&new);
+        new
     }
 
     fn add(&mut self, f: &FlowMod, now_ns: u64, effects: &mut Vec<Effect>) -> Result<(), OfpError> {
@@ -393,22 +561,17 @@ impl FlowTables {
         if full && !self.make_room(t, effects) {
             return Err(OfpError::OFPFMFC_TABLE_FULL);
         }
-        if let Some(old) = &old {
-            if !f.flags.contains(FlowModFlags::RESET_COUNTS) {
-                let (packets, bytes) = old.rule.counts();
-                rule.packets.store(packets, Ordering::Relaxed);
-                rule.bytes.store(bytes, Ordering::Relaxed);
-            }
-            self.take(&old.rule);
-        }
-        let new = Entry { rule: Arc::new(rule), instrs };
-        if let Some(old) = old.as_ref().filter(|_| !f.flags.contains(FlowModFlags::RESET_COUNTS)) {
-            old.rule.set_successor(Some(new.rule.clone()));
-        }
-        self.put_at(&hashes, &new);
         effects.push(match old {
-            Some(old) => Effect::Modified { old, new },
-            None => Effect::Added(new),
+            Some(old) => {
+                let keep = !f.flags.contains(FlowModFlags::RESET_COUNTS);
+                let new = self.replace(&old, rule, instrs, keep);
+                Effect::Modified { old, new }
+            }
+            None => {
+                let new = Entry { rule: Arc::new(rule), instrs };
+                self.put_at(&hashes, &new);
+                Effect::Added(new)
+            }
         });
         Ok(())
     }
@@ -495,6 +658,7 @@ impl FlowTables {
         effects.reserve(old.len());
         for e in old.iter() {
             e.rule.dead.store(true, Ordering::Relaxed);
+            self.count_learned(&e.rule, false);
             self.count_refs(&e.instrs, false);
             effects.push(Effect::Removed(e.clone()));
         }
@@ -523,6 +687,30 @@ impl FlowTables {
                 }
             }
         }
+        // What was learned is back with what learned it.
+        self.orphans.clear();
+    }
+
+    /// What megaflows must know of an effect that learned entries with a limit depend on.
+    pub fn learned_changes(&self, bridge: BridgeId, effect: &Effect, out: &mut Vec<Change>) {
+        if self.learned.is_empty() {
+            return;
+        }
+        let (gone, new) = match effect {
+            Effect::Added(e) => (None, Some(&e.rule)),
+            Effect::Removed(e) => (Some(&e.rule), None),
+            Effect::Modified { old, new } if old.rule.cookie != new.rule.cookie => {
+                (Some(&old.rule), Some(&new.rule))
+            }
+            _ => return,
+        };
+        for rule in gone.into_iter().chain(new).filter(|r| self.is_limited(&LearnedSet::of(r))) {
+            out.push(Change::LearnRoom(bridge, LearnedSet::of(rule)));
+        }
+        if let Some(r) = gone.filter(|r| self.is_limited(&LearnedSet::of(r))) {
+            let name = name_of(&r.mask().unpack(&r.values), &r.mask().mask, r.priority);
+            out.push(Change::Unlearned(bridge, LearnedSet::of(r), name));
+        }
     }
 
     /// The entry with just this match and priority.
@@ -537,16 +725,24 @@ impl FlowTables {
         self.tables.get(t)?.find_strict(self.writers.get(t)?, mask, value, &Hashes::of(mask, value), priority)
     }
 
-    /// Removes the entries that `pred` is true of (of a group or meter that goes; see [`FlowTables::group_refs`]).
+    /// Removes the entries that `pred` is true of (of a group or meter that goes; see [`FlowTables::group_refs`]), and what is deleted with them.
     pub fn remove_entries(&mut self, pred: &dyn Fn(&Entry) -> bool) -> Vec<Entry> {
         let gone: Vec<Entry> =
             self.tables.iter().flat_map(|t| t.iter()).filter(|e| pred(e)).cloned().collect();
-        gone.into_iter().filter(|e| self.take(&e.rule).is_some()).collect()
+        let mut gone: Vec<Entry> = gone.into_iter().filter(|e| self.take(&e.rule).is_some()).collect();
+        gone.extend(self.orphaned());
+        gone
+    }
+    /// [`FlowTables::delete_orphans`], by itself.
+    fn orphaned(&mut self) -> impl Iterator<Item = Entry> {
+        let mut effects = Vec::new();
+        self.delete_orphans(&mut effects);
+        effects.into_iter().filter_map(|e| if let Effect::Removed(e) = e { Some(e) } else { None })
     }
 
     fn deadline(rule: &RuleCore) -> Option<(u64, FlowRemovedReason)> {
         let (idle, hard) = rule.timeouts();
-        let hard = (hard != 0).then(|| rule.created_ns / 1_000_000 + u64::from(hard) * 1000);
+        let hard = (hard != 0).then(|| rule.modified_ms() + u64::from(hard) * 1000);
         let idle = (idle != 0).then(|| rule.used_ms.load(Ordering::Relaxed) + u64::from(idle) * 1000);
         match (hard, idle) {
             (Some(h), Some(i)) if i < h => Some((i, FlowRemovedReason::IDLE_TIMEOUT)),
@@ -603,6 +799,7 @@ impl FlowTables {
                 _ => self.schedule(&d.rule),
             }
         }
+        out.extend(self.orphaned().map(|e| (e, FlowRemovedReason::DELETE)));
         out
     }
 

@@ -8,6 +8,7 @@ use crate::conn::manager::PacketInEvent;
 use crate::entries::Entry;
 use crate::flow::{mix, pipe, Flow};
 use crate::intern::Interner;
+use crate::learned::{Learned, Rooms};
 use crate::mac_learning::MacTable;
 use crate::rule::RuleCore;
 use crate::snapshot::{LiveGroup, Snapshot, View};
@@ -19,7 +20,6 @@ use datapath::flow_key::{off, KEY_BYTES};
 use datapath::meter::Verdict as MeterVerdict;
 use datapath::upcall::{Ended, Reason as UpcallReason, UpcallHandler, Verdict, WorkerId};
 use datapath::{FlowKey, FlowMask};
-use openflow::msg::FlowMod;
 use openflow::PortNo;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -131,7 +131,10 @@ fn same_credit(a: &MegaflowCredit, b: &MegaflowCredit) -> bool {
         (Credit::Mac(b1, v1, m1, p1), Credit::Mac(b2, v2, m2, p2)) => {
             b1 == b2 && v1 == v2 && m1 == m2 && p1 == p2
         }
-        (Credit::Learn(b1, f1), Credit::Learn(b2, f2)) => b1 == b2 && f1 == f2,
+        // By the same entry: the visits are compared too.
+        (Credit::Learn(b1, l1), Credit::Learn(b2, l2)) => {
+            b1 == b2 && l1.flow == l2.flow && l1.limit == l2.limit
+        }
         (Credit::Fin(b1, e1, i1, h1), Credit::Fin(b2, e2, i2, h2)) => {
             b1 == b2 && i1 == i2 && h1 == h2 && Arc::ptr_eq(&e1.rule, &e2.rule)
         }
@@ -361,15 +364,17 @@ pub struct Slow {
     pub frozen: Interner<Frozen<Entry>>,
     /// Packets for controllers.
     pub packet_ins: ArrayQueue<(BridgeId, PacketInEvent)>,
-    /// Flows that learn actions add.
-    pub learn_queue: ArrayQueue<(BridgeId, FlowMod)>,
+    /// Flows that learn actions add, and when (in milliseconds since the switch started).
+    pub learn_queue: ArrayQueue<(BridgeId, Arc<Learned<Entry>>, u64)>,
+    /// How many more may be learned.
+    pub rooms: Rooms,
     /// Addresses that NORMAL saw anew, or elsewhere.
     pub moved_macs: SegQueue<(BridgeId, u16, [u8; 6])>,
     /// Entries whose timeouts got shorter, for control to look at (which is also who says so: each entry at most a few times).
     pub shortened: SegQueue<(BridgeId, Arc<RuleCore>)>,
     /// Packet-ins lost because [`Slow::packet_ins`] was full.
     pub packet_ins_lost: AtomicU64,
-    /// Learned flows lost because [`Slow::learn_queue`] was full.
+    /// Learned flows lost because [`Slow::learn_queue`] was full, or the table.
     pub learned_lost: AtomicU64,
     /// Translations.
     pub translations: AtomicU64,
@@ -395,6 +400,7 @@ impl Slow {
             frozen: Interner::new(FROZEN),
             packet_ins: ArrayQueue::new(PACKET_INS),
             learn_queue: ArrayQueue::new(LEARNED),
+            rooms: Rooms::default(),
             moved_macs: SegQueue::new(),
             shortened: SegQueue::new(),
             packet_ins_lost: AtomicU64::new(0),
@@ -474,12 +480,12 @@ impl Slow {
             self.wake();
         }
     }
-    /// A learn action made a flow.
-    pub fn learned(&self, bridge: BridgeId, flow: &FlowMod) {
-        if self.learn_queue.push((bridge, flow.clone())).is_err() {
-            self.learned_lost.fetch_add(1, Ordering::Relaxed);
-        }
+    /// A learn action made a flow; `false`: it is lost.
+    pub fn learn(&self, bridge: BridgeId, what: &Arc<Learned<Entry>>) -> bool {
+        let taken = self.learn_queue.push((bridge, what.clone(), self.now_ms())).is_ok();
+        self.learned_lost.fetch_add(u64::from(!taken), Ordering::Relaxed);
         self.wake();
+        taken
     }
     /// The token of a punt (0 if there are too many: such packets are counted as lost).
     pub fn punt_token(&self, p: Punt) -> u64 {
@@ -585,9 +591,9 @@ pub fn credit(
                     slow.mac_seen(*bridge, *vlan, *mac, *port);
                 }
             }
-            Credit::Learn(bridge, flow) => {
+            Credit::Learn(bridge, what) => {
                 if packets > 0 {
-                    slow.learned(*bridge, flow);
+                    counters(TableCredit::Learn { bridge: *bridge, what: what.clone(), used_ms });
                 }
             }
             Credit::Fin(bridge, e, idle, hard) => {
@@ -599,7 +605,7 @@ pub fn credit(
     }
 }
 
-/// Counters that only control keeps.
+/// What only control keeps.
 pub enum TableCredit {
     /// Lookups of a table.
     Table {
@@ -624,6 +630,15 @@ pub enum TableCredit {
         bytes: u64,
         /// Into the bridge.
         received: bool,
+    },
+    /// A flow entry that is learned again.
+    Learn {
+        /// Bridge.
+        bridge: BridgeId,
+        /// The entry.
+        what: Arc<Learned<Entry>>,
+        /// When the last packet came.
+        used_ms: u64,
     },
 }
 

@@ -684,8 +684,8 @@ impl Daemon {
     fn pass_events(&mut self, now: Instant) {
         while let Some((id, event)) = self.switch.next_event() {
             if let Some(u) = self.units.values_mut().find(|u| u.id == id) {
-                if let (Event::FlowChange { from, update, .. }, Some(j)) = (&event, &mut u.journal) {
-                    j.happened(*from, update);
+                if let (Event::FlowChange { from, update, flags, .. }, Some(j)) = (&event, &mut u.journal) {
+                    j.happened(*from, update, *flags);
                 }
                 u.manager.event(&event, now);
             }

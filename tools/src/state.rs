@@ -370,7 +370,7 @@ impl<C: Default> Journal<C> {
         });
     }
     /// What happened to flows by itself: expiry, learning.
-    pub fn happened(&mut self, from: Option<ConnId>, update: &FlowUpdate) {
+    pub fn happened(&mut self, from: Option<ConnId>, update: &FlowUpdate, flags: FlowModFlags) {
         let FlowUpdate::Full { event, reason, .. } = update else { return };
         let by_itself = from.is_none()
             || matches!(
@@ -382,7 +382,7 @@ impl<C: Default> Journal<C> {
         if !by_itself {
             return;
         }
-        if let Some(f) = flow_of(update) {
+        if let Some(f) = flow_of(update, flags) {
             self.record(ONE, &[&OfMessage::new(0u32, f)]);
         }
     }
@@ -591,7 +591,7 @@ fn is_state(m: &Message) -> bool {
     }
 }
 
-fn flow_of(update: &FlowUpdate) -> Option<FlowMod> {
+fn flow_of(update: &FlowUpdate, flags: FlowModFlags) -> Option<FlowMod> {
     let FlowUpdate::Full {
         event,
         priority,
@@ -621,20 +621,24 @@ fn flow_of(update: &FlowUpdate) -> Option<FlowMod> {
         cookie: if deleted { 0 } else { *cookie },
         matching: matching.clone(),
         instructions: if deleted { Default::default() } else { instructions.clone() },
+        flags: if deleted { FlowModFlags::empty() } else { kept(flags) },
         ..FlowMod::default()
     })
 }
 
+/// Flags of an entry that is there: whether it overlapped another was decided when it was added.
+fn kept(flags: FlowModFlags) -> FlowModFlags {
+    flags & !(FlowModFlags::CHECK_OVERLAP | FlowModFlags::RESET_COUNTS)
+}
+
 fn add_of(f: FlowStats) -> FlowMod {
-    // It is there: whether it overlapped another was decided when it was added.
-    let flags = f.flags & !(FlowModFlags::CHECK_OVERLAP | FlowModFlags::RESET_COUNTS);
     FlowMod {
         cookie: f.cookie,
         table_id: f.table_id,
         idle_timeout: f.idle_timeout,
         hard_timeout: f.hard_timeout,
         priority: f.priority,
-        flags,
+        flags: kept(f.flags),
         matching: f.matching,
         instructions: f.instructions,
         ..FlowMod::default()
@@ -1346,6 +1350,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_learned_is_kept_with_its_flags() {
+        let dir = scratch("learned");
+        let now = Instant::now();
+        let update = FlowUpdate::Full {
+            event: FlowUpdateEvent::ADDED,
+            reason: FlowRemovedReason::DELETE,
+            priority: 1,
+            idle_timeout: 10,
+            hard_timeout: 20,
+            table_id: openflow::TableId(3),
+            cookie: 7,
+            matching: Default::default(),
+            instructions: Default::default(),
+        };
+        {
+            let mut j = Journal::<u64>::open(&dir, "br0", Sync::Lazy).unwrap();
+            j.happened(None, &update, FlowModFlags::SEND_FLOW_REM);
+        }
+        let mut t = tables();
+        Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
+        let f = &t.flows[&1];
+        assert_eq!((f.cookie, f.idle_timeout, f.hard_timeout, f.table_id.0), (7, 10, 20, 3));
+        assert_eq!(f.flags, FlowModFlags::SEND_FLOW_REM);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
     fn what_expires_by_itself_is_forgotten_too() {
         let dir = scratch("expiry");
         let now = Instant::now();
@@ -1366,6 +1397,7 @@ mod tests {
                     matching: Default::default(),
                     instructions: Default::default(),
                 },
+                FlowModFlags::empty(),
             );
         }
         let mut t = tables();

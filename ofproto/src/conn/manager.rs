@@ -19,10 +19,10 @@ use openflow::msg::multipart::flow_monitor::{
 };
 use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MultipartFlags, Reassembler};
 use openflow::msg::{
-    AsyncConfig, BundleControl, BundleCtrlType, BundleFlags, ControllerRole, Echo, ErrorMsg, FlowRemoved,
-    Hello, Message, MultipartReply, NxMessage, NxPacketIn, NxPacketIn2, NxPacketInProp, OfMessage, PacketIn,
-    PacketInFormat, PacketInReason, PortStatus, ReplyBody, RequestBody, Role, OFPCML_MAX, OFPCML_NO_BUFFER,
-    OFP_NO_BUFFER,
+    AsyncConfig, BundleControl, BundleCtrlType, BundleFlags, ControllerRole, Echo, ErrorMsg, FlowModFlags,
+    FlowRemoved, Hello, Message, MultipartReply, NxMessage, NxPacketIn, NxPacketIn2, NxPacketInProp,
+    OfMessage, PacketIn, PacketInFormat, PacketInReason, PortStatus, ReplyBody, RequestBody, Role,
+    OFPCML_MAX, OFPCML_NO_BUFFER, OFP_NO_BUFFER,
 };
 use openflow::{Action, Instruction, Match, OfpError, PortNo, TableId, Xid};
 use std::collections::{BTreeMap, HashMap};
@@ -146,6 +146,8 @@ pub enum Event {
         xid: Xid,
         /// What happened, with instructions.
         update: FlowUpdate,
+        /// Flags of the entry.
+        flags: FlowModFlags,
     },
 }
 
@@ -1054,7 +1056,7 @@ impl<C: Default> Manager<C> {
                     }
                 }
             }
-            Event::FlowChange { from, xid, update } => {
+            Event::FlowChange { from, xid, update, .. } => {
                 for (id, c) in &mut self.conns {
                     c.flow_change(*from == Some(*id), *xid, update);
                 }

@@ -1,12 +1,15 @@
 //! What each OpenFlow action does to the translation.
 
 use super::{
-    Copied, Credit, Dep, GroupView, List, Origin, PortTarget, Punt, Reason, Step, World, Xlate, MAX_STACKED,
+    Copied, Credit, Dep, Entry, GroupView, List, Origin, PortTarget, Punt, Reason, Step, Visit, World, Xlate,
+    MAX_STACKED,
 };
 use crate::check::constant;
 use crate::fields::{self, flow_satisfies, loc, packet_in_match, prereq_mask, sub_loc};
 use crate::flow::{mix, pipe, Flow};
 use crate::group::Watch;
+use crate::learned::{name_of, Answer, Learned};
+use crate::rule::each_action;
 use datapath::flow_key::{off, MPLS_DEPTH};
 use datapath::DpAction;
 use openflow::action::{
@@ -113,7 +116,7 @@ impl<W: World> Xlate<'_, '_, W> {
             Action::CopyTtlIn => self.copy_ttl(false),
             Action::Resubmit { in_port, table, .. } => self.resubmit(*in_port, *table, origin),
             Action::Controller(c) => self.controller(c, origin),
-            Action::Learn(l) => self.learn(l),
+            Action::Learn(l) => self.learn(l, action, origin),
             Action::Multipath(m) => self.multipath(m),
             Action::Bundle(b) => self.bundle(b, origin),
             Action::Clone(list) => {
@@ -764,8 +767,8 @@ impl<W: World> Xlate<'_, '_, W> {
 
     // ---- learn ----
 
-    fn learn(&mut self, l: &Learn) {
-        let mut flow = FlowMod { command: FlowModCommand::MODIFY_STRICT, ..FlowMod::default() };
+    fn learn(&mut self, l: &Learn, action: &Action, origin: Origin) {
+        let mut flow = FlowMod { command: FlowModCommand::ADD, ..FlowMod::default() };
         flow.table_id = TableId(l.table_id);
         flow.priority = l.priority;
         flow.cookie = l.cookie;
@@ -775,6 +778,9 @@ impl<W: World> Xlate<'_, '_, W> {
             flow.flags = FlowModFlags::SEND_FLOW_REM;
         }
         let mut actions = Vec::new();
+        if l.fin_idle_timeout != 0 || l.fin_hard_timeout != 0 {
+            actions.push(Action::FinTimeout { idle: l.fin_idle_timeout, hard: l.fin_hard_timeout });
+        }
         for s in &l.specs {
             let v = match &s.src {
                 LearnSrc::Field(f) => match self.read(f) {
@@ -791,19 +797,45 @@ impl<W: World> Xlate<'_, '_, W> {
                 }
             }
         }
-        if l.fin_idle_timeout != 0 || l.fin_hard_timeout != 0 {
-            actions.push(Action::FinTimeout { idle: l.fin_idle_timeout, hard: l.fin_hard_timeout });
-        }
         if !actions.is_empty() {
             flow.instructions = vec![Instruction::ApplyActions(actions)].into();
         }
-        if self.side_effects {
-            self.world.learn(self.bridge, &flow);
+        let mut name = 0;
+        if l.limit != 0 {
+            let place = fields::match_to_flow(&flow.matching);
+            name = place.map_or(0, |(value, mask)| name_of(&value, &mask, flow.priority));
         }
-        self.credits.push(Credit::Learn(self.bridge, Arc::new(flow)));
+        let what = Arc::new(Learned { flow, limit: l.limit, name, by: self.entry_with(action, origin) });
+        let answer = self.world.learn(self.bridge, &what, self.side_effects);
+        match answer {
+            Answer::Yes if l.limit != 0 => self.deps.push(Dep::Learned(self.bridge, what.set(), name)),
+            Answer::Yes => {}
+            Answer::Full => {
+                self.note("the limit is reached: not learned");
+                self.deps.push(Dep::LearnRoom(self.bridge, what.set()));
+            }
+            Answer::Busy => self.cacheable = false,
+        }
+        if answer == Answer::Yes {
+            self.credits.push(Credit::Learn(self.bridge, what));
+        }
         if let Some(dst) = &l.result_dst {
-            self.write(dst, 1);
+            self.write(dst, u128::from(answer == Answer::Yes));
         }
+    }
+    /// The entry whose action this is, if it was found in this translation.
+    fn entry_with(&self, action: &Action, origin: Origin) -> Option<W::Entry> {
+        let has = |e: &&W::Entry| {
+            let mut found = false;
+            for i in e.instructions() {
+                if let Instruction::ApplyActions(list) = i {
+                    each_action(list, &mut |a| found |= a == action);
+                }
+            }
+            found && e.cookie() == origin.cookie
+        };
+        let here = |v: &&Visit<W::Entry>| v.bridge == self.bridge && v.table == origin.table.0;
+        self.visits.iter().rev().filter(here).filter_map(|v| v.entry.as_ref()).find(has).cloned()
     }
 }
 

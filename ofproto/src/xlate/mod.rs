@@ -24,6 +24,7 @@ mod normal;
 
 use crate::api::BridgeId;
 use crate::flow::{pipe, Flow};
+use crate::learned::{Answer, Learned, LearnedSet};
 use datapath::flow_key::{off, FlowKey, FlowMask};
 use datapath::{DpAction, DpMeterId, KeyPatch, PortId};
 use openflow::msg::PacketInReason;
@@ -198,8 +199,8 @@ pub trait World {
     fn mac_lookup(&self, bridge: BridgeId, vlan: u16, mac: [u8; 6]) -> Option<PortNo>;
     /// NORMAL saw an address.
     fn mac_learn(&self, bridge: BridgeId, vlan: u16, mac: [u8; 6], port: PortNo);
-    /// A flow entry to be added by a learn action.
-    fn learn(&self, bridge: BridgeId, flow: &openflow::msg::FlowMod);
+    /// What comes of a flow entry that a learn action asks for; it is added if there may be `side_effects`.
+    fn learn(&self, bridge: BridgeId, what: &Arc<Learned<Self::Entry>>, side_effects: bool) -> Answer;
     /// The token that stands for a punt.
     fn punt(&self, punt: Punt) -> u64;
     /// The recirculation id that stands for what is left to do (not 0); `None` if there is no room.
@@ -222,7 +223,7 @@ pub enum Credit<E, G> {
     /// NORMAL sees this address for as long as packets come.
     Mac(BridgeId, u16, [u8; 6], PortNo),
     /// A learn action refreshes its flow.
-    Learn(BridgeId, Arc<openflow::msg::FlowMod>),
+    Learn(BridgeId, Arc<Learned<E>>),
     /// TCP packets with FIN or RST: the timeouts of an entry are no longer than these, idle and hard, of which 0 says nothing.
     Fin(BridgeId, E, u16, u16),
 }
@@ -255,6 +256,10 @@ pub enum Dep {
     Group(BridgeId, GroupId),
     /// A meter.
     Meter(BridgeId, MeterId),
+    /// Whether more of a set may be learned.
+    LearnRoom(BridgeId, LearnedSet),
+    /// That a flow entry of a set is there, by its name.
+    Learned(BridgeId, LearnedSet, u64),
 }
 
 /// The answer.

@@ -1,0 +1,192 @@
+//! What learn actions add: how many there may be (`limit`), and which go with the flow entry that learned them (`delete_learned`).
+//!
+//! A worker decides whether a packet's flow is learned, since `result_dst` tells the rest of the translation; the control thread adds it some time
+//! later. So that both count the same, a place is kept for the flow from the worker's yes until the tables that hold it are published.
+
+use crate::api::BridgeId;
+use crate::flow::{mix, Flow};
+use crate::rule::RuleCore;
+use openflow::msg::FlowMod;
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet};
+
+/// The flow entries of a table that have a cookie: what a limit counts, and what is deleted with the last entry that learns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LearnedSet {
+    /// The table.
+    pub table: u8,
+    /// The cookie.
+    pub cookie: u64,
+}
+
+impl LearnedSet {
+    /// The set that a rule is in.
+    pub fn of(r: &RuleCore) -> Self {
+        Self { table: r.table, cookie: r.cookie }
+    }
+}
+
+/// Names a flow entry of a table by its match and priority.
+pub fn name_of(value: &Flow, mask: &Flow, priority: u16) -> u64 {
+    let words = value.0.iter().zip(&mask.0).enumerate().filter(|(_, (_, m))| **m != 0);
+    words.fold(priority.into(), |h, (i, (v, m))| mix(mix(mix(h, i as u64), *m), v & m))
+}
+
+/// A flow entry that a learn action asks for.
+#[derive(Debug, Clone)]
+pub struct Learned<E> {
+    /// As a request to add it.
+    pub flow: FlowMod,
+    /// Most entries of its set, 0 for no limit.
+    pub limit: u32,
+    /// Its name, if there is a limit: see [`name_of`].
+    pub name: u64,
+    /// The flow entry whose action it was, if it is known.
+    pub by: Option<E>,
+}
+
+impl<E> Learned<E> {
+    /// The set it belongs to.
+    pub fn set(&self) -> LearnedSet {
+        LearnedSet { table: self.flow.table_id.0, cookie: self.flow.cookie }
+    }
+}
+
+/// What comes of a learn action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It is learned, or is there already.
+    Yes,
+    /// The limit is reached.
+    Full,
+    /// The control thread is too far behind: not this time.
+    Busy,
+}
+
+#[derive(Default)]
+struct Room {
+    /// Entries in the tables as published.
+    there: usize,
+    /// Names of those to come.
+    asked: HashSet<u64>,
+}
+
+#[derive(Default)]
+struct Books {
+    rooms: HashMap<(BridgeId, LearnedSet), Room>,
+    /// Handled by control, to be in (or not in) the next version.
+    done: Vec<(BridgeId, LearnedSet, u64)>,
+}
+
+/// How full the sets are that have a limit. Locked for a hash operation.
+#[derive(Default)]
+pub struct Rooms(Mutex<Books>);
+
+impl Rooms {
+    /// Whether one more of a set may be learned; then a place is kept, if `keep`. `None`: no entry of the tables has a limit for this set.
+    pub fn ask(&self, bridge: BridgeId, set: LearnedSet, name: u64, limit: u32, keep: bool) -> Option<bool> {
+        let mut books = self.0.lock();
+        let room = books.rooms.get_mut(&(bridge, set))?;
+        if room.asked.contains(&name) {
+            return Some(true);
+        }
+        let free = room.there + room.asked.len() < limit as usize;
+        if free && keep {
+            room.asked.insert(name);
+        }
+        Some(free)
+    }
+    /// It did not come to pass.
+    pub fn give_back(&self, bridge: BridgeId, set: LearnedSet, name: u64) {
+        if let Some(room) = self.0.lock().rooms.get_mut(&(bridge, set)) {
+            room.asked.remove(&name);
+        }
+    }
+    /// Control has done what was asked: the next version shows it.
+    pub fn done(&self, bridge: BridgeId, set: LearnedSet, name: u64) {
+        self.0.lock().done.push((bridge, set, name));
+    }
+    /// Publishes a version, by `store`, and with it what it holds of sets whose number changed (`None`: they have no limit any more).
+    pub fn publish(&self, counts: Vec<(BridgeId, LearnedSet, Option<usize>)>, store: impl FnOnce()) {
+        let mut books = self.0.lock();
+        store();
+        for (bridge, set, n) in counts {
+            match n {
+                Some(n) => books.rooms.entry((bridge, set)).or_default().there = n,
+                None => drop(books.rooms.remove(&(bridge, set))),
+            }
+        }
+        for (bridge, set, name) in std::mem::take(&mut books.done) {
+            if let Some(room) = books.rooms.get_mut(&(bridge, set)) {
+                room.asked.remove(&name);
+            }
+        }
+    }
+    /// Forgets a bridge.
+    pub fn forget(&self, bridge: BridgeId) {
+        self.0.lock().rooms.retain(|(b, _), _| *b != bridge);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::BridgeChecks;
+    use crate::group::GroupTable;
+    use crate::meter::MeterTable;
+    use crate::table::{Effect, FlowTables};
+    use openflow::text::{parse_flow, NoNames};
+    use openflow::TableId;
+
+    #[test]
+    fn a_place_is_kept_until_the_flow_is_published() {
+        let (rooms, bridge, set) = (Rooms::default(), BridgeId(1), LearnedSet { table: 1, cookie: 5 });
+        let ask = |name| rooms.ask(bridge, set, name, 2, true);
+        assert_eq!(ask(1), None, "nobody counts");
+        rooms.publish(vec![(bridge, set, Some(0))], || {});
+        assert_eq!((ask(1), ask(2), ask(3), ask(1)), (Some(true), Some(true), Some(false), Some(true)));
+        // The first is in the tables, but not published.
+        rooms.done(bridge, set, 1);
+        assert_eq!(ask(3), Some(false));
+        rooms.publish(vec![(bridge, set, Some(1))], || {});
+        assert_eq!(ask(3), Some(false));
+        rooms.give_back(bridge, set, 2);
+        assert_eq!(rooms.ask(bridge, set, 3, 2, false), Some(true), "asked, and no place kept");
+        assert_eq!((ask(4), ask(3)), (Some(true), Some(false)));
+        rooms.publish(vec![(bridge, set, None)], || {});
+        assert_eq!(ask(3), None);
+    }
+
+    #[test]
+    fn what_goes_with_its_learner_comes_back_with_it() {
+        let (groups, meters) = (GroupTable::default(), MeterTable::new(Default::default()));
+        let checks = BridgeChecks::new(&groups, &meters);
+        let mut t = FlowTables::new();
+        let learner =
+            "actions=learn(table=1,cookie=0x5,limit=9,delete_learned,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[])";
+        let add = |t: &mut FlowTables, text: &str| {
+            let f = parse_flow(text, openflow::msg::FlowModCommand::ADD, &NoNames).expect(text);
+            t.flow_mod(&f, 0, &checks).expect(text)
+        };
+        add(&mut t, "table=1,cookie=0x5,in_port=1,actions=drop");
+        let set = LearnedSet { table: 1, cookie: 5 };
+        add(&mut t, learner);
+        assert_eq!(t.take_recounted(), [(set, Some(1))]);
+        add(&mut t, "table=1,cookie=0x5,in_port=2,actions=drop");
+        assert_eq!(t.take_recounted(), [(set, Some(2))]);
+        for _ in 0..2 {
+            let del = FlowMod {
+                command: openflow::msg::FlowModCommand::DELETE,
+                table_id: TableId(0),
+                ..FlowMod::default()
+            };
+            let effects = t.flow_mod(&del, 0, &checks).expect("a delete");
+            assert!(effects.iter().all(|e| matches!(e, Effect::Removed(_))));
+            assert_eq!((effects.len(), t.total()), (3, 0));
+            assert_eq!(t.take_recounted(), [(set, None)]);
+            t.undo(effects);
+            assert_eq!((t.len(0), t.len(1)), (1, 2));
+            assert_eq!(t.take_recounted(), [(set, Some(2))]);
+        }
+    }
+}
