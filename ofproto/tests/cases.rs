@@ -726,3 +726,39 @@ fn cases() {
     }
     assert!(wrong.is_empty(), "{}\n(BLESS=1 writes what it says now)", wrong.join("\n\n"));
 }
+
+/// Whether a test file has this case (a comment line that begins so) or this test function.
+fn has_test(file: &str, name: &str) -> bool {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = match file {
+        f if f.ends_with(".txt") => root.join("ofproto/tests/cases").join(f),
+        f if f.starts_with("traffic/") => root.join("tests").join(f),
+        f => root.join(f),
+    };
+    let Ok(text) = std::fs::read_to_string(path) else { return false };
+    text.lines().map(str::trim_start).any(|l| {
+        let line = l.strip_prefix("async ").unwrap_or(l);
+        match line.strip_prefix("fn ").filter(|_| file.ends_with(".rs")) {
+            Some(f) => f.strip_prefix(name).is_some_and(|rest| rest.starts_with(['(', '<'])),
+            None => l.strip_prefix("# ").is_some_and(|c| file.ends_with(".txt") && c.starts_with(name)),
+        }
+    })
+}
+
+#[test]
+fn behaviours_name_tests_that_exist() {
+    let doc = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/testing.md");
+    let text = std::fs::read_to_string(doc).expect("docs/testing.md");
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for (i, line) in text.lines().enumerate().filter(|(_, l)| l.starts_with('|')) {
+        for quoted in line.split('`').skip(1).step_by(2) {
+            let Some((file, name)) = quoted.split_once(": ") else { continue };
+            seen += 1;
+            if !has_test(file, name) {
+                wrong.push(format!("docs/testing.md line {}: there is no `{quoted}`", i + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 100, "only {seen} tests are named");
+}

@@ -124,6 +124,26 @@ fn malformed_input_is_refused_in_one_line_and_changes_nothing() {
 }
 
 #[test]
+fn descriptions_and_versions_are_as_configured() {
+    let _quiet = shared();
+    let words = [
+        ("mfr", "Example Works", "Manufacturer"),
+        ("hw", "bench 7", "Hardware"),
+        ("sw", "3.14", "Software"),
+        ("serial", "0042", "Serial Num"),
+        ("dp", "the switch under the stairs", "DP Description"),
+    ];
+    let desc: Vec<String> = words.iter().map(|(key, text, _)| format!("{key}={text}")).collect();
+    let mut args = vec!["--protocols", "OpenFlow13"];
+    args.extend(desc.iter().flat_map(|d| ["--desc", d]));
+    let lab = Lab::new(1, &args);
+    let said = lab.switch.ovs_ofctl(&["dump-desc", "br0"]);
+    for (_, text, label) in words {
+        assert!(said.lines().any(|l| l.trim() == format!("{label}: {text}")), "{label}: {said}");
+    }
+}
+
+#[test]
 fn the_daemon_refuses_bad_arguments_in_one_line() {
     let _quiet = shared();
     let (ns, _hosts, dir) = Lab::bare(1);
@@ -144,6 +164,8 @@ fn the_daemon_refuses_bad_arguments_in_one_line() {
         (&["--config", &bad_toml], &["bad.toml"]),
         (&["--bridge", "br0", "--bridge", "br0"], &["br0"]),
         (&["--no-such-flag"], &["no-such-flag"]),
+        (&["--bridge", "br0", "--protocols", "OpenFlow15"], &["OpenFlow15", "OpenFlow13"]),
+        (&["--bridge", "br0", "--desc", "colour=red"], &["colour"]),
     ];
     for (args, words) in cases {
         match Switch::try_start(&ns, &dir, args) {
