@@ -12,8 +12,21 @@ SHOWN = (("ofswitch", "ofswitch"), ("ofswitch-stock", "ofswitch, stock judging")
 TOTAL = {"action": 226, "group": 15, "match": 714, "meter": 36}
 
 
-def kind_of(why):
+def is_padded(why):
+    """The frame that the suite wants is the one that came, padded to 60 bytes again."""
+    found = re.search(r"want ([0-9a-f]+) got ([0-9a-f]+)$", why)
+    if not found:
+        return False
+    want, got = found.groups()
+    return len(want) == 120 and want.startswith(got) and not want[len(got):].strip("0")
+
+
+def kind_of(case, why):
     """Failures of one cause, under one name."""
+    if "SCTP" in case and why.startswith("wrong"):
+        return "a wrong SCTP checksum is expected"
+    if is_padded(why):
+        return "padding to 60 bytes is expected after `pop_mpls`"
     for pattern, name in ((r"installing OFP(\w+): error type=(\d+) code=(\d+)", r"\1 refused: type \2 code \3"),
                           (r"(no \S+ packet).*", r"\1"), (r"(wrong \S+ packet).*", r"\1"), (r"(throughput).*", r"\1 out of bounds"),
                           (r"(\w+) not seen back as sent.*", r"\1 not seen back as sent")):
@@ -47,21 +60,30 @@ def main():
             "`tests/conformance/table.py`. Open vSwitch's streams and single packets are from two runs.", "",
             "## What is mended in the harness", "",
             "Faults of the tool, found by running it against Open vSwitch; \"stock judging\" is without these mends:", "",
-            "- 12 cases expect an SCTP checksum that is not the CRC32c of the packet; the harness puts the right one into both sides.",
+            "- 16 cases (12 of those that Open vSwitch can be set up for) expect an SCTP checksum that is not the CRC32c of the packet; the harness puts the",
+            "  right one into both sides.",
             "- 6 cases expect a frame to be padded to 60 bytes again after `pop_mpls`; a shorter frame without the padding is accepted.",
             "- 18 cases compare a meter's `burst_size` although `OFPMF_BURST` is unset; the switch's choice is accepted then.",
             "- The stock sender sleeps 10 ms between shares of 10 ms and so offers 3-8 % less than it says; ours keeps to the clock, and reads",
             "  the tester's counters when they have come to rest.",
-            "- The streams of the stock judging above ran beside compilations; on a quiet machine some more of them get close enough.",
+            "- The streams of Open vSwitch's stock judging ran beside compilations; on a quiet machine some more of them get close enough.",
             "- Group descriptions are compared whole (type, id, buckets); the stock tester stops after the type.", "",
+            "Our own column of stock judging is of a release build of 2026-11-30 (commit 67f02a8), beside compilations, in two parts: single packets",
+            "(`--stock --no-timed`), then with `--resume` the streams and what had failed. A case without a fault (`match/22_ARP_SPA` behind MPLS) got no packet in the",
+            "first part, and passed in the second and in twelve runs of its kind after that. What fails is the faults above: 16 SCTP checksums, 6 paddings, and 9 streams of",
+            "which the stock sender offers too little: about 1750 of 2000 kbit/s where a select group shares, and at 17,500 packets a second 391,000 to 413,000 of",
+            "525,000 packets, so that half of what the suite computes is left above the rate of a remarking meter; all that was offered came out. Three of these",
+            "streams run again with the machine to themselves fell as short. All 991 pass with the mended harness (first column).", "",
             "A representative quarter (every fourth case of each file, one slow stream of each kind for 12 s) is part of `make test`.", ""]
     for title, r in runs:
         if not r["failed"]:
             continue
+        # The list of failures has their beginnings.
+        whole = {name.split("/", 1)[1]: why for name, why in r.get("judged", {}).items() if why}
         kinds = collections.Counter()
         example = {}
         for f in r["failed"]:
-            k = kind_of(f["why"])
+            k = kind_of(f["case"], whole.get(f["case"], f["why"]))
             kinds[k] += 1
             example.setdefault(k, f["case"])
         out += [f"## What fails: {title} ({len(r['failed'])})", "", "| cause | cases | for instance |", "|---|---|---|"]
