@@ -12,8 +12,8 @@
 //! | `packet` | packets in the datapath's words, then perhaps `len=N`, `xN` (so many), `every=10us` |
 //! | `hex` | port and bytes |
 //! | `packet-out`, `port-mod PORT`, `config`, `message` | `in_port=…`; words of mod-port; `frag=drop`, `miss_send_len=N`; bytes |
-//! | `link PORT up/down`, `queue PORT QUEUE RATES`, `table-size T=N...`, `table-mod T WORD`, `advance 11s`, `drain 2s` (in milliseconds) | |
 //! | `patch PORT` | flows of another bridge, whose port 1 is behind this new port |
+//! | `link PORT up/down`, `del-port PORT`, `controller none/configured/connected`, `queue PORT QUEUE RATES`, `table-size T=N...`, `table-mod T WORD`, `advance 11s`, `drain 2s` (in milliseconds) | |
 //! | `trace` | a flow |
 //! | `dump-flows`, `dump-megaflows`, `counters` (all that changed since the last time), `ask WHAT` | |
 
@@ -99,6 +99,7 @@ impl Case {
                         let limit = TableLimit { flow_limit: n.parse().ok(), evict: w.starts_with("evict") };
                         c.tables.insert(t.parse().expect("a table"), limit);
                     }
+                    None if w == "standalone" => c.standalone = true,
                     _ => panic!("switch {w}: unknown"),
                 }
             }
@@ -576,6 +577,16 @@ impl Case {
                     assert_eq!(said, Ok(()), "{l}");
                 }
                 self.bed.settle();
+            }
+            "del-port" => {
+                let (now, id) = (self.bed.now(), self.bed.bridge);
+                self.bed.sw.del_port(now, id, &format!("p{args}")).expect("a port");
+                let heard = self.bed.settle();
+                self.heard(&heard, &[], &mut out);
+            }
+            "controller" => {
+                self.bed.sw.set_controllers(self.bed.bridge, args != "none", args == "connected");
+                self.bed.rendezvous();
             }
             "advance" => {
                 let heard = self.bed.advance(duration(args));

@@ -9,8 +9,8 @@ use openflow::field::{Field, CLASS_BASIC, FIELDS};
 use openflow::group::{Bucket, GroupType};
 use openflow::meter::{MeterBand, MeterFlags};
 use openflow::msg::multipart::{
-    ActionId, FlowStatsRequest, MeterRequest, MultipartFlags, OxmId, PropBody, QueueStatsRequest,
-    TableFeatureProp, TableFeatures, TablePropType,
+    ActionId, FlowStatsRequest, InstructionId, MeterRequest, MultipartFlags, OxmId, PropBody,
+    QueueStatsRequest, TableFeatureProp, TableFeatures, TablePropType,
 };
 use openflow::msg::{
     BundleAdd, BundleControl, BundleCtrlType, BundleFlags, ConfigFlags, ControllerRole, FlowMod,
@@ -323,6 +323,7 @@ fn bad_actions(c: &mut Cases) {
     c.actions("copies of copies of copies", deep, OfpError::OFPBAC_TOO_MANY);
     c.flow("priority=5,actions=set_field:10.0.0.1->ip_dst", OfpError::OFPBAC_MATCH_INCONSISTENT);
     c.flow("priority=5,tcp,actions=set_field:53->udp_dst,output:1", OfpError::OFPBAC_MATCH_INCONSISTENT);
+    c.flow("priority=5,tcp,actions=set_field:4101->vlan_vid,output:1", OfpError::OFPBAC_MATCH_INCONSISTENT);
     c.bytes(
         "set-field of in_port",
         &act(&[0, 25, 0, 16, 0x80, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0]),
@@ -992,6 +993,21 @@ fn table_features(c: &mut Cases) {
     let stats = FlowStatsRequest { table_id: TableId(7), ..FlowStatsRequest::default() };
     c.ask("its flow entries", RequestBody::Flow(stats.clone()), OfpError::OFPBRC_BAD_TABLE_ID);
     c.ask("the sum of them", RequestBody::Aggregate(stats), OfpError::OFPBRC_BAD_TABLE_ID);
+    // Three tables: the first leads to the second only, and the second applies actions and no more; so does its table-miss entry, of which
+    // nothing is said.
+    let mut three = tables[..3].to_vec();
+    let apply = vec![InstructionId { kind: 4, data: vec![] }];
+    three[1].properties =
+        vec![TableFeatureProp { kind: TablePropType::INSTRUCTIONS, body: PropBody::Instructions(apply) }];
+    for p in three[0].properties.iter_mut().filter(|p| p.kind == TablePropType::NEXT_TABLES) {
+        p.body = PropBody::NextTables(vec![TableId(1)]);
+    }
+    c.rig
+        .change(MultipartRequest { flags: MultipartFlags::empty(), body: RequestBody::TableFeatures(three) });
+    c.flow("table=0,actions=goto_table:2", OfpError::OFPBIC_BAD_TABLE_ID);
+    c.flow("table=1,priority=0,actions=write_actions(output:1)", OfpError::OFPBIC_UNSUP_INST);
+    c.flow("table=1,priority=1,actions=write_actions(output:1)", OfpError::OFPBIC_UNSUP_INST);
+    c.rig.change(parse_flow("table=0,actions=goto_table:1", FlowModCommand::ADD, &NoNames).expect("flow"));
 }
 
 #[test]

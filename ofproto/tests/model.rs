@@ -35,7 +35,7 @@ fn the_switch_does_what_the_model_does() {
     }
     let until = Instant::now() + Duration::from_secs(number("MODEL_SECONDS").unwrap_or(0));
     let mut seed = 0;
-    while seed < 12 || Instant::now() < until {
+    while seed < 24 || Instant::now() < until {
         one(seed);
         seed += 1;
     }

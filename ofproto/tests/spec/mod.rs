@@ -8,6 +8,7 @@
 #![allow(dead_code)] // each user uses a part
 
 use crate::rig::Rig;
+use ofproto::api::TableLimit;
 use openflow::field::Field;
 use openflow::group::{Bucket, GroupType};
 use openflow::meter::{MeterBand, MeterFlags};
@@ -29,6 +30,8 @@ use std::time::{Duration, Instant};
 const PORTS: u32 = 3;
 /// Tables in use.
 const TABLES: u8 = 3;
+/// This table has room for so many flow entries, and refuses more.
+const SMALL: (u8, usize) = (1, 6);
 /// Nothing happens within so many milliseconds of a timeout.
 const CLEAR_MS: u64 = 3000;
 
@@ -243,7 +246,9 @@ struct Group {
     buckets: Vec<Bucket>,
     packets: u64,
     bytes: u64,
-    bucket_packets: Vec<u64>,
+    /// Packets and bytes of each bucket.
+    counts: Vec<(u64, u64)>,
+    created_ms: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -251,6 +256,8 @@ struct Meter {
     flags: MeterFlags,
     bands: Vec<MeterBand>,
     packets: u64,
+    bytes: u64,
+    created_ms: u64,
 }
 
 /// A flow-removed that must come.
@@ -366,8 +373,8 @@ impl Model {
     fn apply(&mut self, r: &Request, now_ms: u64) -> Result<(), OfpError> {
         match r {
             Request::Flow(f) => self.flow_mod(&f.0, &f.1, now_ms),
-            Request::Group(m) => self.group_mod(m),
-            Request::Meter(m) => self.meter_mod(m),
+            Request::Group(m) => self.group_mod(m, now_ms),
+            Request::Meter(m) => self.meter_mod(m, now_ms),
             Request::Port(n, config, mask) => {
                 let old = self.config.get(n).copied().unwrap_or(0);
                 let new = old & !mask | config & mask;
@@ -414,7 +421,12 @@ impl Model {
                 return Err(OfpError::OFPFMFC_OVERLAP);
             }
             let same = |f: &Flow| f.table == table && f.priority == m.priority && f.pattern == *p;
-            let old = self.flows.iter().position(same).map(|i| self.flows.remove(i));
+            let old = self.flows.iter().position(same);
+            let is_full = || self.flows.iter().filter(|f| f.table == table).count() >= SMALL.1;
+            if old.is_none() && table == SMALL.0 && is_full() {
+                return Err(OfpError::OFPFMFC_TABLE_FULL);
+            }
+            let old = old.map(|i| self.flows.remove(i));
             let keep = old.filter(|_| !m.flags.contains(FlowModFlags::RESET_COUNTS));
             self.flows.push(Flow {
                 table,
@@ -463,7 +475,7 @@ impl Model {
             })
     }
 
-    fn group_mod(&mut self, m: &GroupMod) -> Result<(), OfpError> {
+    fn group_mod(&mut self, m: &GroupMod, now_ms: u64) -> Result<(), OfpError> {
         let id = m.group_id.0;
         let old = self.groups.get(&id);
         match m.command {
@@ -484,7 +496,20 @@ impl Model {
             }
             _ => {}
         }
+        if m.kind == GroupType::INDIRECT && m.buckets.len() != 1 {
+            return Err(OfpError::OFPGMFC_INVALID_GROUP);
+        }
         for b in &m.buckets {
+            let (port, group) = (b.watch_port != PortNo::ANY, b.watch_group != GroupId::ANY);
+            if m.kind != GroupType::SELECT && b.weight > 1 || m.kind == GroupType::FF && !port && !group {
+                return Err(OfpError::OFPGMFC_INVALID_GROUP);
+            }
+            if b.watch_group.0 == id {
+                return Err(OfpError::OFPGMFC_LOOP);
+            }
+            if group && !self.groups.contains_key(&b.watch_group.0) {
+                return Err(OfpError::OFPGMFC_BAD_WATCH);
+            }
             for g in groups_of(&b.actions) {
                 if g == id || self.reaches(g, id) {
                     return Err(OfpError::OFPGMFC_LOOP);
@@ -494,15 +519,32 @@ impl Model {
                 }
             }
         }
-        let (packets, bytes) = old.map_or((0, 0), |g| (g.packets, g.bytes));
-        let bucket_packets = vec![0; m.buckets.len()];
-        let group = Group { kind: m.kind, buckets: m.buckets.clone(), packets, bytes, bucket_packets };
+        let (packets, bytes, created_ms) = old.map_or((0, 0, now_ms), |g| (g.packets, g.bytes, g.created_ms));
+        let counts = vec![(0, 0); m.buckets.len()];
+        let group = Group { kind: m.kind, buckets: m.buckets.clone(), packets, bytes, counts, created_ms };
         self.groups.insert(id, group);
         Ok(())
     }
 
-    fn meter_mod(&mut self, m: &MeterMod) -> Result<(), OfpError> {
+    fn meter_mod(&mut self, m: &MeterMod, now_ms: u64) -> Result<(), OfpError> {
         let id = m.meter_id.0;
+        if m.command != MeterModCommand::DELETE {
+            if id == 0 {
+                return Err(OfpError::OFPMMFC_INVALID_METER);
+            }
+            if m.flags.contains(MeterFlags::KBPS | MeterFlags::PKTPS) {
+                return Err(OfpError::OFPMMFC_BAD_FLAGS);
+            }
+            for b in &m.bands {
+                let (rate, burst) = b.rate_burst();
+                if rate == 0 {
+                    return Err(OfpError::OFPMMFC_BAD_RATE);
+                }
+                if m.flags.contains(MeterFlags::BURST) && burst == 0 {
+                    return Err(OfpError::OFPMMFC_BAD_BURST);
+                }
+            }
+        }
         match m.command {
             MeterModCommand::ADD if self.meters.contains_key(&id) => {
                 return Err(OfpError::OFPMMFC_METER_EXISTS);
@@ -520,8 +562,9 @@ impl Model {
             }
             _ => {}
         }
-        let packets = self.meters.get(&id).map_or(0, |m| m.packets);
-        self.meters.insert(id, Meter { flags: m.flags, bands: m.bands.clone(), packets });
+        let (packets, bytes, created_ms) =
+            self.meters.get(&id).map_or((0, 0, now_ms), |m| (m.packets, m.bytes, m.created_ms));
+        self.meters.insert(id, Meter { flags: m.flags, bands: m.bands.clone(), packets, bytes, created_ms });
         Ok(())
     }
 
@@ -545,8 +588,15 @@ impl Model {
     fn has(&self, port: u32, bit: PortConfig) -> bool {
         self.config.get(&port).is_some_and(|c| c & bit.0 != 0)
     }
-    fn is_live(&self, port: u32) -> bool {
-        !self.has(port, PortConfig::PORT_DOWN)
+    /// Whether a bucket may be used: it watches nothing, or its port or its group is live. A group is live by a bucket of it, and not by
+    /// itself (`via`: the groups that led here).
+    fn is_live(&self, b: &Bucket, via: &[u32]) -> bool {
+        let (port, group) = (b.watch_port != PortNo::ANY, b.watch_group != GroupId::ANY);
+        let id = b.watch_group.0;
+        let watched = self.groups.get(&id).filter(|_| group && !via.contains(&id));
+        !port && !group
+            || port && !self.has(b.watch_port.0, PortConfig::PORT_DOWN)
+            || watched.is_some_and(|g| g.buckets.iter().any(|b| self.is_live(b, &[via, &[id]].concat())))
     }
 }
 
@@ -631,6 +681,7 @@ impl Walk<'_> {
             if let Some(Instruction::Meter(id)) = find(6) {
                 if let Some(m) = self.m.meters.get_mut(&id.0) {
                     m.packets += 1;
+                    m.bytes += pkt.frame().len() as u64;
                 }
             }
             if let Some(Instruction::ApplyActions(l)) = find(4) {
@@ -694,6 +745,8 @@ impl Walk<'_> {
 
     fn group(&mut self, id: u32, pkt: &Pkt, metadata: u64, origin: Origin) {
         let len = self.len;
+        // Buckets are explicit actions, also those of a table-miss entry's group.
+        let origin = Origin { is_miss: false, ..origin };
         let Some(g) = self.m.groups.get_mut(&id) else { return };
         g.packets += 1;
         g.bytes += len;
@@ -701,13 +754,19 @@ impl Walk<'_> {
         let chosen: Vec<usize> = match g.kind {
             GroupType::ALL => (0..g.buckets.len()).collect(),
             GroupType::INDIRECT => vec![0],
-            // One bucket at most has a weight.
-            GroupType::SELECT => g.buckets.iter().position(|b| b.weight > 0).into_iter().collect(),
-            _ => g.buckets.iter().position(|b| self.m.is_live(b.watch_port.0)).into_iter().collect(),
+            GroupType::SELECT => {
+                let can = |b: &Bucket| b.weight > 0 && self.m.is_live(b, &[]);
+                let live: Vec<usize> = (0..g.buckets.len()).filter(|i| can(&g.buckets[*i])).collect();
+                // Which of several is the switch's choice.
+                self.ambiguous |= live.len() > 1;
+                live.into_iter().take(1).collect()
+            }
+            _ => g.buckets.iter().position(|b| self.m.is_live(b, &[])).into_iter().collect(),
         };
         for i in chosen {
             if let Some(g) = self.m.groups.get_mut(&id) {
-                g.bucket_packets[i] += 1;
+                g.counts[i].0 += 1;
+                g.counts[i].1 += len;
             }
             let mut set = Set::default();
             set.write(&g.buckets[i].actions);
@@ -827,7 +886,7 @@ fn make_actions(d: &mut dyn Dice, p: &Pattern, as_set: bool) -> Vec<Action> {
             4 => out.push(output(
                 [PortNo::IN_PORT, PortNo::ALL, PortNo::FLOOD, PortNo::LOCAL][d.below(4) as usize],
             )),
-            5 if !as_set => {
+            5 => {
                 let max_len = [0xffff, 0, 20, 200][d.below(4) as usize];
                 out.push(Action::Output { port: PortNo::CONTROLLER, max_len });
             }
@@ -859,7 +918,7 @@ fn make_instructions(d: &mut dyn Dice, table: u8, p: &Pattern) -> Vec<Instructio
     if !d.once_in(4) {
         out.push(Instruction::ApplyActions(make_actions(d, p, false)));
     }
-    if d.once_in(8) {
+    if d.once_in(5) {
         out.push(Instruction::ClearActions);
     }
     if d.once_in(3) {
@@ -924,6 +983,10 @@ impl Model {
                 m.table_id = TableId::ALL;
             }
         } else {
+            if command != C::ADD && d.once_in(4) {
+                // Without meaning here.
+                (m.out_port, m.out_group) = (PortNo(1 + d.below(PORTS.into()) as u32), GroupId(1));
+            }
             m.instructions = make_instructions(d, m.table_id.0, &p).into();
             if d.once_in(30) {
                 m.table_id = TableId::ALL;
@@ -969,12 +1032,28 @@ impl Model {
         for i in 0..n {
             let mut b = Bucket::new(make_actions(d, &Pattern::default(), true));
             if m.kind == GroupType::SELECT {
-                b.weight = if i == heavy { 5 } else { 0 };
+                b.weight = if i == heavy || d.once_in(6) { 5 } else { 0 };
             }
-            if m.kind == GroupType::FF {
-                b.watch_port = PortNo(1 + d.below(PORTS.into()) as u32);
+            if m.kind == GroupType::FF || m.kind == GroupType::SELECT && d.once_in(2) {
+                match d.below(4) {
+                    0 => b.watch_group = GroupId(1 + d.below(4) as u32),
+                    1 if d.once_in(2) => {
+                        b.watch_port = PortNo(1 + d.below(PORTS.into()) as u32);
+                        b.watch_group = GroupId(1 + d.below(4) as u32);
+                    }
+                    _ => b.watch_port = PortNo(1 + d.below(PORTS.into()) as u32),
+                }
             }
             m.buckets.push(b);
+        }
+        if d.once_in(16) {
+            // What no group of its type may be.
+            match m.kind {
+                GroupType::INDIRECT => m.buckets.push(Bucket::new(vec![output(PortNo(1))])),
+                GroupType::FF => m.buckets.push(Bucket::new(vec![output(PortNo(1))])),
+                GroupType::ALL => m.buckets.push(Bucket { weight: 2, ..Bucket::new(Vec::new()) }),
+                _ => {}
+            }
         }
         Request::Group(m)
     }
@@ -988,8 +1067,16 @@ impl Model {
         }
         // So much that it never acts: what meters do to packets is tested with their own clock.
         let band = MeterBand::Drop { rate: u32::MAX / 2, burst_size: 1_000_000 };
-        let flags = MeterFlags::PKTPS | MeterFlags::BURST;
-        let bands = if command == C::DELETE { Vec::new() } else { vec![band] };
+        let mut flags = MeterFlags::PKTPS | MeterFlags::BURST;
+        let mut bands = if command == C::DELETE { Vec::new() } else { vec![band] };
+        if command != C::DELETE && d.once_in(8) {
+            match d.below(4) {
+                0 => meter_id = MeterId(0),
+                1 => flags = MeterFlags::KBPS | MeterFlags::PKTPS,
+                2 => bands = vec![MeterBand::Drop { rate: 0, burst_size: 1 }],
+                _ => bands = vec![MeterBand::Drop { rate: 1, burst_size: 0 }],
+            }
+        }
         Request::Meter(MeterMod { command, flags, meter_id, bands })
     }
 
@@ -1033,6 +1120,8 @@ impl Trial {
         let mut rig = Rig::new(PORTS);
         let ports = rig.switch.ports(rig.bridge);
         let macs = ports.iter().map(|(_, p)| (p.port_no.0, p.hw_addr)).collect();
+        let limit = TableLimit { flow_limit: Some(SMALL.1 as u32), evict: false };
+        rig.switch.set_table_limit(Instant::now(), rig.bridge, SMALL.0, limit).expect("a limit");
         // All asynchronous messages, all bytes.
         rig.settle();
         Self {
@@ -1337,11 +1426,13 @@ impl Trial {
     /// Everything that can be asked is as the model says.
     pub fn compare(&mut self) {
         self.flows(&FlowStatsRequest::default(), |_| true);
-        let mut groups = BTreeMap::new();
+        let (mut groups, mut ages) = (BTreeMap::new(), Vec::new());
         for r in self.ask(RequestBody::Group(GroupStatsRequest { group_id: GroupId::ALL })) {
             let ReplyBody::Group(list) = r else { continue };
             for g in list {
-                let buckets: Vec<u64> = g.buckets.iter().map(|b| b.packet_count).collect();
+                let buckets: Vec<_> = g.buckets.iter().map(|b| (b.packet_count, b.byte_count)).collect();
+                let made = self.model.groups.get(&g.group_id.0).map(|g| g.created_ms);
+                ages.push((format!("group {}", g.group_id.0), g.duration_sec, made));
                 groups.insert(g.group_id.0, (g.ref_count, g.packet_count, g.byte_count, buckets));
             }
         }
@@ -1354,7 +1445,7 @@ impl Trial {
             .model
             .groups
             .iter()
-            .map(|(id, g)| (*id, (refs(&self.model, *id), g.packets, g.bytes, g.bucket_packets.clone())))
+            .map(|(id, g)| (*id, (refs(&self.model, *id), g.packets, g.bytes, g.counts.clone())))
             .collect();
         if groups != wanted {
             self.fail(&format!("groups {groups:?}, the model says {wanted:?}"));
@@ -1372,13 +1463,20 @@ impl Trial {
         let mut meters = BTreeMap::new();
         for r in self.ask(RequestBody::Meter(MeterRequest { meter_id: MeterId::ALL })) {
             let ReplyBody::Meter(list) = r else { continue };
-            meters.extend(list.into_iter().map(|m| (m.meter_id.0, (m.flow_count, m.packet_in_count))));
+            for m in list {
+                let made = self.model.meters.get(&m.meter_id.0).map(|m| m.created_ms);
+                ages.push((format!("meter {}", m.meter_id.0), m.duration_sec, made));
+                meters.insert(m.meter_id.0, (m.flow_count, m.packet_in_count, m.byte_in_count));
+            }
         }
         let users = |id: u32| self.model.flows.iter().filter(|f| f.uses_meter(id)).count() as u32;
         let wanted: BTreeMap<u32, _> =
-            self.model.meters.iter().map(|(id, m)| (*id, (users(*id), m.packets))).collect();
+            self.model.meters.iter().map(|(id, m)| (*id, (users(*id), m.packets, m.bytes))).collect();
         if meters != wanted {
             self.fail(&format!("meters {meters:?}, the model says {wanted:?}"));
+        }
+        for (what, age, made) in ages {
+            self.age(&what, age, made.unwrap_or(0));
         }
         let mut configs = BTreeMap::new();
         for r in self.ask(RequestBody::MeterConfig(MeterRequest { meter_id: MeterId::ALL })) {
@@ -1416,13 +1514,21 @@ impl Trial {
         }
     }
 
+    /// What was made at `made_ms` is `seconds` old.
+    fn age(&self, what: &str, seconds: u32, made_ms: u64) {
+        let wanted = (self.now_ms() - made_ms) / 1000;
+        if wanted.abs_diff(seconds.into()) > 1 {
+            self.fail(&format!("{what} is {seconds} s old, the model says {wanted}"));
+        }
+    }
+
     fn flows(&mut self, request: &FlowStatsRequest, meant: impl Fn(&Flow) -> bool) {
-        let mut got: Vec<String> = Vec::new();
-        let mut sum = (0u32, 0u64);
+        let (mut got, mut ages) = (Vec::new(), BTreeMap::new());
         for r in self.ask(RequestBody::Flow(request.clone())) {
             let ReplyBody::Flow(list) = r else { continue };
             for f in list {
-                sum = (sum.0 + 1, sum.1.wrapping_add(f.packet_count));
+                let key = (f.table_id.0, f.priority, openflow::text::print_match(&f.matching));
+                ages.insert(key, f.duration_sec);
                 got.push(format!(
                     "table={} priority={} {} cookie={} idle={} hard={} flags={:?} n={}/{} {:?}",
                     f.table_id.0,
@@ -1439,8 +1545,13 @@ impl Trial {
             }
         }
         let mut wanted: Vec<String> = Vec::new();
+        let mut sum = (0u32, 0, 0);
+        let counts = |f: &Flow, off, n: u64| if f.flags.contains(off) { 0 } else { n };
         for f in self.model.flows.iter().filter(|f| meant(f)) {
             let (packets, bytes) = f.shown();
+            sum.0 += 1;
+            sum.1 += counts(f, FlowModFlags::NO_PKT_COUNTS, f.packets);
+            sum.2 += counts(f, FlowModFlags::NO_BYT_COUNTS, f.bytes);
             let instructions: openflow::instruction::Instructions = f.instructions.clone().into();
             wanted.push(format!(
                 "table={} priority={} {} cookie={} idle={} hard={} flags={:?} n={packets}/{bytes} {instructions:?}",
@@ -1467,9 +1578,14 @@ impl Trial {
         }
         for r in self.ask(RequestBody::Aggregate(request.clone())) {
             let ReplyBody::Aggregate(a) = r else { continue };
-            if a.flow_count as usize != wanted.len() {
-                self.fail(&format!("aggregate says {} flow entries of {}", a.flow_count, wanted.len()));
+            let got = (a.flow_count, a.packet_count, a.byte_count);
+            if got != sum {
+                self.fail(&format!("aggregate (entries, packets, bytes) {got:?}, the model says {sum:?}"));
             }
+        }
+        for f in self.model.flows.iter().filter(|f| meant(f)) {
+            let key = (f.table, f.priority, openflow::text::print_match(&f.pattern.oxm()));
+            self.age(&format!("{key:?}"), ages.get(&key).copied().unwrap_or(u32::MAX), f.created_ms);
         }
     }
 
