@@ -125,7 +125,7 @@ fn run(seed: u64, packets: u64) -> [u64; 2] {
         group_id: GroupId(1),
         buckets: vec![bucket(2), bucket(PortNo::LOCAL.0)],
     });
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         // So few that megaflows put each other out all the time.
         rig.switch.set_flow_limit(8).expect("a limit");
     }

@@ -627,8 +627,9 @@ struct Origin {
     table: u8,
     cookie: u64,
     is_miss: bool,
+    in_group: bool,
 }
-const NOWHERE: Origin = Origin { table: 0xff, cookie: u64::MAX, is_miss: false };
+const NOWHERE: Origin = Origin { table: 0xff, cookie: u64::MAX, is_miss: false, in_group: false };
 
 fn set_field(p: &mut Pkt, f: &OxmField) {
     match (f.field, &mut p.ip) {
@@ -675,7 +676,7 @@ impl Walk<'_> {
             f.bytes += self.len;
             f.used_ms = self.now_ms;
             let is_miss = f.pattern.is_miss() && f.priority == 0;
-            let origin = Origin { table, cookie: f.cookie, is_miss };
+            let origin = Origin { table, cookie: f.cookie, is_miss, in_group: false };
             let list = f.instructions.clone();
             let find = |k: u16| list.iter().find(|i| i.kind() == k);
             if let Some(Instruction::Meter(id)) = find(6) {
@@ -746,7 +747,7 @@ impl Walk<'_> {
     fn group(&mut self, id: u32, pkt: &Pkt, metadata: u64, origin: Origin) {
         let len = self.len;
         // Buckets are explicit actions, also those of a table-miss entry's group.
-        let origin = Origin { is_miss: false, ..origin };
+        let origin = Origin { in_group: true, ..origin };
         let Some(g) = self.m.groups.get_mut(&id) else { return };
         g.packets += 1;
         g.bytes += len;
@@ -789,7 +790,7 @@ impl Walk<'_> {
                 (1..=PORTS).chain([PortNo::LOCAL.0]).filter(|p| *p != in_port).for_each(send);
             }
             PortNo::CONTROLLER => {
-                // NO_PACKET_IN is about table misses.
+                // NO_PACKET_IN is about table misses, also where a group sends.
                 if origin.is_miss && self.m.has(self.in_port, PortConfig::NO_PACKET_IN) {
                     return;
                 }
@@ -798,7 +799,8 @@ impl Walk<'_> {
                 if max_len != 0xffff {
                     data.truncate(max_len.into());
                 }
-                let reason = if origin.is_miss { PacketInReason::NO_MATCH } else { PacketInReason::ACTION }.0;
+                let missed = origin.is_miss && !origin.in_group;
+                let reason = if missed { PacketInReason::NO_MATCH } else { PacketInReason::ACTION }.0;
                 let (in_port, table, cookie) = (self.in_port, origin.table, origin.cookie);
                 self.pins.push(Pin { table, cookie, reason, in_port, metadata, total_len, data });
             }
