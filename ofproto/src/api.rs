@@ -42,6 +42,19 @@ pub struct TableLimit {
     pub evict: bool,
 }
 
+/// Whether what happens to a bridge's tables is gathered for a journal ([`crate::conn::manager::Backend::take_unasked`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Journaling {
+    /// There is none.
+    #[default]
+    Off,
+    /// One is replayed. What happened without being asked for is written there in so many words, so it does not happen by itself: no
+    /// table is full, and a set of table features takes no entries away.
+    Replay,
+    /// It is.
+    On,
+}
+
 impl TableLimit {
     /// Entries at most.
     pub fn most(&self) -> u32 {

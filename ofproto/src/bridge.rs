@@ -1,9 +1,10 @@
 //! One bridge: its ports, tables, groups and settings, and the answers to questions about them. Owned by the control thread.
 
-use crate::api::{BridgeConfig, BridgeId, PortSpec};
+use crate::api::{BridgeConfig, BridgeId, Journaling, PortSpec};
 use crate::buffers::{Buffered, Buffers};
-use crate::conn::manager::{ConnId, Event, PacketInEvent};
+use crate::conn::manager::{ConnId, Event, PacketInEvent, Unasked};
 use crate::entries::Entry;
+use crate::fields::match_to_flow;
 use crate::group::GroupTable;
 use crate::learned::Learned;
 use crate::revalidator::Change;
@@ -126,6 +127,10 @@ pub struct Bridge {
     pub buffers: Buffers,
     /// Somebody wants [`Event::FlowChange`].
     pub monitored: bool,
+    /// Whether `unasked` is wanted.
+    pub journaling: Journaling,
+    /// For a journal: what happened without being asked for.
+    pub unasked: Vec<Unasked>,
     /// What it does for want of a controller.
     pub standalone: Standalone,
     /// A controller is configured; one is connected.
@@ -193,6 +198,8 @@ impl Bridge {
                 miss_send_len: 128,
             },
             monitored: false,
+            journaling: Journaling::Off,
+            unasked: Vec::new(),
             standalone: Standalone::No,
             controllers: (false, false),
             dirty: true,
@@ -303,6 +310,9 @@ impl Bridge {
             self.dirty = true;
             e.changes(self.id, &mut self.changes);
             self.tables.learned_changes(self.id, &e, &mut self.changes);
+            if from.is_none() {
+                self.note_unasked(&e);
+            }
             match e {
                 Effect::Added(e) => self.tell(&e, FlowUpdateEvent::ADDED, why, from, xid),
                 Effect::Modified { new, .. } => self.tell(&new, FlowUpdateEvent::MODIFIED, why, from, xid),
@@ -314,6 +324,21 @@ impl Bridge {
                 }
                 Effect::Reset(..) => {}
             }
+        }
+    }
+    /// For a journal: this happened without being asked for.
+    fn note_unasked(&mut self, e: &Effect) {
+        if self.journaling == Journaling::On {
+            self.unasked.extend(did_unasked(e).map(|flow_mod| Unasked { after: 0, flow_mod }));
+        }
+    }
+    /// An entry's timeouts got shorter.
+    pub fn shortened(&mut self, rule: &Arc<RuleCore>) {
+        self.tables.schedule(rule);
+        let Some((value, mask)) = match_to_flow(&rule.matching()) else { return };
+        let found = self.tables.find(rule.table, &value, &mask, rule.priority);
+        if let Some(e) = found.filter(|e| Arc::ptr_eq(&e.rule, rule)).cloned() {
+            self.note_unasked(&Effect::Added(e));
         }
     }
     fn tell(
@@ -337,9 +362,38 @@ impl Bridge {
                 matching: rule.matching(),
                 instructions: instrs.list.clone(),
             };
-            self.events.push(Event::FlowChange { from, xid, update, flags: rule.flags });
+            self.events.push(Event::FlowChange { from, xid, update });
         }
     }
+}
+
+/// The flow-mod that does to a table what this effect was, if one changed its entries.
+pub fn did_unasked(e: &Effect) -> Option<FlowMod> {
+    let (command, entry) = match e {
+        Effect::Added(new) | Effect::Modified { new, .. } => (FlowModCommand::ADD, new),
+        Effect::Removed(old) => (FlowModCommand::DELETE_STRICT, old),
+        Effect::Reset(..) => return None,
+    };
+    let rule = &entry.rule;
+    let which = FlowMod {
+        command,
+        table_id: TableId(rule.table),
+        priority: rule.priority,
+        matching: rule.matching(),
+        ..FlowMod::default()
+    };
+    if command == FlowModCommand::DELETE_STRICT {
+        return Some(which);
+    }
+    Some(FlowMod {
+        cookie: rule.cookie,
+        idle_timeout: rule.timeouts().0,
+        hard_timeout: rule.timeouts().1,
+        // It is there: whether it overlapped another was decided then.
+        flags: rule.flags & !(FlowModFlags::CHECK_OVERLAP | FlowModFlags::RESET_COUNTS),
+        instructions: entry.instrs.list.clone(),
+        ..which
+    })
 }
 
 /// Seconds and nanoseconds.

@@ -2,12 +2,11 @@
 //!
 //! Each request is checked whole before anything changes. A bundle keeps what undoes it, and is one version.
 
-use crate::api::BridgeId;
-use crate::bridge::BridgeChecks;
-use crate::bridge::{Bridge, N_TABLES};
+use crate::api::{BridgeId, Journaling};
+use crate::bridge::{did_unasked, Bridge, BridgeChecks, N_TABLES};
 use crate::classifier::Classifier;
 use crate::conn::bundled::Bundled;
-use crate::conn::manager::{Backend, ConnId};
+use crate::conn::manager::{Backend, ConnId, Unasked};
 use crate::entries::Entry;
 use crate::flow::Flow;
 use crate::group;
@@ -55,6 +54,9 @@ struct Done {
     /// The buffers that the packet-outs will have used.
     buffers: HashSet<u32>,
     ports: Vec<PortNo>,
+    /// Messages that are done, and what made room for them.
+    steps: usize,
+    unasked: Vec<Unasked>,
 }
 
 impl Done {
@@ -88,6 +90,12 @@ impl Bridge {
         }
         let from = done.effects.len();
         self.own_flow_mod(m, now_ns, &mut done.effects)?;
+        if self.journaling == Journaling::On && m.command == FlowModCommand::ADD {
+            // An add takes another entry away only to make room.
+            let evicted = done.effects[from..].iter().filter(|e| matches!(e, Effect::Removed(_)));
+            let after = done.steps;
+            done.unasked.extend(evicted.filter_map(did_unasked).map(|flow_mod| Unasked { after, flow_mod }));
+        }
         done.span(from, xid, FlowRemovedReason::DELETE);
         Ok(())
     }
@@ -223,6 +231,7 @@ impl Switch {
         let Some(b) = self.bridges.get_mut(&id) else { return };
         b.dirty |= !done.changes.is_empty();
         b.changes.extend(done.changes);
+        b.unasked.extend(done.unasked);
         let mut effects = done.effects.into_iter();
         let mut at = 0;
         for (end, xid, why) in done.spans {
@@ -357,7 +366,10 @@ impl Switch {
                     for t in b.shapes.tables() {
                         b.tables.max_entries[t.0 as usize] = b.shapes.max_entries(t);
                     }
-                    let gone = b.tables.remove_entries(&|e| reshaped.contains(&TableId(e.rule.table)));
+                    let gone = match b.journaling {
+                        Journaling::Replay => Vec::new(),
+                        _ => b.tables.remove_entries(&|e| reshaped.contains(&TableId(e.rule.table))),
+                    };
                     // The specification sends no FLOW_REMOVED for these.
                     let quiet = b.removed.len();
                     let effects = gone.into_iter().map(Effect::Removed);
@@ -518,6 +530,7 @@ impl Backend for BridgeView<'_> {
         let Some(b) = self.switch.bridges.get_mut(&self.id) else { return Ok(()) };
         let mut done = Done::default();
         for (i, m) in msgs.iter().enumerate() {
+            done.steps = i;
             let result = b.change(&m, now_ns, &mut done).unwrap_or(Err(OfpError::OFPBRC_BAD_TYPE));
             if let Err(e) = result {
                 b.undo(done);
@@ -549,6 +562,10 @@ impl Backend for BridgeView<'_> {
             self.switch.cache.fold_all(&self.switch.dp, &self.switch.slow);
         }
         b.tables.dump(request, cursor, max, now_ns, out).unwrap_or(false)
+    }
+
+    fn take_unasked(&mut self) -> Vec<Unasked> {
+        self.switch.bridges.get_mut(&self.id).map(|b| std::mem::take(&mut b.unasked)).unwrap_or_default()
     }
 
     fn publish(&mut self) -> u64 {

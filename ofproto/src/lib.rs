@@ -30,5 +30,5 @@ pub mod trace;
 pub mod upcall;
 pub mod xlate;
 
-pub use api::{BridgeConfig, BridgeId, ConfigError, PortSpec, Waker};
+pub use api::{BridgeConfig, BridgeId, ConfigError, Journaling, PortSpec, Waker};
 pub use switch::{BridgeView, Switch};

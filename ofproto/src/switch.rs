@@ -550,6 +550,7 @@ impl Switch {
         while let Some((id, info)) = self.dp.next_port_event() {
             self.port_event(id, info);
         }
+        self.take_shortened();
         if now >= self.housekeeping {
             self.housekeeping = now + HOUSEKEEPING;
             self.sweep.get_or_insert_default();
@@ -660,13 +661,17 @@ impl Switch {
             return;
         }
     }
-    /// What time has ended. Counters have been brought up to date just before.
-    fn expire(&mut self, now_ns: u64) {
+    /// Entries whose timeouts got shorter when counters were brought up to date.
+    fn take_shortened(&mut self) {
         while let Some((bridge, rule)) = self.slow.shortened.pop() {
             if let Some(b) = self.bridges.get_mut(&bridge) {
-                b.tables.schedule(&rule);
+                b.shortened(&rule);
             }
         }
+    }
+    /// What time has ended. Counters have been brought up to date just before.
+    fn expire(&mut self, now_ns: u64) {
+        self.take_shortened();
         for b in self.bridges.values_mut() {
             for (e, why) in b.tables.expired(now_ns / 1_000_000) {
                 b.note([Effect::Removed(e)], None, Xid(0), why, now_ns);
@@ -697,6 +702,13 @@ impl Switch {
     pub fn set_monitored(&mut self, bridge: BridgeId, on: bool) {
         if let Some(b) = self.bridges.get_mut(&bridge) {
             b.monitored = on;
+        }
+    }
+    /// Whether what happens to the tables is gathered for a journal.
+    pub fn set_journaling(&mut self, bridge: BridgeId, journaling: crate::api::Journaling) {
+        if let Some(b) = self.bridges.get_mut(&bridge) {
+            b.journaling = journaling;
+            b.tables.unlimited = journaling == crate::api::Journaling::Replay;
         }
     }
     /// Whether controllers are configured, and whether one is connected (fail-mode `standalone` acts while none is).

@@ -163,6 +163,8 @@ pub struct FlowTables {
     /// Sets with a limit whose number changed since [`FlowTables::take_recounted`].
     recounted: HashSet<LearnedSet>,
     len: usize,
+    /// No table is full.
+    pub unlimited: bool,
 }
 
 /// Who learns a set of entries.
@@ -215,6 +217,7 @@ impl FlowTables {
             orphans: Vec::new(),
             recounted: HashSet::new(),
             len: 0,
+            unlimited: false,
         }
     }
     /// Whether an add to a full table takes the place of the entry that would end first (of those with a timeout).
@@ -557,7 +560,7 @@ impl FlowTables {
             return Err(OfpError::OFPFMFC_OVERLAP);
         }
         let old = table.find_strict(&self.writers[t], mask, &value, &hashes, f.priority).cloned();
-        let full = old.is_none() && table.len() >= self.max_entries[t] as usize;
+        let full = old.is_none() && table.len() >= self.max_entries[t] as usize && !self.unlimited;
         if full && !self.make_room(t, effects) {
             return Err(OfpError::OFPFMFC_TABLE_FULL);
         }

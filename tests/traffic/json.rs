@@ -85,6 +85,7 @@ const HOW: &[&str] = &[
     "pool-show",
     "pmd-perf-show",
     "upcall-show",
+    "state-show",
     "emc-set 1024",
     "emc-set auto",
     "set-flow-limit 100000",

@@ -17,4 +17,5 @@ mod ovs_ofctl;
 mod refusals;
 mod restart;
 mod semantics;
+mod state_dir;
 mod upkeep;

@@ -44,6 +44,7 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("emc-set", &[], "[pmd=WORKER] auto|ENTRIES"),
     ("upcall-show", &["upcall/show"], ""),
     ("set-flow-limit", &["upcall/set-flow-limit"], "N"),
+    ("state-show", &[], ""),
     ("memory-show", &["memory/show"], ""),
     ("log-level", &["vlog/set"], "[LEVEL]"),
     ("log-level-show", &["vlog/list"], ""),
@@ -178,6 +179,7 @@ pub async fn execute(d: &mut Daemon, method: &str, params: &[String]) -> Result<
         }
         "port-xstats" => port_xstats(d, &params)?,
         "pool-show" => pools(),
+        "state-show" => state_show(d),
         "upcall-show" => Answer { text: d.switch.upcall_show(), json: d.switch.upcall_state() },
         "set-flow-limit" => {
             let [n] = params[..] else { return Err(usage(name)) };
@@ -565,6 +567,30 @@ fn macs(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {
         let _ = writeln!(text, "{port:>5}  {:>4}  {}  {:>3}", m.vlan, openflow::EthAddr(m.mac), m.age_s);
     }
     Ok(Answer { text, json: serde_json::to_value(&list).unwrap_or_default() })
+}
+
+fn state_show(d: &Daemon) -> Answer {
+    let Some(dir) = &d.config.state_dir else {
+        return Answer { text: "nothing is kept: there is no --state-dir\n".into(), json: Value::Null };
+    };
+    let why = d.not_saved.as_deref();
+    let mut text = format!("{}: {}\n", dir.join("config.json").display(), why.unwrap_or("kept"));
+    let mut bridges = serde_json::Map::new();
+    for (name, u) in &d.units {
+        let Some(j) = &u.journal else { continue };
+        let (path, bytes, snapshot) = j.size();
+        let (said, failure) = match j.failure() {
+            None => ("kept".to_string(), Value::Null),
+            Some((since, why)) => {
+                let s = since.as_secs();
+                (format!("NOT KEPT for {s} s: {why}"), json!({"seconds": s, "reason": why}))
+            }
+        };
+        let _ = writeln!(text, "{}: {said}; {bytes} bytes, {snapshot} of them a snapshot", path.display());
+        let one = json!({"path": path, "bytes": bytes, "snapshot_bytes": snapshot, "not_kept": failure});
+        bridges.insert(name.clone(), one);
+    }
+    Answer { text, json: json!({"config_not_kept": why, "journals": bridges}) }
 }
 
 fn list_ports(d: &mut Daemon, params: &[&str]) -> Result<Answer, String> {

@@ -13,14 +13,12 @@ use crate::metrics::MetricsServer;
 use crate::state::{self, Journal, Recorded, Saved};
 use datapath::DatapathConfig;
 use ofproto::conn::io::{self, Accepted, Listener, Stream};
-use ofproto::conn::manager::{
-    Backend, ConnId, ConnKind, ConnOptions, Event, Manager, MAX_CONNECTIONS, TIMER_GRAIN,
-};
+use ofproto::conn::manager::{Backend, ConnId, ConnKind, ConnOptions, Manager, MAX_CONNECTIONS, TIMER_GRAIN};
 use ofproto::conn::rconn::{Rconn, RconnConfig, Todo};
 use ofproto::conn::tls::TlsStore;
 use ofproto::conn::{Pipe, Target};
 use ofproto::switch::FlowCursor;
-use ofproto::{BridgeConfig, BridgeId, PortSpec, Switch};
+use ofproto::{BridgeConfig, BridgeId, Journaling, PortSpec, Switch};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -94,7 +92,8 @@ pub struct Unit {
     pub manager: Manager<FlowCursor>,
     /// Controllers.
     pub controllers: Vec<Controller>,
-    journal: Option<Journal>,
+    /// What is kept of it.
+    pub journal: Option<Journal>,
     own_listeners: Vec<u64>,
     /// Controllers are configured, one is connected; as the switch was told.
     controlled: (bool, bool),
@@ -145,6 +144,10 @@ pub struct Daemon {
     requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>),
     control: Option<ControlSocket>,
     metrics: Option<MetricsServer>,
+    /// Why the configuration is not kept as it is now.
+    pub not_saved: Option<String>,
+    /// Held while we run.
+    _state_lock: Option<std::fs::File>,
     /// While set, a worker wakes the loop in each of its turns.
     #[cfg(test)]
     storm: Arc<std::sync::atomic::AtomicBool>,
@@ -166,6 +169,7 @@ impl Daemon {
         let requests = mpsc::channel(64);
         // First of all: whoever holds this socket holds the run directory.
         let control = ControlSocket::listen(&run_dir.join("ofswitchd.sock"), requests.0.clone())?;
+        let state_lock = config.state_dir.as_deref().map(state::lock).transpose()?;
         if let Some(dir) = &config.state_dir {
             let saved = Saved::load(dir)?;
             saved.restore_workers(&mut config)?;
@@ -223,6 +227,8 @@ impl Daemon {
             requests,
             control: Some(control),
             metrics: None,
+            not_saved: None,
+            _state_lock: state_lock,
             #[cfg(test)]
             storm: Arc::default(),
             config,
@@ -239,13 +245,17 @@ impl Daemon {
     }
 
     /// Keeps the configuration as it now is, if anything is kept.
-    pub fn save(&self) {
-        if let Some(dir) = &self.config.state_dir {
-            let mut saved = Saved::of(self.units.values().map(|u| &u.settings));
-            saved.keep_workers(self.switch.datapath());
-            if let Err(e) = saved.store(dir) {
-                tracing::error!(error = %e, "configuration not kept");
+    pub fn save(&mut self) {
+        let Some(dir) = &self.config.state_dir else { return };
+        let mut saved = Saved::of(self.units.values().map(|u| &u.settings));
+        saved.keep_workers(self.switch.datapath());
+        let before = std::mem::replace(&mut self.not_saved, saved.store(dir).err());
+        match (&before, &self.not_saved) {
+            (None, Some(e)) => {
+                tracing::error!(error = %e, "configuration not kept; tried again every second")
             }
+            (Some(_), None) => tracing::info!("configuration is kept again"),
+            _ => {}
         }
     }
 
@@ -379,6 +389,9 @@ impl Daemon {
             let mut journal = Journal::open(&dir, name, self.config.state_sync)?;
             let u = self.unit(name)?;
             let (id, tables) = (u.id, u.settings.tables.clone());
+            if journal.is_explicit() {
+                self.switch.set_journaling(id, Journaling::Replay);
+            }
             let did = journal.replay(&mut self.switch.view(id), now)?;
             tracing::info!(
                 bridge = name,
@@ -387,13 +400,12 @@ impl Daemon {
                 torn = did.torn_bytes,
                 "state restored"
             );
+            self.switch.set_journaling(id, Journaling::On);
             // The journal may hold table features of a time when limits were others.
             for (t, limit) in tables {
                 self.switch.set_table_limit(now, id, t, limit).map_err(|e| e.to_string())?;
             }
-            let u = self.unit(name)?;
-            (u.journal, u.monitored) = (Some(journal), true);
-            self.switch.set_monitored(id, true);
+            self.unit(name)?.journal = Some(journal);
         }
         for (suffix, kind) in [("mgmt", ConnKind::Service), ("snoop", ConnKind::Snoop)] {
             let target = Target::Punix(self.config.run_dir.join(format!("{name}.{suffix}")));
@@ -552,6 +564,9 @@ impl Daemon {
             if now >= self.upkeep {
                 self.upkeep = now + Duration::from_secs(1);
                 self.switch.datapath().upkeep(now);
+                if self.not_saved.is_some() {
+                    self.save();
+                }
             }
             self.pass_events(now);
             let timer = self.timers(now);
@@ -666,13 +681,10 @@ impl Daemon {
         for u in self.units.values_mut() {
             let mut view = Recorded { inner: self.switch.view(u.id), journal: u.journal.as_mut() };
             more |= u.manager.process(&mut view, now, SLICE);
+            view.write();
             if let Some(j) = &mut u.journal {
-                j.write();
                 if j.is_due() {
-                    match j.rewrite_some(&mut self.switch.view(u.id), now) {
-                        Ok(busy) => more |= busy,
-                        Err(e) => tracing::error!(error = %e, "journal not rewritten"),
-                    }
+                    more |= j.rewrite_some(&mut self.switch.view(u.id), now);
                 }
             }
             // After the journal: what is answered is kept.
@@ -682,11 +694,12 @@ impl Daemon {
     }
 
     fn pass_events(&mut self, now: Instant) {
+        for u in self.units.values_mut().filter(|u| u.journal.is_some()) {
+            // What controllers are told of is kept.
+            Recorded { inner: self.switch.view(u.id), journal: u.journal.as_mut() }.write();
+        }
         while let Some((id, event)) = self.switch.next_event() {
             if let Some(u) = self.units.values_mut().find(|u| u.id == id) {
-                if let (Event::FlowChange { from, update, flags, .. }, Some(j)) = (&event, &mut u.journal) {
-                    j.happened(*from, update, *flags);
-                }
                 u.manager.event(&event, now);
             }
         }
@@ -763,8 +776,7 @@ impl Daemon {
                     next = [next, r.deadline()].into_iter().flatten().min();
                 }
             }
-            let (connected, monitored) =
-                (u.manager.is_controlled(), u.manager.is_monitored() || u.journal.is_some());
+            let (connected, monitored) = (u.manager.is_controlled(), u.manager.is_monitored());
             // Whoever only waits for controllers does not miss them.
             let configured = u.controllers.iter().any(|c| c.dialer.is_some());
             if (configured, connected) != u.controlled {

@@ -153,6 +153,20 @@ pub fn render(d: &mut Daemon) -> String {
     for (what, n) in d.switch.memory() {
         let _ = writeln!(out, "ofswitch_memory{{what=\"{}\"}} {n}", escape(&what));
     }
+    if d.config.state_dir.is_some() {
+        family(
+            &mut out,
+            "state_kept",
+            "gauge",
+            "1: what changes is kept in --state-dir; 0: it is not (state-show says why).",
+        );
+        let kept =
+            d.units.iter().filter_map(|(n, u)| Some((n.as_str(), u.journal.as_ref()?.failure().is_none())));
+        for (name, kept) in kept.chain([("", d.not_saved.is_none())]) {
+            let what = if name.is_empty() { "config".into() } else { format!("bridge {name}") };
+            let _ = writeln!(out, "ofswitch_state_kept{{what=\"{}\"}} {}", escape(&what), u8::from(kept));
+        }
+    }
     family(&mut out, "connection_messages", "counter", "OpenFlow messages of open connections.");
     for (name, u) in &d.units {
         for c in u.manager.list(now) {

@@ -7,11 +7,20 @@
 //! disk take what was written, at most a second later; or before the barrier's reply leaves, for whoever asks for that.
 //!
 //! ```text
+//! journal  one line "ofswitch journal FORMAT CRC32", then records
 //! record   length:4 | crc32:4 | kind:1 | messages        little-endian; the sum covers kind and messages
 //! kind     0 one message, 1 the messages of a bundle, 2 flow entries (as ADDs) of a snapshot
 //! ```
 //! A torn or damaged record ends the journal: all before it counts, the rest is cut off (and put beside it, as `.journal.torn`). At start the
-//! journal is replayed and then written anew as a snapshot of what is.
+//! journal is replayed and then written anew as a snapshot of what is. What is no journal of ours, or of a format to come, is refused by name
+//! and not touched; format 0, which had no first line, is read.
+//!
+//! **What nobody asked for** (expiry, eviction, learned entries) depends on time and packets, so it is written as flow-mods that do the same,
+//! each before the request that it came with ([`Unasked`]); while the journal is replayed, none of it happens by itself.
+//!
+//! **A disk that takes no more.** The tables then go on without the journal, whose end stays where it was. Every [`RETRY`] a new one is tried
+//! as for a rewrite; when one is on the disk, state is kept again, all of it. Meanwhile the log, `state-show` and the metrics say so, and
+//! under [`Sync::Barrier`] a barrier is answered by an error and a commit is refused, because their replies would promise what is not so.
 //!
 //! **Rewriting.** A journal that has grown to `GROWTH` times its last snapshot is written anew, a few entries at a time between the requests,
 //! so that nobody waits. Meanwhile requests go on: each is recorded in the old file and, between the slices of the snapshot, in the new one.
@@ -22,18 +31,16 @@
 use crate::config::{BridgeSettings, ControllerConfig, FailMode};
 use bytes::BytesMut;
 use ofproto::conn::bundled::Bundled;
-use ofproto::conn::manager::{Backend, ConnId};
+use ofproto::conn::manager::{Backend, ConnId, Unasked};
 use ofproto::switch::FlowCursor;
 use ofproto::table_features::TableShapes;
 use ofproto::PortSpec;
 use openflow::codec::OfCodec;
 use openflow::header::{Header, MsgType};
-use openflow::msg::multipart::flow_monitor::{FlowUpdate, FlowUpdateEvent};
 use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MeterRequest, MultipartFlags, Reassembler};
 use openflow::msg::{
-    BundleFlags, FlowMod, FlowModCommand, FlowModFlags, FlowRemovedReason, GroupMod, GroupModCommand,
-    Message, MeterMod, MeterModCommand, MultipartReply, MultipartRequest, OfMessage, PortMod, ReplyBody,
-    RequestBody, OFP_NO_BUFFER,
+    BundleFlags, FlowMod, FlowModFlags, GroupMod, GroupModCommand, Message, MeterMod, MeterModCommand,
+    MultipartReply, MultipartRequest, OfMessage, PortMod, ReplyBody, RequestBody, OFP_NO_BUFFER,
 };
 use openflow::port::{Port, PortConfig};
 use openflow::{Action, GroupId, MeterId, OfpError};
@@ -41,7 +48,7 @@ use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::Arc;
@@ -49,6 +56,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio_util::codec::Decoder;
 
+/// How a journal's first line begins.
+const MAGIC: &str = "ofswitch journal ";
+/// The format written. 0 had no first line, and left to the replay what was evicted.
+const FORMAT: u32 = 1;
 const HEAD: usize = 8;
 const ONE: u8 = 0;
 const BUNDLE: u8 = 1;
@@ -91,6 +102,9 @@ pub enum Sync {
     Barrier,
 }
 
+/// How often a disk that took no more is tried again.
+pub const RETRY: Duration = Duration::from_secs(1);
+
 /// How long something written may not be on the disk yet.
 pub const LAZY: Duration = Duration::from_secs(1);
 
@@ -103,7 +117,8 @@ struct Flushed {
     wanted: u64,
     done: u64,
     stop: bool,
-    failed: bool,
+    /// What the disk said when it took something no more.
+    failed: Option<String>,
 }
 
 /// The thread that waits for the disk.
@@ -113,8 +128,8 @@ struct Flusher {
 }
 
 impl Flusher {
-    fn new(file: Arc<File>, mode: Sync, flush: Flush) -> Self {
-        let state = Flushed { file, wanted: 0, done: 0, stop: false, failed: false };
+    fn new(file: Arc<File>, mode: Sync, flush: Flush) -> std::io::Result<Self> {
+        let state = Flushed { file, wanted: 0, done: 0, stop: false, failed: None };
         let state = Arc::new((Mutex::new(state), Condvar::new()));
         let shared = state.clone();
         let work = move || {
@@ -134,32 +149,33 @@ impl Flusher {
                 }
                 let (file, upto) = (s.file.clone(), s.wanted);
                 let flushed = parking_lot::MutexGuard::unlocked(&mut s, || flush(&file));
-                if let Err(e) = flushed {
-                    // Said, and not waited for any longer.
-                    tracing::error!(error = %e, "the disk does not take the state");
-                    s.failed = true;
+                if !Arc::ptr_eq(&file, &s.file) {
+                    // Another file counts by now.
+                    continue;
                 }
-                s.done = upto;
+                if let Err(e) = flushed {
+                    s.failed = Some(e.to_string());
+                }
+                s.done = s.done.max(upto);
             }
         };
-        let thread = std::thread::Builder::new().name("state".into()).spawn(work);
-        if let Err(e) = &thread {
-            tracing::error!(error = %e, "no thread to have state on the disk");
-            state.0.lock().failed = true;
-        }
-        Self { state, thread: thread.ok() }
+        let thread = std::thread::Builder::new().name("state".into()).spawn(work)?;
+        Ok(Self { state, thread: Some(thread) })
     }
     fn want(&self, upto: u64) {
         let mut s = self.state.0.lock();
         s.wanted = upto;
-        if s.failed {
-            s.done = upto;
-        }
         self.state.1.notify_one();
     }
-    /// Another file holds the same from now on, and is on the disk.
-    fn moved(&self, file: Arc<File>) {
-        self.state.0.lock().file = file;
+    /// Another file holds all that was recorded from now on; so much of it is on the disk.
+    fn moved(&self, file: Arc<File>, recorded: u64, done: u64) {
+        let mut s = self.state.0.lock();
+        (s.file, s.wanted, s.done, s.failed) = (file, recorded, done, None);
+        self.state.1.notify_one();
+    }
+    /// What the disk said, if it takes no more.
+    fn failed(&self) -> Option<String> {
+        self.state.0.lock().failed.clone()
     }
     fn done(&self) -> u64 {
         self.state.0.lock().done
@@ -182,8 +198,18 @@ struct Rewrite<C> {
     path: PathBuf,
     cursor: C,
     written: u64,
+    /// Bytes recorded when the disk was last asked to take it.
+    synced: u64,
     /// All is in it; the answer of the thread that has the disk take it.
     flushed: Option<Receiver<std::io::Result<()>>>,
+}
+
+/// Why nothing is kept at present.
+struct Failure {
+    since: Instant,
+    why: String,
+    /// When it is tried again.
+    again: Instant,
 }
 
 /// The journal of one bridge. `C`: where a dump of its tables stands.
@@ -195,7 +221,9 @@ pub struct Journal<C = FlowCursor> {
     snapshot: u64,
     /// While it is replayed, nothing is recorded.
     replaying: bool,
-    failed: bool,
+    /// What the file held when it was opened, where its records begin, and their format.
+    found: (Vec<u8>, usize, u32),
+    failed: Option<Failure>,
     mode: Sync,
     /// Bytes recorded since the start.
     recorded: u64,
@@ -209,28 +237,79 @@ fn at<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> String + '_ {
     move |e| format!("{}: {e}", path.display())
 }
 
-/// The whole records of a journal, and where the first that is not whole starts.
-fn records(data: &[u8]) -> (Vec<(u8, &[u8])>, usize) {
-    let mut out = Vec::new();
-    let mut pos = 0;
-    while let Some(head) = data.get(pos..pos + HEAD) {
-        let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
-        let Some(body) = data.get(pos + HEAD..).and_then(|d| d.get(..word(0) as usize)) else { break };
-        if body.is_empty() || crc32(body) != word(4) {
-            break;
+/// The first line of a journal of this format.
+fn first_line(format: u32) -> String {
+    let line = format!("{MAGIC}{format}");
+    let sum = crc32(line.as_bytes());
+    format!("{line} {sum:08x}\n")
+}
+
+/// Where the records of a journal begin, and their format.
+///
+/// # Errors
+/// It is none that this program can read; what to do.
+fn beginning(data: &[u8]) -> Result<(usize, u32), String> {
+    let line =
+        data.iter().take(64).position(|b| *b == b'\n').and_then(|n| std::str::from_utf8(&data[..=n]).ok());
+    if let Some(line) = line {
+        let format = line.strip_prefix(MAGIC).and_then(|l| l.split(' ').next()?.parse().ok());
+        match format.filter(|f| first_line(*f) == line) {
+            Some(format @ 0..=FORMAT) => return Ok((line.len(), format)),
+            Some(format) => {
+                return Err(format!(
+                    "a journal of format {format}, and this ofswitchd reads up to {FORMAT}: start the newer ofswitchd that wrote it, or move the file \
+                     away to start with empty tables"
+                ))
+            }
+            None => {}
         }
+    }
+    // The line may be damaged, or torn, or of the time before there was one.
+    let own = first_line(FORMAT);
+    let n = own.len().min(data.len());
+    if record(data, own.len()).is_some() {
+        return Ok((own.len(), FORMAT));
+    }
+    if record(data, 0).is_some_and(|r| r[0] <= SNAPSHOT) {
+        return Ok((0, 0));
+    }
+    // Zeros at the end are what a file system leaves of bytes it never wrote.
+    let seen = data.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+    let wrong = own.bytes().zip(&data[..seen]).filter(|(a, b)| a != *b).count();
+    if wrong <= 2 {
+        return Ok((n, FORMAT));
+    }
+    Err("not a journal of ofswitchd, and left as it is: move it away to start with empty tables, or give another --state-dir".into())
+}
+
+/// The kind and body of the record at `pos`, if it is whole.
+fn record(data: &[u8], pos: usize) -> Option<&[u8]> {
+    let head = data.get(pos..pos + HEAD)?;
+    let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+    let body = data.get(pos + HEAD..)?.get(..word(0) as usize)?;
+    (!body.is_empty() && crc32(body) == word(4)).then_some(body)
+}
+
+/// The whole records of a journal that begin at `pos`, and where the first that is not whole starts.
+fn records(data: &[u8], mut pos: usize) -> (Vec<(u8, &[u8])>, usize) {
+    let mut out = Vec::new();
+    while let Some(body) = record(data, pos) {
         out.push((body[0], &body[1..]));
         pos += HEAD + body.len();
     }
     (out, pos)
 }
 
-fn messages(body: &[u8]) -> Vec<OfMessage> {
+/// The messages of a record, and how many cannot be read.
+fn messages(body: &[u8]) -> (Vec<OfMessage>, usize) {
     let mut buf = BytesMut::from(body);
     let mut codec = OfCodec::new();
-    let (mut out, mut parts) = (Vec::new(), Reassembler::new(body.len()));
+    let (mut out, mut parts, mut bad) = (Vec::new(), Reassembler::new(body.len()), 0);
     while let Ok(Some(f)) = codec.decode(&mut buf) {
-        let Ok(m) = f.message else { continue };
+        let Ok(m) = f.message else {
+            bad += 1;
+            continue;
+        };
         match m.body {
             // A set of table features may be longer than a message can be.
             Message::MultipartRequest(r) => {
@@ -240,7 +319,7 @@ fn messages(body: &[u8]) -> Vec<OfMessage> {
             _ => out.push(m),
         }
     }
-    out
+    (out, bad + usize::from(!buf.is_empty()))
 }
 
 /// What a replay did.
@@ -266,23 +345,35 @@ impl<C: Default> Journal<C> {
     fn open_with(dir: &Path, bridge: &str, mode: Sync, flush: Flush) -> Result<Self, String> {
         std::fs::create_dir_all(dir).map_err(at(dir))?;
         let path = dir.join(format!("{bridge}.journal"));
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
             .map_err(at(&path))?;
+        let mut data = Vec::new();
+        file.read_to_end(&mut data).map_err(at(&path))?;
+        let (begin, format) = beginning(&data).map_err(at(&path))?;
+        // A new one begins with its first line, unless the disk is full: that comes out as soon as something is to be kept.
+        let mut written = data.len() as u64;
+        if data.is_empty() {
+            match file.write_all(first_line(FORMAT).as_bytes()) {
+                Ok(()) => written = first_line(FORMAT).len() as u64,
+                Err(_) => file.set_len(0).and_then(|()| file.rewind()).map_err(at(&path))?,
+            }
+        }
         let file = Arc::new(file);
         Ok(Self {
+            flusher: Flusher::new(file.clone(), mode, flush).map_err(at(&path))?,
             path,
-            flusher: Flusher::new(file.clone(), mode, flush),
             file,
             pending: BytesMut::new(),
-            written: 0,
+            found: (data, begin, format),
+            written,
             snapshot: 0,
             replaying: false,
-            failed: false,
+            failed: None,
             mode,
             recorded: 0,
             marks: VecDeque::new(),
@@ -290,39 +381,61 @@ impl<C: Default> Journal<C> {
         })
     }
 
-    /// Gives the tables back what the journal holds, then rewrites it as a snapshot.
+    /// Whether the journal says in so many words what was not asked for: then nothing must happen by itself while it is replayed.
+    pub fn is_explicit(&self) -> bool {
+        self.found.2 >= 1
+    }
+
+    /// Gives the tables back what the journal held when it was opened, then rewrites it as a snapshot. If there is no room for that, nothing
+    /// is kept until there is.
     ///
     /// # Errors
-    /// The file cannot be read or written.
+    /// The journal holds what this program does not know.
     pub fn replay<B: Backend<Cursor = C>>(
         &mut self,
         backend: &mut B,
         now: Instant,
     ) -> Result<Replayed, String> {
-        let mut data = Vec::new();
+        let (data, begin, format) = std::mem::take(&mut self.found);
         let mut did = Replayed::default();
-        let mut file = &*self.file;
-        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut data)).map_err(at(&self.path))?;
-        let (list, end) = records(&data);
+        let (list, end) = records(&data, begin);
+        if let Some((kind, _)) = list.iter().find(|(kind, _)| *kind > SNAPSHOT) {
+            return Err(format!(
+                "{}: a record of kind {kind}, which this ofswitchd does not know: start the one that wrote it, or move the file away",
+                self.path.display()
+            ));
+        }
+        if !data.is_empty() && format == FORMAT && !data.starts_with(first_line(FORMAT).as_bytes()) {
+            tracing::warn!(journal = %self.path.display(), "the first line is damaged; what follows was read all the same");
+        }
         did.torn_bytes = (data.len() - end) as u64;
         if end < data.len() {
             // Nothing is thrown away that somebody may want to look at.
-            let _ = std::fs::write(self.path.with_extension("journal.torn"), &data[end..]);
+            let torn = self.path.with_extension("journal.torn");
+            let aside =
+                std::fs::write(&torn, &data[end..]).inspect_err(|_| drop(std::fs::remove_file(&torn)));
+            tracing::warn!(journal = %self.path.display(), from = end, bytes = did.torn_bytes, aside = %torn.display(),
+                could_not = aside.err().map(tracing::field::display),
+                "the end is damaged: all before it counts, the rest is put aside");
         }
-        file.set_len(end as u64).map_err(at(&self.path))?;
-        file.seek(SeekFrom::Start(end as u64)).map_err(at(&self.path))?;
-        self.written = end as u64;
         self.replaying = true;
         let from = ConnId(0);
         for (kind, body) in list {
-            let mut msgs = messages(body);
+            let (mut msgs, bad) = messages(body);
+            if bad > 0 {
+                tracing::warn!(journal = %self.path.display(), messages = bad, "not restored: they cannot be read");
+                did.refused += bad;
+            }
             address(&mut msgs, backend, now);
             without_buffers(&mut msgs);
             if kind == BUNDLE {
                 let flags = BundleFlags::ATOMIC | BundleFlags::ORDERED;
                 match backend.handle_bundle(now, from, &msgs.iter().collect(), flags) {
                     Ok(()) => did.messages += msgs.len(),
-                    Err(_) => did.refused += msgs.len(),
+                    Err((index, e)) => {
+                        tracing::warn!(journal = %self.path.display(), messages = msgs.len(), index, error = %e, "bundle not restored");
+                        did.refused += msgs.len();
+                    }
                 }
                 continue;
             }
@@ -337,12 +450,19 @@ impl<C: Default> Journal<C> {
             }
         }
         self.replaying = false;
-        self.rewrite(backend, now)?;
+        if let Err(e) = self.rewrite(backend, now) {
+            self.fail(e);
+        }
         Ok(did)
     }
 
+    /// Whether what happens now is to be recorded anywhere.
+    fn records(&self) -> bool {
+        !self.replaying && (self.failed.is_none() || self.rewrite.is_some())
+    }
+
     fn record(&mut self, kind: u8, msgs: &[&OfMessage]) {
-        if self.replaying || self.failed {
+        if !self.records() {
             return;
         }
         append(&mut self.pending, kind, |out| msgs.iter().all(|m| m.emit(out).is_ok()));
@@ -354,13 +474,19 @@ impl<C: Default> Journal<C> {
             self.record(ONE, &[msg]);
         }
     }
-    /// A bundle that the tables took.
-    pub fn took_bundle(&mut self, msgs: &Bundled) {
-        if self.replaying || self.failed {
+    /// A bundle that the tables took, and what else happened to them by it.
+    pub fn took_bundle(&mut self, msgs: &Bundled, unasked: Vec<Unasked>) {
+        if !self.records() {
             return;
         }
+        let mut unasked = unasked.into_iter().peekable();
         append(&mut self.pending, BUNDLE, |out| {
-            for m in msgs.raw() {
+            for (i, m) in msgs.raw().enumerate() {
+                while let Some(u) = unasked.next_if(|u| u.after <= i) {
+                    if OfMessage::new(0u32, u.flow_mod).emit(out).is_err() {
+                        return false;
+                    }
+                }
                 // Of what a bundle may hold, only packet-outs are not state.
                 if Header::peek(m).is_some_and(|h| h.msg_type != MsgType::PACKET_OUT) {
                     out.extend_from_slice(m);
@@ -369,56 +495,98 @@ impl<C: Default> Journal<C> {
             true
         });
     }
-    /// What happened to flows by itself: expiry, learning.
-    pub fn happened(&mut self, from: Option<ConnId>, update: &FlowUpdate, flags: FlowModFlags) {
-        let FlowUpdate::Full { event, reason, .. } = update else { return };
-        let by_itself = from.is_none()
-            || matches!(
-                *reason,
-                FlowRemovedReason::IDLE_TIMEOUT
-                    | FlowRemovedReason::HARD_TIMEOUT
-                    | FlowRemovedReason::EVICTION
-            ) && *event == FlowUpdateEvent::DELETED;
-        if !by_itself {
-            return;
-        }
-        if let Some(f) = flow_of(update, flags) {
-            self.record(ONE, &[&OfMessage::new(0u32, f)]);
+    /// What happened to the tables without being asked for.
+    pub fn happened(&mut self, unasked: Vec<Unasked>) {
+        for u in unasked {
+            self.record(ONE, &[&OfMessage::new(0u32, u.flow_mod)]);
         }
     }
 
     /// Writes what was recorded. To be called before replies leave.
     pub fn write(&mut self) {
+        if self.failed.is_none() {
+            if let Some(why) = self.flusher.failed() {
+                let why = at(&self.path)(why);
+                return self.fail(why);
+            }
+        }
         if self.pending.is_empty() {
             return;
         }
         let out = self.pending.split();
-        if let Err(e) = (&*self.file).write_all(&out) {
-            // The switch goes on; what is kept ends here, and says so.
-            tracing::error!(journal = %self.path.display(), error = %e, "state is no longer kept");
-            self.failed = true;
-            self.rewrite = None;
-            let _ = self.file.set_len(self.written);
-            return;
+        if self.failed.is_none() {
+            if let Err(e) = (&*self.file).write_all(&out) {
+                let why = at(&self.path)(e);
+                return self.fail(why);
+            }
+            self.written += out.len() as u64;
+            self.flusher.want(self.recorded + out.len() as u64);
         }
-        self.written += out.len() as u64;
         self.recorded += out.len() as u64;
-        self.flusher.want(self.recorded);
         if let Some(r) = &mut self.rewrite {
             match (&*r.file).write_all(&out) {
                 Ok(()) => r.written += out.len() as u64,
                 Err(e) => {
-                    tracing::error!(journal = %r.path.display(), error = %e, "journal not rewritten");
-                    self.rewrite = None;
+                    let why = at(&r.path)(e);
+                    self.not_rewritten(why);
                 }
             }
         }
     }
 
+    /// The tables go on; what is kept ends here, until a new journal is on the disk.
+    fn fail(&mut self, why: String) {
+        self.give_up();
+        let now = Instant::now();
+        if self.failed.is_none() {
+            tracing::error!(error = %why, "state is not kept from now on; tried again every {} s", RETRY.as_secs());
+            // Of a record that was written in part nothing is to stay.
+            let _ = self.file.set_len(self.written);
+            self.pending.clear();
+            self.marks.clear();
+        }
+        let since = self.failed.as_ref().map_or(now, |f| f.since);
+        self.failed = Some(Failure { since, why, again: now + RETRY });
+    }
+
+    /// A new journal could not be written. The old one goes on, if there was nothing wrong with it.
+    fn not_rewritten(&mut self, why: String) {
+        if self.failed.is_some() {
+            return self.fail(why);
+        }
+        tracing::error!(error = %why, "journal not rewritten; the old one goes on");
+        self.give_up();
+        // Not at once again: it takes as much growth as the last time.
+        self.snapshot = self.written;
+    }
+
+    /// Gives the room back that an unfinished new journal takes.
+    fn give_up(&mut self) {
+        if let Some(r) = self.rewrite.take() {
+            let _ = std::fs::remove_file(&r.path);
+        }
+    }
+
+    /// Why nothing is kept at present, and for how long.
+    pub fn failure(&self) -> Option<(Duration, &str)> {
+        self.failed.as_ref().map(|f| (f.since.elapsed(), f.why.as_str()))
+    }
+
+    /// Whether replies that promise it may say that all is kept.
+    fn is_kept(&mut self) -> bool {
+        self.write();
+        self.mode == Sync::Lazy || self.failed.is_none()
+    }
+
+    /// The file, its bytes, and how many of them were its last snapshot.
+    pub fn size(&self) -> (&Path, u64, u64) {
+        (&self.path, self.written, self.snapshot)
+    }
+
     /// `version` of the tables holds what was recorded so far.
     pub fn mark(&mut self, version: u64) {
         self.write();
-        if self.mode == Sync::Barrier && !self.failed {
+        if self.mode == Sync::Barrier && self.failed.is_none() {
             match self.marks.back_mut() {
                 Some(m) if m.0 == version => m.1 = self.recorded,
                 _ => self.marks.push_back((version, self.recorded)),
@@ -428,7 +596,7 @@ impl<C: Default> Journal<C> {
 
     /// Versions from this one on are not on the disk yet; `None`: all are, or nobody asked.
     pub fn not_on_disk(&mut self) -> Option<u64> {
-        if self.marks.is_empty() || self.failed {
+        if self.marks.is_empty() {
             return None;
         }
         let done = self.flusher.done();
@@ -440,23 +608,32 @@ impl<C: Default> Journal<C> {
 
     /// Whether [`Journal::rewrite_some`] has something to do.
     pub fn is_due(&self) -> bool {
-        self.rewrite.is_some()
-            || !self.failed && self.written > SMALL && self.written > GROWTH * self.snapshot
+        match &self.failed {
+            _ if self.rewrite.is_some() => true,
+            Some(f) => Instant::now() >= f.again,
+            None => self.written > SMALL && self.written > GROWTH * self.snapshot,
+        }
     }
 
     fn begin<B: Backend<Cursor = C>>(&mut self, backend: &mut B, now: Instant) -> Result<(), String> {
         self.write();
         let path = self.path.with_extension("journal.new");
         let file = File::create(&path).map_err(at(&path))?;
-        let mut out = BytesMut::new();
+        let mut out = BytesMut::from(first_line(FORMAT).as_bytes());
         for m in settings(backend, now).into_iter().chain(meters(backend, now)).chain(groups(backend, now)) {
             append(&mut out, ONE, |o| m.emit(o).is_ok());
         }
-        (&file).write_all(&out).map_err(at(&path))?;
-        let written = out.len() as u64;
-        self.rewrite =
-            Some(Rewrite { file: Arc::new(file), path, cursor: C::default(), written, flushed: None });
-        Ok(())
+        let r = Rewrite {
+            file: Arc::new(file),
+            path,
+            cursor: C::default(),
+            written: out.len() as u64,
+            synced: 0,
+            flushed: None,
+        };
+        let file = r.file.clone();
+        let r = self.rewrite.insert(r);
+        (&*file).write_all(&out).map_err(at(&r.path))
     }
 
     /// A slice of the snapshot; true once all of it is written.
@@ -476,33 +653,38 @@ impl<C: Default> Journal<C> {
 
     /// The new file takes the old one's place.
     fn finish(&mut self) -> Result<(), String> {
-        let Some(r) = self.rewrite.take() else { return Ok(()) };
-        std::fs::rename(&r.path, &self.path).map_err(at(&r.path))?;
-        if let Some(dir) = self.path.parent() {
-            // The name, too, must survive.
-            let _ = File::open(dir).and_then(|d| d.sync_all());
+        let Some(r) = &mut self.rewrite else { return Ok(()) };
+        if self.mode == Sync::Barrier && r.synced < self.recorded {
+            // Replies have promised what came while the disk took the rest; it is not much.
+            r.file.sync_data().map_err(at(&r.path))?;
+            r.synced = self.recorded;
         }
-        self.flusher.moved(r.file.clone());
-        (self.file, self.written, self.snapshot, self.failed) = (r.file, r.written, r.written, false);
+        std::fs::rename(&r.path, &self.path).map_err(at(&r.path))?;
+        let Some(r) = self.rewrite.take() else { return Ok(()) };
+        if let Some(dir) = self.path.parent().map(Path::to_path_buf) {
+            // The name, too, must survive.
+            let sync = move || drop(File::open(dir).and_then(|d| d.sync_all()));
+            match self.mode {
+                Sync::Barrier => sync(),
+                Sync::Lazy => drop(std::thread::spawn(sync)),
+            }
+        }
+        self.flusher.moved(r.file.clone(), self.recorded, r.synced);
+        (self.file, self.written, self.snapshot) = (r.file, r.written, r.written);
+        if let Some(f) = self.failed.take() {
+            let seconds = f.since.elapsed().as_secs();
+            tracing::info!(journal = %self.path.display(), seconds, "state is kept again, all of it");
+        }
         Ok(())
     }
 
     /// Goes on with writing the journal anew, for a moment; begins if it has not. The old one counts until the new one is on the disk. True:
     /// there is more to do at once.
-    ///
-    /// # Errors
-    /// The new file cannot be written; the old one stays.
-    pub fn rewrite_some<B: Backend<Cursor = C>>(
-        &mut self,
-        backend: &mut B,
-        now: Instant,
-    ) -> Result<bool, String> {
-        let done = self.rewrite_step(backend, now);
-        if done.is_err() {
-            // Not at once again: it takes as much growth as the last time.
-            (self.rewrite, self.snapshot) = (None, self.written);
-        }
-        done
+    pub fn rewrite_some<B: Backend<Cursor = C>>(&mut self, backend: &mut B, now: Instant) -> bool {
+        self.rewrite_step(backend, now).unwrap_or_else(|why| {
+            self.not_rewritten(why);
+            false
+        })
     }
 
     fn rewrite_step<B: Backend<Cursor = C>>(
@@ -521,6 +703,7 @@ impl<C: Default> Journal<C> {
             if let Some(r) = &mut self.rewrite {
                 let (tell, answer) = std::sync::mpsc::channel();
                 let file = r.file.clone();
+                r.synced = self.recorded;
                 std::thread::spawn(move || tell.send(file.sync_data()));
                 r.flushed = Some(answer);
             }
@@ -544,6 +727,8 @@ impl<C: Default> Journal<C> {
         while !self.slice(backend, now)? {}
         if let Some(r) = &self.rewrite {
             r.file.sync_data().map_err(at(&r.path))?;
+            let recorded = self.recorded;
+            self.rewrite.iter_mut().for_each(|r| r.synced = recorded);
         }
         self.finish()
     }
@@ -551,9 +736,52 @@ impl<C: Default> Journal<C> {
 
 impl<C> Drop for Journal<C> {
     fn drop(&mut self) {
+        if let Some(r) = self.rewrite.take() {
+            let _ = std::fs::remove_file(&r.path);
+        }
         let out = self.pending.split();
-        let _ = (&*self.file).write_all(&out).and_then(|()| self.file.sync_data());
+        if self.failed.is_none() {
+            let _ = (&*self.file).write_all(&out).and_then(|()| self.file.sync_data());
+        }
     }
+}
+
+/// Holds a state directory for this process, until it is dropped.
+///
+/// # Errors
+/// One line: the directory cannot be used, or another process uses it.
+pub fn lock(dir: &Path) -> Result<File, String> {
+    let fault = |e: std::io::Error| {
+        let owner = std::fs::metadata(dir).map(|m| std::os::unix::fs::MetadataExt::uid(&m));
+        let whose = match (e.kind(), owner) {
+            (std::io::ErrorKind::PermissionDenied, Ok(uid)) => format!(" (it belongs to user {uid})"),
+            _ => String::new(),
+        };
+        format!(
+            "--state-dir {}: {e}{whose}: a directory is needed that this user may write in",
+            dir.display()
+        )
+    };
+    std::fs::create_dir_all(dir).map_err(fault)?;
+    let path = dir.join("lock");
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fault)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            return Err(format!(
+                "--state-dir {}: the ofswitchd of process {} keeps its state there: end it, or give each a directory of its own",
+                dir.display(),
+                holder.trim()
+            ));
+        }
+        Err(std::fs::TryLockError::Error(e)) => return Err(fault(e)),
+    }
+    // For whoever is refused; a disk that has no room even for that is told of elsewhere.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
 }
 
 /// Forgets a bridge that was deleted.
@@ -591,54 +819,16 @@ fn is_state(m: &Message) -> bool {
     }
 }
 
-fn flow_of(update: &FlowUpdate, flags: FlowModFlags) -> Option<FlowMod> {
-    let FlowUpdate::Full {
-        event,
-        priority,
-        idle_timeout,
-        hard_timeout,
-        table_id,
-        cookie,
-        matching,
-        instructions,
-        ..
-    } = update
-    else {
-        return None;
-    };
-    let command = match *event {
-        FlowUpdateEvent::DELETED => FlowModCommand::DELETE_STRICT,
-        FlowUpdateEvent::ADDED | FlowUpdateEvent::MODIFIED => FlowModCommand::ADD,
-        _ => return None,
-    };
-    let deleted = command == FlowModCommand::DELETE_STRICT;
-    Some(FlowMod {
-        command,
-        priority: *priority,
-        idle_timeout: *idle_timeout,
-        hard_timeout: *hard_timeout,
-        table_id: *table_id,
-        cookie: if deleted { 0 } else { *cookie },
-        matching: matching.clone(),
-        instructions: if deleted { Default::default() } else { instructions.clone() },
-        flags: if deleted { FlowModFlags::empty() } else { kept(flags) },
-        ..FlowMod::default()
-    })
-}
-
-/// Flags of an entry that is there: whether it overlapped another was decided when it was added.
-fn kept(flags: FlowModFlags) -> FlowModFlags {
-    flags & !(FlowModFlags::CHECK_OVERLAP | FlowModFlags::RESET_COUNTS)
-}
-
 fn add_of(f: FlowStats) -> FlowMod {
+    // It is there: whether it overlapped another was decided when it was added.
+    let flags = f.flags & !(FlowModFlags::CHECK_OVERLAP | FlowModFlags::RESET_COUNTS);
     FlowMod {
         cookie: f.cookie,
         table_id: f.table_id,
         idle_timeout: f.idle_timeout,
         hard_timeout: f.hard_timeout,
         priority: f.priority,
-        flags: kept(f.flags),
+        flags,
         matching: f.matching,
         instructions: f.instructions,
         ..FlowMod::default()
@@ -782,6 +972,22 @@ pub struct Recorded<'a, B: Backend> {
     pub journal: Option<&'a mut Journal<B::Cursor>>,
 }
 
+impl<B: Backend> Recorded<'_, B> {
+    /// Records what has happened without being asked for so far.
+    fn keep_unasked(&mut self) {
+        if let Some(j) = &mut self.journal {
+            j.happened(self.inner.take_unasked());
+        }
+    }
+    /// Writes what was recorded so far. To be called before anything is told of it.
+    pub fn write(&mut self) {
+        self.keep_unasked();
+        if let Some(j) = &mut self.journal {
+            j.write();
+        }
+    }
+}
+
 impl<B: Backend> Backend for Recorded<'_, B> {
     type Cursor = B::Cursor;
     fn handle(
@@ -792,6 +998,7 @@ impl<B: Backend> Backend for Recorded<'_, B> {
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError> {
         self.inner.handle(now, from, msg, replies)?;
+        self.keep_unasked();
         if let Some(j) = &mut self.journal {
             j.took(msg);
         }
@@ -804,9 +1011,10 @@ impl<B: Backend> Backend for Recorded<'_, B> {
         msgs: &Bundled,
         flags: BundleFlags,
     ) -> Result<(), (usize, OfpError)> {
+        self.keep_unasked();
         self.inner.handle_bundle(now, from, msgs, flags)?;
         if let Some(j) = &mut self.journal {
-            j.took_bundle(msgs);
+            j.took_bundle(msgs, self.inner.take_unasked());
         }
         Ok(())
     }
@@ -824,6 +1032,7 @@ impl<B: Backend> Backend for Recorded<'_, B> {
         self.inner.dump_flows(now, request, cursor, max, out)
     }
     fn publish(&mut self) -> u64 {
+        self.keep_unasked();
         let version = self.inner.publish();
         if let Some(j) = &mut self.journal {
             j.mark(version);
@@ -836,6 +1045,9 @@ impl<B: Backend> Backend for Recorded<'_, B> {
             Some(v) => version.min(v.saturating_sub(1)),
             None => version,
         }
+    }
+    fn is_kept(&mut self) -> bool {
+        self.journal.as_mut().is_none_or(|j| j.is_kept())
     }
 }
 
@@ -858,6 +1070,10 @@ fn worker_word(core: Option<usize>) -> String {
 /// Bridges as configured while running, to come back with their ports and controllers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
+    /// Of the file: [`FORMAT`] or older.
+    #[serde(default)]
+    format: u32,
+    #[serde(default)]
     bridges: Vec<SavedBridge>,
     /// What was set of PMDs.
     #[serde(default)]
@@ -915,7 +1131,7 @@ impl Saved {
             tables: b.tables.iter().map(|(t, l)| crate::config::table_words(*t, l)).collect(),
             n_buffers: b.n_buffers,
         });
-        Self { bridges: bridges.collect(), ..Self::default() }
+        Self { format: FORMAT, bridges: bridges.collect(), ..Self::default() }
     }
 
     /// What is to be kept of the workers.
@@ -963,11 +1179,26 @@ impl Saved {
     /// One line that names the file.
     pub fn load(dir: &Path) -> Result<Self, String> {
         let path = dir.join("config.json");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).map_err(at(&path)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(at(&path)(e)),
-        }
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(at(&path)(e)),
+        };
+        // The format first: another one may have other fields.
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let wrong = match told["format"].as_u64() {
+            Some(f) if f > FORMAT.into() => format!(
+                "configuration of format {f}, and this ofswitchd reads up to {FORMAT}: start the newer ofswitchd that wrote it"
+            ),
+            _ => match serde_json::from_str(&text) {
+                Ok(saved) => return Ok(saved),
+                Err(e) => format!("not a configuration that ofswitchd kept: {e}: mend it"),
+            },
+        };
+        Err(format!(
+            "{}: {wrong}, or move the file away to start with what the command line says",
+            path.display()
+        ))
     }
 
     /// Adds what the command line does not speak of; where both do, the command line counts. Ports that were kept are marked by
@@ -1036,6 +1267,7 @@ impl Saved {
 mod tests {
     use super::*;
     use ofproto::conn::remembering::Remembering;
+    use openflow::msg::FlowModCommand;
 
     fn tables() -> Remembering {
         Remembering { by_priority: true, ..Remembering::default() }
@@ -1052,62 +1284,161 @@ mod tests {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     }
 
+    /// Every single byte: where the journal is cut, where a bit is turned, where zeros begin, where what follows comes twice.
     #[test]
-    fn every_prefix_of_a_journal_gives_back_what_was_whole_in_it() {
-        let dir = std::env::temp_dir().join(format!("ofsw-journal-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
+    fn whatever_is_damaged_what_was_whole_before_it_comes_back() {
         let now = Instant::now();
-        let mut marks = vec![(0, 0)];
+        // Where it is at hand, a disk that is none.
+        let dir = match std::fs::metadata("/dev/shm") {
+            Ok(_) => PathBuf::from(format!("/dev/shm/ofsw-journal-{}", std::process::id())),
+            Err(_) => scratch("damage"),
+        };
+        let _ = std::fs::remove_dir_all(&dir);
+        let path = dir.join("br0.journal");
+        // Lengths of the journal, and how many entries it holds then.
+        let mut marks = Vec::new();
         {
             let mut j = Journal::open(&dir, "br0", Sync::Lazy).unwrap();
             j.replay(&mut tables(), now).unwrap();
-            // What was configured.
-            marks.push((j.written as usize, 0));
+            // Its first line, and what is configured.
+            marks.extend([(0, 0), (first_line(FORMAT).len(), 0), (j.written as usize, 0)]);
             let mut t = Recorded { inner: tables(), journal: Some(&mut j) };
             for i in 1..=5 {
                 t.handle(now, ConnId(1), &flow(i), &mut Vec::new()).unwrap();
-                let j = t.journal.as_mut().unwrap();
-                j.write();
-                marks.push((j.written as usize, i as usize));
+                t.write();
+                marks.push((t.journal.as_ref().unwrap().written as usize, i as usize));
             }
             t.handle_bundle(now, ConnId(1), &[flow(6), flow(7)].iter().collect(), BundleFlags::ATOMIC)
                 .unwrap();
-            t.journal.as_mut().unwrap().write();
+            t.write();
             marks.push((t.journal.as_ref().unwrap().written as usize, 7));
         }
-        let whole = std::fs::read(dir.join("br0.journal")).unwrap();
+        let whole = std::fs::read(&path).unwrap();
         assert_eq!(whole.len(), marks.last().unwrap().0);
-        // Every cut near a record's border, and some between (each is synced to disk twice).
-        let near = |c: usize| marks.iter().any(|m| c.abs_diff(m.0) <= 1) || c.is_multiple_of(61);
-        for cut in (0..=whole.len()).filter(|c| near(*c)) {
-            std::fs::write(dir.join("br0.journal"), &whole[..cut]).unwrap();
-            let want = marks.iter().rev().find(|m| m.0 <= cut).unwrap();
+        let start = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
             let mut t = tables();
             let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
-            assert_eq!(
-                (priorities(&t).len(), did.torn_bytes),
-                (want.1, (cut - want.0) as u64),
-                "cut at {cut}"
-            );
-            // What was rewritten holds the same, and nothing torn.
+            if did.torn_bytes > 0 {
+                let torn = std::fs::read(dir.join("br0.journal.torn")).unwrap();
+                assert!(bytes.ends_with(&torn) && torn.len() as u64 == did.torn_bytes);
+            }
+            // What was written anew holds the same, and nothing torn.
             let mut again = tables();
-            let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut again, now).unwrap();
-            assert_eq!((priorities(&again), did.torn_bytes), (priorities(&t), 0));
-        }
-        // A damaged byte, wherever it is, ends it there; the rest is put aside.
-        let mut at = 7usize;
-        for _ in 0..60 {
-            at = (at * 31 + 17) % whole.len();
+            let second = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut again, now).unwrap();
+            assert_eq!((priorities(&again), second.torn_bytes), (priorities(&t), 0));
+            (priorities(&t).len(), did.torn_bytes as usize)
+        };
+        for at in 0..whole.len() {
+            let before = *marks.iter().rev().find(|m| m.0 <= at).unwrap();
+            let (n, torn) = start(&whole[..at]);
+            // Of a first line that is torn nothing is worth keeping.
+            let lost = if at < marks[1].0 { 0 } else { at - before.0 };
+            assert_eq!((n, torn), (before.1, lost), "cut at {at}");
             let mut bad = whole.clone();
             bad[at] ^= 1 << (at % 8);
-            std::fs::write(dir.join("br0.journal"), &bad).unwrap();
-            let want = marks.iter().rev().find(|m| m.0 <= at).unwrap();
-            let mut t = tables();
-            Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
-            assert_eq!(priorities(&t).len(), want.1, "damaged at {at}");
-            assert_eq!(std::fs::read(dir.join("br0.journal.torn")).unwrap(), bad[want.0..]);
+            let wanted = if at < marks[1].0 { (7, 0) } else { (before.1, whole.len() - before.0) };
+            assert_eq!(start(&bad), wanted, "damaged at {at}");
+            bad.copy_from_slice(&whole);
+            bad[at..].fill(0);
+            let (n, torn) = start(&bad);
+            // A record may have ended in zeros.
+            assert!(
+                marks.iter().any(|m| m.1 == n) && n >= before.1 && (n == 7 || torn > 0),
+                "zeros from {at}: {n}"
+            );
+            assert_eq!(start(&[&whole[..], &whole[at..]].concat()).0, 7, "twice from {at}");
         }
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn formats_are_told_apart() {
+        let records = {
+            let mut out = BytesMut::new();
+            append(&mut out, ONE, |o| flow(1).emit(o).is_ok());
+            out
+        };
+        let with = |line: &[u8]| beginning(&[line, &records[..]].concat());
+        let own = first_line(FORMAT);
+        assert_eq!(with(own.as_bytes()), Ok((own.len(), FORMAT)));
+        assert_eq!(with(b""), Ok((0, 0)), "before there was a first line");
+        assert_eq!(beginning(b""), Ok((0, FORMAT)), "a new one");
+        let newer = with(first_line(FORMAT + 1).as_bytes()).unwrap_err();
+        assert!(newer.contains("format 2, and this ofswitchd reads up to 1"), "{newer}");
+        // The same without its checksum is damage.
+        assert_eq!(with(first_line(FORMAT + 1).replace(" 2 ", " 1 ").as_bytes()), Ok((own.len(), FORMAT)));
+        let other = beginning(b"# notes, which nobody wants to lose").unwrap_err();
+        assert!(other.contains("not a journal of ofswitchd"), "{other}");
+        // A record of a kind to come is not left out silently.
+        let dir = scratch("formats");
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut unknown = BytesMut::from(own.as_bytes());
+        append(&mut unknown, SNAPSHOT + 1, |o| flow(1).emit(o).is_ok());
+        std::fs::write(dir.join("br0.journal"), &unknown).unwrap();
+        let mut t = tables();
+        let e = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, Instant::now()).unwrap_err();
+        assert!(e.contains("br0.journal: a record of kind 3") && t.flows.is_empty(), "{e}");
+        assert_eq!(std::fs::read(dir.join("br0.journal")).unwrap(), unknown);
+        // One of format 0 is read.
+        std::fs::write(dir.join("br0.journal"), &records).unwrap();
+        let mut j = Journal::open(&dir, "br0", Sync::Lazy).unwrap();
+        assert!(!j.is_explicit());
+        j.replay(&mut t, Instant::now()).unwrap();
+        assert_eq!(priorities(&t), [1]);
+        drop(j);
+        assert!(std::fs::read(dir.join("br0.journal")).unwrap().starts_with(own.as_bytes()));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_disk_that_fails_once_is_left_for_a_new_file() {
+        let (dir, now) = (scratch("fails"), Instant::now());
+        let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let flush: Flush = {
+            let broken = broken.clone();
+            Arc::new(move |_: &File| match broken.load(std::sync::atomic::Ordering::Relaxed) {
+                true => Err(std::io::Error::other("worn out")),
+                false => Ok(()),
+            })
+        };
+        let mut t = tables();
+        let mut j = Journal::open_with(&dir, "br0", Sync::Barrier, flush).unwrap();
+        let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
+        assert!(r.is_kept());
+        r.handle(now, ConnId(1), &flow(1), &mut Vec::new()).unwrap();
+        let v = r.publish();
+        let begun = Instant::now();
+        // The barrier comes to its answer, which is no.
+        while r.synced() < v || r.is_kept() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the failure is never seen");
+            std::thread::yield_now();
+        }
+        r.handle(now, ConnId(1), &flow(2), &mut Vec::new()).unwrap();
+        assert!(j.failure().is_some_and(|f| f.1.contains("worn out")) && !j.is_due());
+        broken.store(false, std::sync::atomic::Ordering::Relaxed);
+        while j.failure().is_some() {
+            assert!(begun.elapsed() < 10 * RETRY, "it is never tried again");
+            if j.is_due() {
+                j.rewrite_some(&mut &mut t, now);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
+        r.handle(now, ConnId(1), &flow(3), &mut Vec::new()).unwrap();
+        let v = r.publish();
+        while r.synced() < v {
+            std::thread::yield_now();
+        }
+        assert!(r.is_kept());
+        let mut back = tables();
+        let copy = scratch("fails-copy");
+        std::fs::create_dir_all(&copy).unwrap();
+        std::fs::copy(dir.join("br0.journal"), copy.join("br0.journal")).unwrap();
+        Journal::open(&copy, "br0", Sync::Lazy).unwrap().replay(&mut back, now).unwrap();
+        assert_eq!(priorities(&back), [1, 2, 3]);
+        drop(j);
+        [dir, copy].iter().for_each(|d| std::fs::remove_dir_all(d).unwrap());
     }
 
     fn scratch(name: &str) -> PathBuf {
@@ -1139,7 +1470,7 @@ mod tests {
             }
             j.write();
             if j.is_due() {
-                j.rewrite_some(&mut &mut t, now).unwrap();
+                j.rewrite_some(&mut &mut t, now);
                 rounds += 1;
             }
         }
@@ -1167,7 +1498,7 @@ mod tests {
             r.handle(now, ConnId(1), &flow((i % 3) as u16), &mut Vec::new()).unwrap();
             if i % 64 == 0 {
                 j.write();
-                if j.is_due() && !j.rewrite_some(&mut &mut t, now).unwrap() {
+                if j.is_due() && !j.rewrite_some(&mut &mut t, now) {
                     // The disk's time is not what is bounded here.
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -1340,7 +1671,7 @@ mod tests {
         {
             let mut j = Journal::<FlowCursor>::open(&dir, "br0", Sync::Lazy).unwrap();
             j.took(&buffered(1));
-            j.took_bundle(&[buffered(2), flow(3)].iter().collect());
+            j.took_bundle(&[buffered(2), flow(3)].iter().collect(), Vec::new());
         }
         let (mut s, id) = a_switch(9);
         let mut view = s.view(id);
@@ -1350,59 +1681,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learned_is_kept_with_its_flags() {
-        let dir = scratch("learned");
-        let now = Instant::now();
-        let update = FlowUpdate::Full {
-            event: FlowUpdateEvent::ADDED,
-            reason: FlowRemovedReason::DELETE,
-            priority: 1,
-            idle_timeout: 10,
-            hard_timeout: 20,
-            table_id: openflow::TableId(3),
-            cookie: 7,
-            matching: Default::default(),
-            instructions: Default::default(),
-        };
-        {
-            let mut j = Journal::<u64>::open(&dir, "br0", Sync::Lazy).unwrap();
-            j.happened(None, &update, FlowModFlags::SEND_FLOW_REM);
-        }
-        let mut t = tables();
-        Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
-        let f = &t.flows[&1];
-        assert_eq!((f.cookie, f.idle_timeout, f.hard_timeout, f.table_id.0), (7, 10, 20, 3));
-        assert_eq!(f.flags, FlowModFlags::SEND_FLOW_REM);
-        std::fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn what_expires_by_itself_is_forgotten_too() {
-        let dir = scratch("expiry");
-        let now = Instant::now();
+    fn what_made_room_within_a_bundle_goes_when_it_went() {
+        let (dir, now) = (scratch("unasked"), Instant::now());
+        let delete =
+            |priority| FlowMod { priority, command: FlowModCommand::DELETE_STRICT, ..FlowMod::default() };
+        let gone = |after, priority| Unasked { after, flow_mod: delete(priority) };
         {
             let mut j = Journal::<u64>::open(&dir, "br0", Sync::Lazy).unwrap();
             j.took(&flow(1));
             j.took(&flow(2));
-            j.happened(
-                None,
-                &FlowUpdate::Full {
-                    event: FlowUpdateEvent::DELETED,
-                    reason: FlowRemovedReason::IDLE_TIMEOUT,
-                    priority: 1,
-                    idle_timeout: 0,
-                    hard_timeout: 0,
-                    table_id: Default::default(),
-                    cookie: 7,
-                    matching: Default::default(),
-                    instructions: Default::default(),
-                },
-                FlowModFlags::empty(),
-            );
+            j.happened(vec![gone(0, 1)]);
+            // 3 comes, 3 and 2 go for 4 and 5, and 3 comes again.
+            let msgs = [flow(3), flow(4), flow(5), flow(3)];
+            j.took_bundle(&msgs.iter().collect(), vec![gone(1, 3), gone(2, 2)]);
         }
         let mut t = tables();
         Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut t, now).unwrap();
-        assert_eq!(priorities(&t), [2]);
+        assert_eq!(priorities(&t), [3, 4, 5]);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -19,7 +19,7 @@ use openflow::msg::multipart::flow_monitor::{
 };
 use openflow::msg::multipart::{FlowStats, FlowStatsRequest, MultipartFlags, Reassembler};
 use openflow::msg::{
-    AsyncConfig, BundleControl, BundleCtrlType, BundleFlags, ControllerRole, Echo, ErrorMsg, FlowModFlags,
+    AsyncConfig, BundleControl, BundleCtrlType, BundleFlags, ControllerRole, Echo, ErrorMsg, FlowMod,
     FlowRemoved, Hello, Message, MultipartReply, NxMessage, NxPacketIn, NxPacketIn2, NxPacketInProp,
     OfMessage, PacketIn, PacketInFormat, PacketInReason, PortStatus, ReplyBody, RequestBody, Role,
     OFPCML_MAX, OFPCML_NO_BUFFER, OFP_NO_BUFFER,
@@ -146,9 +146,16 @@ pub enum Event {
         xid: Xid,
         /// What happened, with instructions.
         update: FlowUpdate,
-        /// Flags of the entry.
-        flags: FlowModFlags,
     },
+}
+
+/// A change of the tables that no request asked for in so many words: what expired, was evicted or learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unasked {
+    /// So many messages of the bundle that it came with are before it.
+    pub after: usize,
+    /// The flow-mod that does the same.
+    pub flow_mod: FlowMod,
 }
 
 /// The tables, as connections see them. Implemented by the bridge.
@@ -193,10 +200,19 @@ pub trait Backend {
         max: usize,
         out: &mut Vec<FlowStats>,
     ) -> bool;
+    /// What has happened without being asked for since the last time, in order; with a request, before what that asked for.
+    fn take_unasked(&mut self) -> Vec<Unasked> {
+        Vec::new()
+    }
     /// Lets workers see all that was handled so far; the version that holds it.
     fn publish(&mut self) -> u64;
     /// The newest version that every worker obeys.
     fn synced(&mut self) -> u64;
+    /// Whether what was handled will be there after the process ends, if replies promise that. `false`: barriers and commits are answered
+    /// by an error instead.
+    fn is_kept(&mut self) -> bool {
+        true
+    }
 }
 
 impl<B: Backend> Backend for &mut B {
@@ -232,11 +248,17 @@ impl<B: Backend> Backend for &mut B {
     ) -> bool {
         (**self).dump_flows(now, request, cursor, max, out)
     }
+    fn take_unasked(&mut self) -> Vec<Unasked> {
+        (**self).take_unasked()
+    }
     fn publish(&mut self) -> u64 {
         (**self).publish()
     }
     fn synced(&mut self) -> u64 {
         (**self).synced()
+    }
+    fn is_kept(&mut self) -> bool {
+        (**self).is_kept()
     }
 }
 
@@ -1056,7 +1078,7 @@ impl<C: Default> Manager<C> {
                     }
                 }
             }
-            Event::FlowChange { from, xid, update, .. } => {
+            Event::FlowChange { from, xid, update } => {
                 for (id, c) in &mut self.conns {
                     c.flow_change(*from == Some(*id), *xid, update);
                 }
@@ -1084,6 +1106,19 @@ impl<C: Default> Conn<C> {
         }
     }
 
+    /// The answer to a barrier or a commit that has been carried out, when it cannot be promised to outlive the process.
+    fn not_kept(&mut self, reply: OfMessage) {
+        let (error, request) = match reply.body {
+            Message::BundleControl(c) => {
+                let kind = BundleCtrlType::COMMIT_REQUEST;
+                (OfpError::OFPBFC_UNKNOWN, Message::BundleControl(BundleControl { kind, ..c }))
+            }
+            _ => (OfpError::OFPFMFC_UNKNOWN, Message::BarrierRequest),
+        };
+        let raw = OfMessage { body: request, ..reply }.to_bytes().unwrap_or_default();
+        self.refuse(reply.xid, error, &raw);
+    }
+
     /// Goes on with what the connection waits for. False if it must wait longer.
     fn continue_waiting<B: Backend<Cursor = C>>(&mut self, backend: &mut B, now: Instant) -> bool {
         match self.wait.take() {
@@ -1093,7 +1128,11 @@ impl<C: Default> Conn<C> {
                     self.wait = Some(Wait::Synced { version, reply });
                     return false;
                 }
-                self.send(&reply);
+                if backend.is_kept() {
+                    self.send(&reply);
+                } else {
+                    self.not_kept(reply);
+                }
                 true
             }
             Some(Wait::Dump { xid, request, mut cursor }) => {
@@ -1376,6 +1415,10 @@ impl<C: Default> Conn<C> {
                 let b = self.bundles.remove(&bundle_id).ok_or(OfpError::OFPBFC_BAD_ID)?;
                 if b.flags != flags {
                     return Err(OfpError::OFPBFC_BAD_FLAGS);
+                }
+                if !backend.is_kept() {
+                    // Better refused whole than done and not promised.
+                    return Err(OfpError::OFPBFC_UNKNOWN);
                 }
                 match backend.handle_bundle(now, id, &b.msgs, flags) {
                     Ok(()) => {

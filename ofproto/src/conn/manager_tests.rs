@@ -385,7 +385,6 @@ fn flow_monitors_tell_what_is_there_and_what_changes() {
             matching: Match::new(),
             instructions: Default::default(),
         },
-        flags: Default::default(),
     };
     let now = net.now;
     net.manager.event(&change(FlowUpdateEvent::MODIFIED, None), now);
@@ -618,7 +617,6 @@ fn a_paused_flow_monitor_is_told_what_there_is_when_its_peer_reads_again() {
             matching: Match::new(),
             instructions: Default::default(),
         },
-        flags: Default::default(),
     };
     net.manager.event(&added, net.now);
     net.manager.event(&added, net.now);

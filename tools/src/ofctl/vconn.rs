@@ -311,7 +311,7 @@ impl Vconn {
     /// goes to `refused` with the index of its request.
     ///
     /// # Errors
-    /// The connection broke.
+    /// The connection broke, or the switch has done it all and cannot promise to keep it.
     pub fn pipeline(
         &mut self,
         requests: impl IntoIterator<Item = Message>,
@@ -323,6 +323,7 @@ impl Vconn {
         let mut stood: Vec<u32> = Vec::new();
         let mut requests = requests.into_iter();
         let mut more = true;
+        let mut unkept = None;
         while more || !barriers.is_empty() {
             while more && barriers.len() < WINDOWS {
                 while self.output.len() < WINDOW_BYTES {
@@ -346,6 +347,10 @@ impl Vconn {
                 Ok(OfMessage { body: Message::BarrierReply, xid, .. }) if barriers.front() == Some(&xid) => {
                     barriers.pop_front();
                 }
+                Ok(OfMessage { body: Message::Error(e), xid, .. }) if barriers.front() == Some(&xid) => {
+                    barriers.pop_front();
+                    unkept = Some(e.error);
+                }
                 Ok(OfMessage { body: Message::Error(ErrorMsg { error, data }), xid, .. }) => {
                     let at = xid.0.wrapping_sub(first);
                     let before = stood.iter().filter(|s| **s < at).count();
@@ -354,7 +359,10 @@ impl Vconn {
                 _ => {}
             }
         }
-        Ok(())
+        match unkept {
+            Some(e) => bail!("a barrier was answered by {e}: what was sent is done, but will not outlive a restart (see state-show)"),
+            None => Ok(()),
+        }
     }
 
     /// Sends requests as one atomic, ordered bundle.
