@@ -444,8 +444,8 @@ fn bad_instructions_and_matches(c: &mut Cases) {
         OfpError::OFPBMC_BAD_MASK,
     );
     c.bytes(
-        "a mask, though of all bits, on what cannot have one",
-        &m(&oxm(&[0x80, 0, 5 << 1 | 1, 4, 8, 0, 0xff, 0xff])),
+        "a mask on what cannot have one",
+        &m(&oxm(&[0x80, 0, 5 << 1 | 1, 4, 8, 0, 0xff, 0xfe])),
         OfpError::OFPBMC_BAD_MASK,
     );
     c.bytes(

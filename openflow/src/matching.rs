@@ -303,8 +303,9 @@ impl Match {
             let d = f.field.def();
             let full = d.full_mask();
             match f.mask {
-                // "oxm_hasmask must always be 0 when these fields are specified" ("Flow Match Field Masking"), whatever the mask.
-                Some(_) if d.maskable == Maskable::No => {
+                // Of a field without masks only the mask of all bits is taken, which says the same as none ("OXM Matching"; Open vSwitch
+                // takes it, too).
+                Some(m) if d.maskable == Maskable::No && m != full => {
                     return err(OfpError::OFPBMC_BAD_MASK, "cannot be masked")
                 }
                 Some(m) if m & !full != 0 => {
@@ -395,10 +396,12 @@ mod tests {
         assert_eq!(code(&ip().with(Field::IpProto, 17).with(Field::TcpDst, 80)), Some(E::OFPBMC_BAD_PREREQ));
         assert_eq!(code(&ip().with(Field::EthType, 0x0800)), Some(E::OFPBMC_DUP_FIELD));
         for d in crate::field::FIELDS.iter().filter(|d| d.maskable == Maskable::No) {
-            for mask in [0, 1, d.full_mask()] {
+            for mask in [0, 1, d.full_mask() - 1].into_iter().filter(|m| *m != d.full_mask()) {
                 let m = Match::new().with_masked(d.field, 0, mask);
                 assert_eq!(code(&m), Some(E::OFPBMC_BAD_MASK), "{} under {mask:#x}", d.name);
             }
+            let whole = Match::new().with_masked(d.field, 0, d.full_mask());
+            assert_eq!(code(&whole), code(&Match::new().with(d.field, 0)), "{} under all bits", d.name);
         }
         assert_eq!(
             code(&ip().with_masked(Field::Ipv4Src, 0x0a00_0001, 0xff00_0000)),
