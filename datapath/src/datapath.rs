@@ -226,6 +226,8 @@ struct PortSlot {
     numa: Option<u32>,
     /// Its scheduler, once it had one.
     shaper: Option<Arc<PortQueues>>,
+    /// What it will receive from once it is started, and what of it is pinned to cores.
+    held: (Vec<Box<dyn Rxq>>, Vec<(usize, usize)>),
 }
 
 impl PortSlot {
@@ -433,6 +435,17 @@ impl Datapath {
     /// # Errors
     /// What the driver says; nothing has changed then.
     pub fn add_port(&self, config: &PortConfig) -> Result<PortId, PortError> {
+        let id = self.prepare_port(config)?;
+        self.start_port(id);
+        Ok(id)
+    }
+
+    /// As [`Datapath::add_port`], but nothing is received from it until [`Datapath::start_port`]: whoever answers for its packets can get to know
+    /// it first.
+    ///
+    /// # Errors
+    /// As [`Datapath::add_port`].
+    pub fn prepare_port(&self, config: &PortConfig) -> Result<PortId, PortError> {
         if self.state.lock().ports.values().any(|p| p.name == config.name) {
             return Err(PortError::Exists(config.name.clone()));
         }
@@ -441,7 +454,7 @@ impl Datapath {
             Some(text) => rxq::affinity(&text).map_err(|e| PortError::config(&config.name, e))?,
             None => Vec::new(),
         };
-        self.add(port::open(&config)?, &pins)
+        self.prepare(port::open(&config)?, pins)
     }
 
     /// Adds a port that is open already.
@@ -449,17 +462,27 @@ impl Datapath {
     /// # Errors
     /// As [`Datapath::add_port`].
     pub fn add_port_object(&self, port: Box<dyn Port>) -> Result<PortId, PortError> {
-        self.add(port, &[])
+        let id = self.prepare_port_object(port)?;
+        self.start_port(id);
+        Ok(id)
     }
 
-    fn add(&self, mut port: Box<dyn Port>, pins: &[(usize, usize)]) -> Result<PortId, PortError> {
+    /// As [`Datapath::prepare_port`], of a port that is open already.
+    ///
+    /// # Errors
+    /// As [`Datapath::add_port`].
+    pub fn prepare_port_object(&self, port: Box<dyn Port>) -> Result<PortId, PortError> {
+        self.prepare(port, Vec::new())
+    }
+
+    fn prepare(&self, mut port: Box<dyn Port>, pins: Vec<(usize, usize)>) -> Result<PortId, PortError> {
         let name = port.info().name;
         let mut st = self.state.lock();
         if st.ports.values().any(|p| p.name == name) {
             return Err(PortError::Exists(name));
         }
-        let mut rxqs = port.take_rxqs();
-        check_pins(&name, pins, rxqs.len(), rxqs.iter().any(|q| q.fd().is_some()))?;
+        let rxqs = port.take_rxqs();
+        check_pins(&name, &pins, rxqs.len(), rxqs.iter().any(|q| q.fd().is_some()))?;
         if rxqs.iter().any(|q| q.fd().is_none()) {
             self.need_a_pmd(&mut st)?;
         }
@@ -477,27 +500,35 @@ impl Datapath {
         if let Some(m) = &self.monitor {
             port.watch(m);
         }
-        let now = Instant::now();
         let numa = port.numa_node();
-        let mut queues = Vec::new();
+        let slot = PortSlot { port, name, queues: Vec::new(), numa, shaper: None, held: (rxqs, pins) };
+        st.ports.insert(id, slot);
+        Ok(PortId(id))
+    }
+
+    /// Begins to receive from a port that was prepared.
+    pub fn start_port(&self, id: PortId) {
+        let mut st = self.state.lock();
+        let st = &mut *st;
+        let Some(slot) = st.ports.get_mut(&id.0) else { return };
+        let (rxqs, pins) = std::mem::take(&mut slot.held);
+        let now = Instant::now();
         let mut polled = Vec::new();
-        for (index, rxq) in rxqs.drain(..).enumerate() {
+        for (index, rxq) in rxqs.into_iter().enumerate() {
             let load = Arc::<AtomicU64>::default();
             let pin = pins.iter().find(|(q, _)| *q == index).map(|(_, core)| *core);
             let mut history = History::default();
             history.start(now, 0);
             let worker = if rxq.fd().is_some() { 0 } else { NOWHERE };
-            queues.push(Queue { index, worker, load: load.clone(), pin, history });
+            slot.queues.push(Queue { index, worker, load: load.clone(), pin, history });
             if worker == 0 {
-                st.workers[0].send(Command::AddRxq { port: id, index, rxq, load });
+                st.workers[0].send(Command::AddRxq { port: id.0, index, rxq, load });
             } else {
                 polled.push((index, rxq));
             }
         }
-        st.ports.insert(id, PortSlot { port, name, queues, numa, shaper: None });
-        let plan = plan_all(&st, now, true);
-        carry_out(&mut st, plan, polled.into_iter().map(|(index, q)| ((id, index), q)).collect());
-        Ok(PortId(id))
+        let plan = plan_all(st, now, true);
+        carry_out(st, plan, polled.into_iter().map(|(index, q)| ((id.0, index), q)).collect());
     }
 
     /// A port that must be polled needs a PMD: on the last core, unless the operator chose.

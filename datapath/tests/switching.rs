@@ -349,6 +349,26 @@ fn ports_come_and_go_while_packets_flow() {
 }
 
 #[test]
+fn a_prepared_port_receives_nothing_until_it_is_started() {
+    for polled in [false, true] {
+        let mut r = rig(DatapathConfig::default(), 2, polled, by_destination());
+        let port = if polled { DummyPort::polled("late") } else { DummyPort::new("late") };
+        let wire = port.wire();
+        let id = r.dp.prepare_port_object(Box::new(port)).expect("a port");
+        (0..5).for_each(|i| wire.inject(Packet::from_bytes(&udp(2, 64, i))));
+        // It can be sent to; and all workers have looked for packets since.
+        r.wires.push(wire);
+        for round in 0..20 {
+            r.inject(0, &udp(id.0, 64, round));
+            assert_eq!(r.expect(r.wires.len() - 1), udp(id.0, 64, round));
+        }
+        assert_eq!(r.dp.port_stats(id).expect("statistics").rx_packets, 0);
+        r.dp.start_port(id);
+        (0..5).for_each(|i| assert_eq!(r.expect(1), udp(2, 64, i)));
+    }
+}
+
+#[test]
 fn a_meter_drops_under_its_name() {
     let decide: Decide = Box::new(|_, _, v| {
         v.install = true;

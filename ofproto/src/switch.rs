@@ -260,8 +260,8 @@ impl Switch {
             options.retain(|k, _| !queue::is_option(k));
             let config = DpPortConfig { name: spec.name.clone(), kind: spec.kind.clone(), options };
             let added = match device {
-                Some(d) => self.dp.add_port_object(d),
-                None => self.dp.add_port(&config),
+                Some(d) => self.dp.prepare_port_object(d),
+                None => self.dp.prepare_port(&config),
             };
             let id = added.map_err(|e| err(e.to_string()))?;
             (Some(id), self.dp.port_info(id).unwrap_or_default())
@@ -273,6 +273,10 @@ impl Switch {
         let port =
             OfPort { spec, dp, info, config: PortConfig::empty(), created_ns, peer: None, queues, queues_ns };
         self.port_came(bridge, number, port);
+        if let Some(id) = dp {
+            // Only now, when whose it is has been published: what comes sooner would belong to no bridge.
+            self.dp.start_port(id);
+        }
         Ok(number)
     }
     /// Makes, changes or (without words) removes a queue of a port; `queue` none: the rate of the port itself. The port's options as they
