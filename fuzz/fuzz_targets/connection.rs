@@ -260,7 +260,6 @@ fn life(ops: &[u8]) -> usize {
                         matching: Match::new(),
                         instructions: Default::default(),
                     },
-                    flags: Default::default(),
                 };
                 l.manager.event(&event, l.now);
             }
