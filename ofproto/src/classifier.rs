@@ -20,18 +20,18 @@
 
 use crate::entries::{Books, Entries, Entry};
 use crate::flow::{Flow, MaskInfo, STAGES, STAGE_MASKS, TRIES};
-use crate::index;
+use crate::index::Hashes;
 use crate::prefix_trie::{PrefixTrie, TrieAnswer};
 use crate::rule::{Instrs, RuleCore};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Hashes of a match after each stage of its mask. By the last its subtable finds it.
+/// StageHashes of a match after each stage of its mask. By the last its subtable finds it.
 #[derive(Clone, Copy)]
-pub struct Hashes(pub [u32; STAGES]);
+pub struct StageHashes([u32; STAGES]);
 
-impl Hashes {
+impl StageHashes {
     /// Of a match.
     pub fn of(mask: &MaskInfo, value: &Flow) -> Self {
         let mut h = 0;
@@ -40,7 +40,8 @@ impl Hashes {
             h as u32
         }))
     }
-    fn whole(&self) -> u32 {
+    /// The hash of the whole match.
+    pub fn whole(&self) -> u32 {
         self.0[STAGES - 1]
     }
 }
@@ -50,7 +51,7 @@ struct Subtable {
     mask: Arc<MaskInfo>,
     max_priority: u16,
     entries: Entries,
-    stages: [Option<index::Hashes>; STAGES - 1],
+    stages: [Option<Hashes>; STAGES - 1],
 }
 
 impl Subtable {
@@ -60,22 +61,27 @@ impl Subtable {
             mask: mask.clone(),
             max_priority: 0,
             entries: Entries::default(),
-            stages: std::array::from_fn(|s| known(s).then(index::Hashes::default)),
+            stages: std::array::from_fn(|s| known(s).then(Hashes::default)),
         }
     }
-    fn insert(&mut self, books: &mut Books, hashes: &Hashes, entry: Entry) {
+    fn insert(&mut self, books: &mut Books, hashes: &StageHashes, entry: Entry) {
         for (set, h) in self.stages.iter_mut().zip(hashes.0) {
             set.iter_mut().for_each(|s| s.insert(h));
         }
         self.entries.insert(books, hashes.whole(), entry);
     }
     fn remove(&mut self, books: &mut Books, value: &Flow, rule: &Arc<RuleCore>) -> Option<Entry> {
-        let hashes = Hashes::of(&self.mask, value);
+        let hashes = StageHashes::of(&self.mask, value);
         let entry = self.entries.remove(books, hashes.whole(), rule)?;
         for (set, h) in self.stages.iter_mut().zip(hashes.0) {
             set.iter_mut().for_each(|s| s.remove(h));
         }
         Some(entry)
+    }
+    /// The entry of exactly this match and priority.
+    fn find(&self, value: &Flow, hash: u32, priority: u16) -> Option<&Entry> {
+        let found = |e: &&Entry| e.rule.priority == priority && self.mask.equals(value, &e.rule.values);
+        self.entries.get(hash).find(found)
     }
     /// To be changed: if it is not the newest version (nobody does that but tests), as a copy that shares nothing.
     fn mine<'a>(this: &'a mut Arc<Self>, books: &mut Books) -> &'a mut Self {
@@ -177,7 +183,7 @@ impl Classifier {
 
     /// Has the memory fetched that finding and adding an entry of these hashes will touch: in a large table it comes from far away, and the
     /// writer can do something else meanwhile.
-    pub fn prefetch(&self, w: &Writer, mask: &Arc<MaskInfo>, hashes: &Hashes) {
+    pub fn prefetch(&self, w: &Writer, mask: &Arc<MaskInfo>, hashes: &StageHashes) {
         let Some(sub) = self.sub(w, mask) else { return };
         for (set, h) in sub.stages.iter().zip(hashes.0) {
             set.iter().for_each(|s| s.prefetch(h));
@@ -186,7 +192,7 @@ impl Classifier {
     }
 
     /// Adds an entry, whose hashes these are; the caller has made sure that there is no equal one.
-    pub fn insert(&mut self, w: &mut Writer, hashes: &Hashes, entry: Entry) {
+    pub fn insert(&mut self, w: &mut Writer, hashes: &StageHashes, entry: Entry) {
         let rule = &entry.rule;
         let mask = rule.mask();
         let slots = Arc::make_mut(&mut self.slots);
@@ -279,18 +285,16 @@ impl Classifier {
         w: &Writer,
         mask: &Arc<MaskInfo>,
         value: &Flow,
-        hashes: &Hashes,
+        hashes: &StageHashes,
         priority: u16,
     ) -> Option<&Entry> {
-        let found = |e: &&Entry| e.rule.priority == priority && mask.equals(value, &e.rule.values);
-        self.sub(w, mask)?.entries.get(hashes.whole()).find(found)
+        self.sub(w, mask)?.find(value, hashes.whole(), priority)
     }
 
     /// The same for readers, who look through the masks.
     pub fn find_equal(&self, mask: &Flow, value: &Flow, priority: u16) -> Option<&Entry> {
         let sub = self.slots.iter().flatten().find(|s| s.mask.mask == *mask)?;
-        let found = |e: &&Entry| e.rule.priority == priority && sub.mask.equals(value, &e.rule.values);
-        sub.entries.get(sub.mask.hash(value) as u32).find(found)
+        sub.find(value, sub.mask.hash(value) as u32, priority)
     }
 
     /// All entries.

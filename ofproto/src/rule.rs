@@ -1,6 +1,6 @@
 //! A flow entry: what never changes of it ([`RuleCore`], with its counters) and what does ([`Instrs`]), and the shared forms that keep it small.
 
-use crate::classifier::Hashes;
+use crate::classifier::StageHashes;
 use crate::fields::{self, Loc};
 use crate::flow::{mix, Flow, MaskInfo, MaskInterner, Values};
 use crate::learned::LearnedSet;
@@ -309,11 +309,11 @@ impl RuleCore {
     }
     /// The hash of its match, by which its table finds it.
     pub fn hash(&self) -> u32 {
-        self.mask().hash(&self.mask().unpack(&self.values)) as u32
+        self.hashes().whole()
     }
     /// The hashes of its match.
-    pub fn hashes(&self) -> Hashes {
-        Hashes::of(self.mask(), &self.mask().unpack(&self.values))
+    pub fn hashes(&self) -> StageHashes {
+        StageHashes::of(self.mask(), &self.mask().unpack(&self.values))
     }
     fn credit_own(&self, packets: u64, bytes: u64, used_ms: u64) {
         if !self.flags.contains(FlowModFlags::NO_PKT_COUNTS) {

@@ -5,7 +5,7 @@
 
 use crate::api::BridgeId;
 use crate::check;
-use crate::classifier::{Classifier, Hashes, Writer};
+use crate::classifier::{Classifier, StageHashes, Writer};
 use crate::entries::Entry;
 use crate::fields::match_to_flow;
 use crate::learned::{name_of, Learned, LearnedSet};
@@ -370,7 +370,7 @@ impl FlowTables {
     fn put(&mut self, e: &Entry) {
         self.put_at(&e.rule.hashes(), e);
     }
-    fn put_at(&mut self, hashes: &Hashes, e: &Entry) {
+    fn put_at(&mut self, hashes: &StageHashes, e: &Entry) {
         let t = e.rule.table as usize;
         e.rule.dead.store(false, Ordering::Relaxed);
         self.forget_ended();
@@ -551,7 +551,7 @@ impl FlowTables {
             .rule(f.table_id.0, &f.matching, f.priority, f.cookie, timeouts, f.flags, now_ns)
             .ok_or(OfpError::OFPBMC_BAD_FIELD)?;
         let (table, mask) = (self.tables.at(t), rule.mask());
-        let hashes = Hashes::of(mask, &value);
+        let hashes = StageHashes::of(mask, &value);
         table.prefetch(&self.writers[t], mask, &hashes);
         let instrs = self.interner.instrs(&f.instructions);
         if f.flags.contains(FlowModFlags::CHECK_OVERLAP)
@@ -589,7 +589,7 @@ impl FlowTables {
         Ok(if strict {
             let mask = self.interner.known_mask(&mask);
             let e = mask.and_then(|m| {
-                table.find_strict(&self.writers[t], m, &value, &Hashes::of(m, &value), f.priority)
+                table.find_strict(&self.writers[t], m, &value, &StageHashes::of(m, &value), f.priority)
             });
             e.filter(|e| filter.passes(e)).cloned().into_iter().collect()
         } else {
@@ -725,7 +725,13 @@ impl FlowTables {
         priority: u16,
     ) -> Option<&Entry> {
         let (t, mask) = (table as usize, self.interner.known_mask(mask)?);
-        self.tables.get(t)?.find_strict(self.writers.get(t)?, mask, value, &Hashes::of(mask, value), priority)
+        self.tables.get(t)?.find_strict(
+            self.writers.get(t)?,
+            mask,
+            value,
+            &StageHashes::of(mask, value),
+            priority,
+        )
     }
 
     /// Removes the entries that `pred` is true of (of a group or meter that goes; see [`FlowTables::group_refs`]), and what is deleted with them.

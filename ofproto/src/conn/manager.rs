@@ -933,8 +933,7 @@ impl<C: Default> Manager<C> {
                 c.reply(xid, Message::GetAsyncReply(config));
             }
             Message::SetAsync(config) | Message::Nicira(NxMessage::SetAsyncConfig(config)) => {
-                let main = c.options.main.unwrap_or(id);
-                self.channel(main).for_each(|c| {
+                self.channel(id).for_each(|c| {
                     c.asynchronous = config.clone();
                     c.wants_async = true;
                 });
@@ -943,12 +942,10 @@ impl<C: Default> Manager<C> {
                 if format.0 > PacketInFormat::NXT_PACKET_IN2.0 {
                     return Err(OfpError::OFPBRC_EPERM);
                 }
-                let main = c.options.main.unwrap_or(id);
-                self.channel(main).for_each(|c| c.packet_in_format = format);
+                self.channel(id).for_each(|c| c.packet_in_format = format);
             }
             Message::Nicira(NxMessage::SetControllerId(n)) => {
-                let main = c.options.main.unwrap_or(id);
-                self.channel(main).for_each(|c| c.controller_id = n);
+                self.channel(id).for_each(|c| c.controller_id = n);
             }
             Message::Nicira(NxMessage::SetFlowFormat(_) | NxMessage::FlowModTableId(_)) => {}
             Message::Nicira(NxMessage::FlowMonitorCancel(m)) | Message::FlowMonitorCancel(m) => {
@@ -1023,10 +1020,9 @@ impl<C: Default> Manager<C> {
         role: ControllerRole,
         generation_id: Option<u64>,
     ) -> Result<Role, OfpError> {
-        let main = self.conns.get(&id).and_then(|c| c.options.main).unwrap_or(id);
         match role {
             ControllerRole::NOCHANGE => {}
-            ControllerRole::EQUAL => self.channel(main).for_each(|c| c.role = role),
+            ControllerRole::EQUAL => self.channel(id).for_each(|c| c.role = role),
             ControllerRole::MASTER | ControllerRole::SLAVE => {
                 if let (Some(known), Some(new)) = (self.generation_id, generation_id) {
                     // The distance is signed: ids wrap around.
@@ -1042,7 +1038,7 @@ impl<C: Default> Manager<C> {
                         }
                     }
                 }
-                self.channel(main).for_each(|c| c.role = role);
+                self.channel(id).for_each(|c| c.role = role);
             }
             _ => return Err(OfpError::OFPRRFC_BAD_ROLE),
         }
@@ -1050,8 +1046,9 @@ impl<C: Default> Manager<C> {
         Ok(Role { role, generation_id: self.generation_id.unwrap_or(u64::MAX) })
     }
 
-    /// A controller's main connection and its auxiliary ones: they share its role and its wishes.
-    fn channel(&mut self, main: ConnId) -> impl Iterator<Item = &mut Conn<C>> {
+    /// The main connection of the controller that has this connection, and its auxiliary ones: they share its role and its wishes.
+    fn channel(&mut self, id: ConnId) -> impl Iterator<Item = &mut Conn<C>> {
+        let main = self.conns.get(&id).and_then(|c| c.options.main).unwrap_or(id);
         let all = self.conns.iter_mut();
         all.filter(move |(id, c)| **id == main || c.options.main == Some(main)).map(|(_, c)| c)
     }

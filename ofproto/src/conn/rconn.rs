@@ -10,6 +10,7 @@
 //! The first retry is made at once; the pauses after it double from [`FIRST_PAUSE`] to `max_backoff`, each cut by up to a quarter at
 //! random so that many switches do not come back in step. A connection that lived for `max_backoff` starts the count afresh.
 
+use crate::flow::mix;
 use openflow::header::OFP13_VERSION;
 use std::time::{Duration, Instant};
 
@@ -83,10 +84,8 @@ pub struct Rconn {
 impl Rconn {
     /// A connection that we dial, at once. `seed` feeds the jitter.
     pub fn active(config: RconnConfig, seed: u64, now: Instant) -> Self {
-        // Seeds that differ in a bit or two (datapath ids do) must not jitter alike: the finalizer of splitmix64.
-        let mix = (seed ^ seed >> 30).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mix = (mix ^ mix >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let random = (mix ^ mix >> 31) | 1;
+        // Seeds that differ in a bit or two (datapath ids do) must not jitter alike.
+        let random = mix(seed, 0) | 1;
         Self { config, state: State::Waiting { until: now }, active: true, failures: 0, random }
     }
     /// A connection that a peer opened just now.
