@@ -119,14 +119,20 @@ impl Listener {
         std::fs::create_dir_all(dir.path("run")).expect("run directory");
         let _ = std::fs::remove_file(&path);
         let inner = UnixListener::bind(&path).expect("bind");
+        inner.set_nonblocking(true).expect("nonblocking");
         Listener { inner, target: format!("unix:{}", path.display()) }
     }
 
     /// The next switch that connects within `timeout`, hands shaken.
     pub fn accept(&self, timeout: Duration) -> Peer {
-        self.inner.set_nonblocking(true).expect("nonblocking");
-        let stream = wait_for("the switch to connect", timeout, || self.inner.accept().ok()).0;
-        Peer::handshake(stream)
+        Peer::handshake(wait_for("the switch to connect", timeout, || self.poll()))
+    }
+
+    /// Who has connected, if somebody has: nothing is said yet.
+    pub fn poll(&self) -> Option<UnixStream> {
+        let stream = self.inner.accept().ok()?.0;
+        stream.set_nonblocking(false).expect("blocking");
+        Some(stream)
     }
 }
 
@@ -137,7 +143,6 @@ impl Peer {
     }
 
     fn handshake(stream: UnixStream) -> Self {
-        stream.set_nonblocking(false).expect("blocking");
         let mut peer = Peer { stream, buf: Vec::new(), inbox: VecDeque::new(), xid: 100 };
         peer.send(ofpt::HELLO, &[]);
         let xid = peer.send(ofpt::FEATURES_REQUEST, &[]);

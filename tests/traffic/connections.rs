@@ -331,21 +331,17 @@ fn echoes_are_answered_while_a_million_flow_mods_are_applied() {
 fn a_controller_that_says_nothing_is_hung_up_on() {
     let _quiet = shared();
     let (ns, _hosts, dir) = Lab::bare(1);
-    let path = dir.path("run").join("c.sock");
-    std::fs::create_dir_all(dir.path("run")).expect("run directory");
-    let listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
-    listener.set_nonblocking(true).expect("nonblocking");
-    let target = format!("unix:{},inactivity_probe=1000", path.display());
+    let listener = Listener::new(&dir, "c.sock");
+    let target = format!("{},inactivity_probe=1000", listener.target);
     let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &target]);
-    let mut dead = wait_for("the switch to connect", 10 * SECOND, || listener.accept().ok()).0;
-    dead.set_nonblocking(false).expect("blocking");
+    let mut dead = wait_for("the switch to connect", 10 * SECOND, || listener.poll());
     // HELLO, and half a message: no sign of life.
     dead.write_all(&[4, 0, 0, 8, 0, 0, 0, 1, 4, ofpt::ECHO_REQUEST, 0, 99]).expect("send");
     dead.set_read_timeout(Some(10 * SECOND)).expect("timeout");
     let mut all = Vec::new();
     dead.read_to_end(&mut all).expect("the switch closes its end");
     assert!(all.windows(2).any(|w| w == [4, ofpt::ECHO_REQUEST]), "it was not probed: {all:02x?}");
-    wait_for("the next attempt", 5 * SECOND, || listener.accept().ok());
+    wait_for("the next attempt", 5 * SECOND, || listener.poll());
 }
 
 #[test]
@@ -377,18 +373,15 @@ fn what_a_client_said_before_it_closed_is_done() {
 fn auxiliary_connections_wait_for_the_main_ones_hello() {
     let _quiet = shared();
     let (ns, _hosts, dir) = Lab::bare(1);
-    let path = dir.path("run").join("c.sock");
-    std::fs::create_dir_all(dir.path("run")).expect("run directory");
-    let listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
-    listener.set_nonblocking(true).expect("nonblocking");
-    let target = format!("unix:{},aux=2", path.display());
+    let listener = Listener::new(&dir, "c.sock");
+    let target = format!("{},aux=2", listener.target);
     let _switch = Switch::start(&ns, &dir, &["--bridge", "br0", "--port", "p1", "--controller", &target]);
-    let mut main = wait_for("the switch to connect", 10 * SECOND, || listener.accept().ok()).0;
+    let mut main = wait_for("the switch to connect", 10 * SECOND, || listener.poll());
     std::thread::sleep(SECOND);
-    assert!(listener.accept().is_err(), "an auxiliary connection before the main one is set up");
+    assert!(listener.poll().is_none(), "an auxiliary connection before the main one is set up");
     main.write_all(&[4, 0, 0, 8, 0, 0, 0, 1]).expect("send");
     for _ in 0..2 {
-        wait_for("an auxiliary connection", 5 * SECOND, || listener.accept().ok());
+        wait_for("an auxiliary connection", 5 * SECOND, || listener.poll());
     }
 }
 

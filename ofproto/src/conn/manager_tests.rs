@@ -12,6 +12,25 @@ fn tables() -> Remembering {
     Remembering { refuse: |f| f.cookie == 666, ..Remembering::default() }
 }
 
+/// Something happened to a flow entry.
+fn flow_change(event: FlowUpdateEvent, from: Option<ConnId>) -> Event {
+    Event::FlowChange {
+        from,
+        xid: Xid(77),
+        update: FlowUpdate::Full {
+            event,
+            reason: FlowRemovedReason::DELETE,
+            priority: 1,
+            idle_timeout: 0,
+            hard_timeout: 0,
+            table_id: TableId(0),
+            cookie: 5,
+            matching: Match::new(),
+            instructions: Default::default(),
+        },
+    }
+}
+
 /// A manager with clients that have said HELLO.
 struct Net {
     manager: Manager<u64>,
@@ -371,31 +390,16 @@ fn flow_monitors_tell_what_is_there_and_what_changes() {
     };
     assert_eq!(u.len(), 2);
     assert_eq!(error_of(&net.ask(0, 4, ask(request))).kind, 16, "the id is taken");
-    let change = |event, conn| Event::FlowChange {
-        from: conn,
-        xid: Xid(77),
-        update: FlowUpdate::Full {
-            event,
-            reason: FlowRemovedReason::DELETE,
-            priority: 1,
-            idle_timeout: 0,
-            hard_timeout: 0,
-            table_id: TableId(0),
-            cookie: 5,
-            matching: Match::new(),
-            instructions: Default::default(),
-        },
-    };
     let now = net.now;
-    net.manager.event(&change(FlowUpdateEvent::MODIFIED, None), now);
+    net.manager.event(&flow_change(FlowUpdateEvent::MODIFIED, None), now);
     assert!(net.hear(0).is_empty(), "not asked for");
-    net.manager.event(&change(FlowUpdateEvent::ADDED, Some(ConnId(0))), now);
+    net.manager.event(&flow_change(FlowUpdateEvent::ADDED, Some(ConnId(0))), now);
     let heard = net.hear(0);
     assert!(
         matches!(&heard[0].body, Message::MultipartReply(MultipartReply { body: ReplyBody::NxFlowMonitor(u), .. }) if u[..] == [FlowUpdate::Abbrev { xid: Xid(77) }])
     );
     assert!(net.ask(0, 5, NxMessage::FlowMonitorCancel(7)).is_empty());
-    net.manager.event(&change(FlowUpdateEvent::ADDED, None), now);
+    net.manager.event(&flow_change(FlowUpdateEvent::ADDED, None), now);
     assert!(net.hear(0).is_empty());
 }
 
@@ -603,21 +607,7 @@ fn a_paused_flow_monitor_is_told_what_there_is_when_its_peer_reads_again() {
     }
     net.go();
     net.tables.set_cookies(0..600);
-    let added = Event::FlowChange {
-        from: None,
-        xid: Xid(77),
-        update: FlowUpdate::Full {
-            event: FlowUpdateEvent::ADDED,
-            reason: FlowRemovedReason::DELETE,
-            priority: 1,
-            idle_timeout: 0,
-            hard_timeout: 0,
-            table_id: TableId(0),
-            cookie: 5,
-            matching: Match::new(),
-            instructions: Default::default(),
-        },
-    };
+    let added = flow_change(FlowUpdateEvent::ADDED, None);
     net.manager.event(&added, net.now);
     net.manager.event(&added, net.now);
     let nicira = |m: &OfMessage| match &m.body {
