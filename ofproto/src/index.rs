@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Levels until all bits of a hash are used; a leaf that deep grows without bound.
 const LEVELS: u32 = 8;
 /// Most slots of a leaf above that: one of the sizes that leaves grow through.
-const MOST: usize = 211;
+const MOST: usize = 711;
 const FEWEST: usize = 6;
 
 /// Word 0: how many slots are taken (only the writer looks). Then the slots: 0, or a hash above a number that is not 0.

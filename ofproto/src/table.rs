@@ -509,7 +509,7 @@ impl FlowTables {
                 .interner
                 .rule(set.table, &f.matching, f.priority, f.cookie, timeouts, r.flags, created_ns)
                 .ok_or(OfpError::OFPBMC_BAD_FIELD)?;
-            self.replace(&old, rule, instrs, true)
+            self.replace(&old, Arc::new(rule), instrs, true)
         };
         new.rule.used_ms.fetch_max(used_ms, Ordering::Relaxed);
         new.rule.renew(used_ms);
@@ -528,14 +528,14 @@ impl FlowTables {
     }
 
     /// Puts a rule in the place of an entry of the same match, with its counters if they are to be kept.
-    fn replace(&mut self, old: &Entry, rule: RuleCore, instrs: Arc<Instrs>, keep: bool) -> Entry {
+    fn replace(&mut self, old: &Entry, rule: Arc<RuleCore>, instrs: Arc<Instrs>, keep: bool) -> Entry {
         if keep {
             let (packets, bytes) = old.rule.counts();
             rule.packets.store(packets, Ordering::Relaxed);
             rule.bytes.store(bytes, Ordering::Relaxed);
         }
         self.take(&old.rule);
-        let new = Entry { rule: Arc::new(rule), instrs };
+        let new = Entry { rule, instrs };
         if keep {
             old.rule.set_successor(Some(new.rule.clone()));
         }
@@ -553,7 +553,10 @@ impl FlowTables {
         let (table, mask) = (self.tables.at(t), rule.mask());
         let hashes = StageHashes::of(mask, &value);
         table.prefetch(&self.writers[t], mask, &hashes);
+        // What needs no table is done while that is on its way.
         let instrs = self.interner.instrs(&f.instructions);
+        let rule = Arc::new(rule);
+        let mask = rule.mask();
         if f.flags.contains(FlowModFlags::CHECK_OVERLAP)
             && table.overlapping(&value, &mask.mask, f.priority).is_some()
         {
@@ -571,7 +574,7 @@ impl FlowTables {
                 Effect::Modified { old, new }
             }
             None => {
-                let new = Entry { rule: Arc::new(rule), instrs };
+                let new = Entry { rule, instrs };
                 self.put_at(&hashes, &new);
                 Effect::Added(new)
             }
