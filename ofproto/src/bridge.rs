@@ -8,7 +8,7 @@ use crate::fields::match_to_flow;
 use crate::group::GroupTable;
 use crate::learned::Learned;
 use crate::revalidator::Change;
-use crate::rule::RuleCore;
+use crate::rule::{Place, RuleCore};
 use crate::snapshot::BridgeSnap;
 use crate::table::{Checks, Effect, FlowTables};
 use crate::xlate::{PortTarget, PortView, Standalone};
@@ -237,13 +237,14 @@ impl Bridge {
             Err(error)
         }
     }
-    /// Acts on a flow-mod, and appends what it did.
+    /// Acts on a flow-mod, and appends what it did. `place`: see [`FlowTables::expect`].
     ///
     /// # Errors
     /// The error to answer with; nothing has changed then.
     pub fn own_flow_mod(
         &mut self,
         m: &FlowMod,
+        place: Option<Place>,
         now_ns: u64,
         effects: &mut Vec<Effect>,
     ) -> Result<(), OfpError> {
@@ -253,7 +254,7 @@ impl Bridge {
             self.shapes.check(m.table_id, m)?;
         }
         let checks = BridgeChecks::new(&self.groups, &self.meters);
-        self.tables.flow_mod_into(m, now_ns, &checks, effects)
+        self.tables.flow_mod_into(m, place, now_ns, &checks, effects)
     }
     /// Acts on a learn action: see [`FlowTables::learn`].
     ///

@@ -22,7 +22,7 @@ use crate::entries::{Books, Entries, Entry};
 use crate::flow::{Flow, MaskInfo, STAGES, STAGE_MASKS, TRIES};
 use crate::index::Hashes;
 use crate::prefix_trie::{PrefixTrie, TrieAnswer};
-use crate::rule::{Instrs, RuleCore};
+use crate::rule::{Instrs, Place, RuleCore};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,9 +79,8 @@ impl Subtable {
         Some(entry)
     }
     /// The entry of exactly this match and priority.
-    fn find(&self, value: &Flow, hash: u32, priority: u16) -> Option<&Entry> {
-        let found = |e: &&Entry| e.rule.priority == priority && self.mask.equals(value, &e.rule.values);
-        self.entries.get(hash).find(found)
+    fn find(&self, values: &[u64], hash: u32, priority: u16) -> Option<&Entry> {
+        self.entries.get(hash).find(|e| e.rule.priority == priority && e.rule.values[..] == *values)
     }
     /// To be changed: if it is not the newest version (nobody does that but tests), as a copy that shares nothing.
     fn mine<'a>(this: &'a mut Arc<Self>, books: &mut Books) -> &'a mut Self {
@@ -181,14 +180,22 @@ impl Classifier {
         self.slots[w.subs.get(&mask_key(mask))?.slot as usize].as_deref()
     }
 
-    /// Has the memory fetched that finding and adding an entry of these hashes will touch: in a large table it comes from far away, and the
+    /// Has the memory fetched on which [`Classifier::prefetch`] would have to wait.
+    pub fn prefetch_way(&self, w: &Writer, place: &Place) {
+        let Some(sub) = self.sub(w, place.mask()) else { return };
+        for (set, h) in sub.stages.iter().zip(place.hashes.0) {
+            set.iter().for_each(|s| s.prefetch_way(h));
+        }
+        sub.entries.prefetch_way(place.hashes.whole());
+    }
+    /// Has the memory fetched that finding and adding an entry there will touch: in a large table it comes from far away, and the
     /// writer can do something else meanwhile.
-    pub fn prefetch(&self, w: &Writer, mask: &Arc<MaskInfo>, hashes: &StageHashes) {
-        let Some(sub) = self.sub(w, mask) else { return };
-        for (set, h) in sub.stages.iter().zip(hashes.0) {
+    pub fn prefetch(&self, w: &Writer, place: &Place) {
+        let Some(sub) = self.sub(w, place.mask()) else { return };
+        for (set, h) in sub.stages.iter().zip(place.hashes.0) {
             set.iter().for_each(|s| s.prefetch(h));
         }
-        sub.entries.prefetch(hashes.whole());
+        sub.entries.prefetch(place.hashes.whole());
     }
 
     /// Adds an entry, whose hashes these are; the caller has made sure that there is no equal one.
@@ -279,22 +286,21 @@ impl Classifier {
         }
     }
 
-    /// The entry of exactly this match, whose hashes these are, and priority.
+    /// The entry of exactly this match, of which `hash` is the hash of the whole, and priority.
     pub fn find_strict(
         &self,
         w: &Writer,
         mask: &Arc<MaskInfo>,
-        value: &Flow,
-        hashes: &StageHashes,
+        (values, hash): (&[u64], u32),
         priority: u16,
     ) -> Option<&Entry> {
-        self.sub(w, mask)?.find(value, hashes.whole(), priority)
+        self.sub(w, mask)?.find(values, hash, priority)
     }
 
     /// The same for readers, who look through the masks.
     pub fn find_equal(&self, mask: &Flow, value: &Flow, priority: u16) -> Option<&Entry> {
         let sub = self.slots.iter().flatten().find(|s| s.mask.mask == *mask)?;
-        sub.find(value, sub.mask.hash(value) as u32, priority)
+        sub.find(&sub.mask.pack(value), sub.mask.hash(value) as u32, priority)
     }
 
     /// All entries.
@@ -541,15 +547,18 @@ mod tests {
                 } else {
                     let m = random_match(&mut r);
                     let p = step as u16 * 8 + r.below(8) as u16;
-                    let (rule, v) = int.rule(0, &m, p, 0, (0, 0), FlowModFlags::empty(), 0).unwrap();
+                    let rule = int.place(&m).unwrap().rule(0, p, 0, (0, 0), FlowModFlags::empty(), 0);
+                    let v = rule.mask().unpack(&rule.values);
                     assert_eq!(crate::fields::match_to_flow(&m), Some((v, rule.mask().mask)));
-                    let hashes = rule.hashes();
-                    assert!(c.find_strict(&w, rule.mask(), &v, &hashes, p).is_none());
+                    let place = int.known_place(&m).unwrap();
+                    let (hashes, at) = (place.hashes, (&place.values[..], place.hashes.whole()));
+                    assert_eq!((&place.values, at.1), (&rule.values, rule.hash()));
+                    assert!(c.find_strict(&w, rule.mask(), at, p).is_none());
                     let i = int.instrs(&[Instruction::GotoTable(TableId(1))].into_iter().collect());
                     let rule = Arc::new(rule);
                     assert_eq!(rule.matching(), m);
                     c.insert(&mut w, &hashes, Entry { rule: rule.clone(), instrs: i.clone() });
-                    assert!(c.find_strict(&w, rule.mask(), &v, &hashes, p).is_some());
+                    assert!(c.find_strict(&w, rule.mask(), at, p).is_some());
                     rules.push((rule, i));
                 }
                 assert_eq!(c.len(), rules.len());
@@ -582,7 +591,7 @@ mod tests {
         let (mut c, mut w, mut int) = (Classifier::default(), Writer::default(), Interner::default());
         let m = Match::new().with(Field::EthType, 0x0800).with(Field::Ipv4Dst, 0x0a00_0001);
         let i = int.instrs(&Default::default());
-        let (rule, _) = int.rule(0, &m, 5, 0, (0, 0), FlowModFlags::empty(), 0).unwrap();
+        let rule = int.place(&m).unwrap().rule(0, 5, 0, (0, 0), FlowModFlags::empty(), 0);
         c.insert(&mut w, &rule.hashes(), Entry { rule: Arc::new(rule), instrs: i });
         let mut f = Flow::ZERO;
         f.put(off::ETH_TYPE, 2, 0x0800);

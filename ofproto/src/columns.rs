@@ -307,7 +307,8 @@ mod tests {
         if let Some(p) = port {
             m = m.with(Field::IpProto, 6).with(Field::TcpDst, p.into());
         }
-        Arc::new(int.rule(0, &m, priority, 0, (0, 0), FlowModFlags::empty(), 0).expect("known fields").0)
+        let place = int.place(&m).expect("known fields");
+        Arc::new(place.rule(0, priority, 0, (0, 0), FlowModFlags::empty(), 0))
     }
 
     /// What is found, by member; a group stands for its members.

@@ -96,6 +96,10 @@ impl Entries {
         }
         self.chunks.get(chunk as usize)?.as_deref()?.0.get(place as usize)?.get()
     }
+    /// As [`Index::prefetch_way`].
+    pub fn prefetch_way(&self, hash: u32) {
+        self.index.prefetch_way(hash);
+    }
     /// As [`Index::prefetch`].
     pub fn prefetch(&self, hash: u32) {
         self.index.prefetch(hash);
@@ -221,8 +225,8 @@ mod tests {
     impl Maker {
         fn entry(&mut self, dst: u32, goto: u8) -> (u32, Entry) {
             let m = Match::new().with(Field::EthType, 0x0800).with(Field::Ipv4Dst, dst.into());
-            let rule =
-                self.0.rule(0, &m, 5, u64::from(dst), (0, 0), FlowModFlags::empty(), 0).expect("known").0;
+            let place = self.0.place(&m).expect("known");
+            let rule = place.rule(0, 5, u64::from(dst), (0, 0), FlowModFlags::empty(), 0);
             let instrs = self.0.instrs(&[Instruction::GotoTable(TableId(goto))].into_iter().collect());
             let e = Entry { rule: Arc::new(rule), instrs };
             (e.rule.hash(), e)

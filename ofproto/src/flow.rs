@@ -211,7 +211,12 @@ impl MaskInfo {
     }
     /// The masked words.
     pub fn pack(&self, flow: &Flow) -> Values {
-        self.words.iter().map(|&w| flow.0[w as usize] & self.mask.0[w as usize]).collect()
+        let mut out = Values::new();
+        out.resize(self.words.len(), 0);
+        for (v, &w) in out.iter_mut().zip(&self.words) {
+            *v = flow.0[w as usize] & self.mask.0[w as usize];
+        }
+        out
     }
     /// Whether a flow equals packed values under this mask.
     #[inline]

@@ -11,6 +11,7 @@ use crate::entries::Entry;
 use crate::flow::Flow;
 use crate::group;
 use crate::revalidator::Change;
+use crate::rule::Place;
 use crate::snapshot::View;
 use crate::switch::{BridgeView, Switch};
 use crate::table::{Cursor, Effect};
@@ -73,12 +74,20 @@ impl Done {
 }
 
 impl Bridge {
-    fn flow_mod(&mut self, m: &FlowMod, xid: Xid, now_ns: u64, done: &mut Done) -> Result<(), OfpError> {
+    fn flow_mod(
+        &mut self,
+        m: &FlowMod,
+        place: Option<Place>,
+        xid: Xid,
+        now_ns: u64,
+        done: &mut Done,
+    ) -> Result<(), OfpError> {
         let delete = matches!(m.command, FlowModCommand::DELETE | FlowModCommand::DELETE_STRICT);
         if m.buffer_id != OFP_NO_BUFFER && !delete {
             // As a flow-mod, and then a packet-out of the buffer to TABLE ("Modify Flow Entry Message").
             self.use_buffer(m.buffer_id, now_ns, done)?;
-            self.flow_mod(&FlowMod { buffer_id: OFP_NO_BUFFER, ..m.clone() }, xid, now_ns, done)?;
+            let unbuffered = FlowMod { buffer_id: OFP_NO_BUFFER, ..m.clone() };
+            self.flow_mod(&unbuffered, place, xid, now_ns, done)?;
             let actions = vec![Action::Output { port: PortNo::TABLE, max_len: 0 }];
             done.packet_outs.push(PacketOut {
                 buffer_id: m.buffer_id,
@@ -89,7 +98,7 @@ impl Bridge {
             return Ok(());
         }
         let from = done.effects.len();
-        self.own_flow_mod(m, now_ns, &mut done.effects)?;
+        self.own_flow_mod(m, place, now_ns, &mut done.effects)?;
         if self.journaling == Journaling::On && m.command == FlowModCommand::ADD {
             // An add takes another entry away only to make room.
             let evicted = done.effects[from..].iter().filter(|e| matches!(e, Effect::Removed(_)));
@@ -184,10 +193,24 @@ impl Bridge {
         done.packet_outs.push(m.clone());
         Ok(())
     }
+    /// See [`Backend::expect`].
+    fn expect(&self, msg: &OfMessage) -> Option<Place> {
+        if let Message::FlowMod(m) = &msg.body {
+            self.tables.expect(m)
+        } else {
+            None
+        }
+    }
     /// One state-changing request; `None`: it is none of those.
-    fn change(&mut self, msg: &OfMessage, now_ns: u64, done: &mut Done) -> Option<Result<(), OfpError>> {
+    fn change(
+        &mut self,
+        msg: &OfMessage,
+        place: Option<Place>,
+        now_ns: u64,
+        done: &mut Done,
+    ) -> Option<Result<(), OfpError>> {
         Some(match &msg.body {
-            Message::FlowMod(m) => self.flow_mod(m, msg.xid, now_ns, done),
+            Message::FlowMod(m) => self.flow_mod(m, place, msg.xid, now_ns, done),
             Message::GroupMod(m) => self.group_mod(m, msg.xid, now_ns, done),
             Message::MeterMod(m) => self.meter_mod(m, msg.xid, now_ns, done),
             Message::PortMod(m) => self.port_mod(m, done),
@@ -451,11 +474,26 @@ impl Backend for BridgeView<'_> {
         msg: &OfMessage,
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError> {
+        self.handle_expected(now, from, msg, None, replies)
+    }
+
+    fn expect(&self, msg: &OfMessage) -> Option<Place> {
+        self.switch.bridges.get(&self.id)?.expect(msg)
+    }
+
+    fn handle_expected(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msg: &OfMessage,
+        place: Option<Place>,
+        replies: &mut Vec<Message>,
+    ) -> Result<(), OfpError> {
         let now_ns = self.switch.ns(now);
         self.switch.before(msg);
         let b = self.switch.bridges.get_mut(&self.id).ok_or(OfpError::OFPBRC_BAD_TYPE)?;
         let mut done = Done::default();
-        match b.change(msg, now_ns, &mut done) {
+        match b.change(msg, place, now_ns, &mut done) {
             Some(Ok(())) => {
                 self.switch.settle(self.id, from, done, now_ns);
                 return Ok(());
@@ -529,9 +567,12 @@ impl Backend for BridgeView<'_> {
             .any(|m| self.switch.before(&m));
         let Some(b) = self.switch.bridges.get_mut(&self.id) else { return Ok(()) };
         let mut done = Done::default();
-        for (i, m) in msgs.iter().enumerate() {
+        let mut msgs = msgs.iter().enumerate().peekable();
+        let mut place = None;
+        while let Some((i, m)) = msgs.next() {
             done.steps = i;
-            let result = b.change(&m, now_ns, &mut done).unwrap_or(Err(OfpError::OFPBRC_BAD_TYPE));
+            let here = std::mem::replace(&mut place, msgs.peek().and_then(|(_, next)| b.expect(next)));
+            let result = b.change(&m, here, now_ns, &mut done).unwrap_or(Err(OfpError::OFPBRC_BAD_TYPE));
             if let Err(e) = result {
                 b.undo(done);
                 return Err((i, e));

@@ -15,6 +15,8 @@ use std::sync::Arc;
 const LEVELS: u32 = 8;
 /// Most slots of a leaf above that: one of the sizes that leaves grow through.
 const MOST: usize = 711;
+/// Levels of which all inner nodes are few enough to stay in a near cache, but for the last one's.
+const HOT_LEVELS: u32 = 3;
 const FEWEST: usize = 6;
 
 /// Word 0: how many slots are taken (only the writer looks). Then the slots: 0, or a hash above a number that is not 0.
@@ -152,11 +154,23 @@ impl Index {
             depth += 1;
         }
     }
+    /// Has the line fetched on which [`Index::prefetch`] would have to wait, if the table is large.
+    pub fn prefetch_way(&self, hash: u32) {
+        let mut node = &self.0;
+        for depth in 0..HOT_LEVELS {
+            let Node::Inner(kids) = node else { return };
+            node = &kids[nibble(hash, depth)];
+        }
+        prefetch(std::ptr::from_ref(node));
+    }
     /// Has the lines fetched that [`Index::get`] and [`Index::insert`] of a hash will look at: in a large table, memory that no cache has.
     pub fn prefetch(&self, hash: u32) {
         let leaf = self.leaf(hash);
         prefetch(leaf.as_ptr());
-        prefetch(&raw const leaf[home(hash, leaf.len() - 1) + 1]);
+        let home = leaf[home(hash, leaf.len() - 1) + 1..].as_ptr();
+        prefetch(home);
+        // Most searches end in the next line.
+        prefetch(home.wrapping_add(8));
     }
     /// The numbers of a hash.
     #[inline]
@@ -262,6 +276,10 @@ impl Hashes {
         let leaf = self.0.leaf(hash);
         let (at, slot) = probe(leaf, hash).find(|(_, s)| hash_of(*s) == hash)?;
         Some((&leaf[at], slot as u32))
+    }
+    /// As [`Index::prefetch_way`].
+    pub fn prefetch_way(&self, hash: u32) {
+        self.0.prefetch_way(hash);
     }
     /// As [`Index::prefetch`].
     pub fn prefetch(&self, hash: u32) {

@@ -51,13 +51,57 @@ impl Shape {
         });
         all && n == self.fields.len() && n == m.fields.len()
     }
-    /// The values of a match of this shape, in their places.
-    fn place(&self, m: &Match) -> Flow {
+}
+
+/// Where a match belongs: found out once, for all that an add does with it. It is of the tables whose [`Interner`] made it.
+pub struct Place {
+    shape: Arc<Shape>,
+    /// Words under the mask.
+    pub values: Values,
+    /// By which its table finds it.
+    pub hashes: StageHashes,
+}
+
+impl Place {
+    /// Of a match of this shape.
+    fn of(shape: Arc<Shape>, m: &Match) -> Self {
         let mut value = Flow::ZERO;
-        for (f, s) in m.known().zip(&self.fields) {
+        for (f, s) in m.known().zip(&shape.fields) {
             s.loc.set_masked(&mut value, f.value, s.bits);
         }
-        value
+        Self { values: shape.mask.pack(&value), hashes: StageHashes::of(&shape.mask, &value), shape }
+    }
+    /// Its mask, shared.
+    pub fn mask(&self) -> &Arc<MaskInfo> {
+        &self.shape.mask
+    }
+    /// A rule that is new at a time.
+    pub fn rule(
+        self,
+        table: u8,
+        priority: u16,
+        cookie: u64,
+        timeouts: (u16, u16),
+        flags: FlowModFlags,
+        now_ns: u64,
+    ) -> RuleCore {
+        RuleCore {
+            shape: self.shape,
+            values: self.values,
+            cookie,
+            created_ns: now_ns,
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            used_ms: AtomicU64::new(now_ns / 1_000_000),
+            priority,
+            idle_timeout: timeouts.0.into(),
+            hard_timeout: timeouts.1.into(),
+            renewed: AtomicU32::new(0),
+            flags,
+            table,
+            dead: AtomicBool::new(false),
+            successor: Mutex::default(),
+        }
     }
 }
 
@@ -372,10 +416,13 @@ impl Interner {
     pub fn known_mask(&self, mask: &Flow) -> Option<&Arc<MaskInfo>> {
         self.masks.find(mask)
     }
+    fn known_shape(&self, hash: u64, m: &Match) -> Option<&Arc<Shape>> {
+        self.shapes.find(hash, |s| s.hash == hash && s.is_of(m))
+    }
     /// Shape of a match; `None` if it has a field that the switch does not know.
     fn shape(&mut self, m: &Match) -> Option<Arc<Shape>> {
         let hash = Shape::hash(m);
-        if let Some(s) = self.shapes.find(hash, |s| s.hash == hash && s.is_of(m)) {
+        if let Some(s) = self.known_shape(hash, m) {
             return Some(s.clone());
         }
         if self.shapes.len() >= self.sweep_shapes {
@@ -412,37 +459,12 @@ impl Interner {
         self.n_instrs += 1;
         a
     }
-    /// A rule of a match that has been validated (all fields known to [`fields::loc`]), and its values in their places.
-    #[allow(clippy::too_many_arguments)]
-    pub fn rule(
-        &mut self,
-        table: u8,
-        m: &Match,
-        priority: u16,
-        cookie: u64,
-        timeouts: (u16, u16),
-        flags: FlowModFlags,
-        now_ns: u64,
-    ) -> Option<(RuleCore, Flow)> {
-        let shape = self.shape(m)?;
-        let value = shape.place(m);
-        let rule = RuleCore {
-            values: shape.mask.pack(&value),
-            shape,
-            cookie,
-            created_ns: now_ns,
-            packets: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            used_ms: AtomicU64::new(now_ns / 1_000_000),
-            priority,
-            idle_timeout: timeouts.0.into(),
-            hard_timeout: timeouts.1.into(),
-            renewed: AtomicU32::new(0),
-            flags,
-            table,
-            dead: AtomicBool::new(false),
-            successor: Mutex::default(),
-        };
-        Some((rule, value))
+    /// The place of a match that has been validated; `None` if it has a field that the switch does not know.
+    pub fn place(&mut self, m: &Match) -> Option<Place> {
+        Some(Place::of(self.shape(m)?, m))
+    }
+    /// The place of a match, which may be anything, if some entry of late had such fields and masks.
+    pub fn known_place(&self, m: &Match) -> Option<Place> {
+        Some(Place::of(self.known_shape(Shape::hash(m), m)?.clone(), m))
     }
 }

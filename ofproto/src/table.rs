@@ -10,7 +10,7 @@ use crate::entries::Entry;
 use crate::fields::match_to_flow;
 use crate::learned::{name_of, Learned, LearnedSet};
 use crate::revalidator::Change;
-use crate::rule::{Instrs, Interner, Learns, RuleCore};
+use crate::rule::{Instrs, Interner, Learns, Place, RuleCore};
 use openflow::msg::multipart::{AggregateStats, FlowStats, FlowStatsRequest};
 use openflow::msg::{FlowMod, FlowModCommand, FlowModFlags, FlowRemoved, FlowRemovedReason, OFP_NO_BUFFER};
 use openflow::{GroupId, MeterId, OfpError, PortNo, TableId};
@@ -417,20 +417,33 @@ impl FlowTables {
         checks: &dyn Checks,
     ) -> Result<Vec<Effect>, OfpError> {
         let mut effects = Vec::new();
-        self.flow_mod_into(f, now_ns, checks, &mut effects)?;
+        self.flow_mod_into(f, None, now_ns, checks, &mut effects)?;
         Ok(effects)
     }
-    /// As [`FlowTables::flow_mod`], and appends what it did.
+    /// Has the memory fetched that a flow-mod will touch, which will come soon and may be anything; what [`FlowTables::flow_mod_into`] then need
+    /// not find out again.
+    pub fn expect(&self, f: &FlowMod) -> Option<Place> {
+        let t = usize::from(f.table_id.0);
+        let table = self.tables.get(t).filter(|_| f.command == FlowModCommand::ADD)?;
+        let place = self.interner.known_place(&f.matching)?;
+        table.prefetch_way(&self.writers[t], &place);
+        Some(place)
+    }
+    /// As [`FlowTables::flow_mod`], and appends what it did. `place`: what [`FlowTables::expect`] of these tables said of it.
     ///
     /// # Errors
     /// As [`FlowTables::flow_mod`].
     pub fn flow_mod_into(
         &mut self,
         f: &FlowMod,
+        place: Option<Place>,
         now_ns: u64,
         checks: &dyn Checks,
         effects: &mut Vec<Effect>,
     ) -> Result<(), OfpError> {
+        if let Some(p) = &place {
+            self.prefetch(f, p);
+        }
         let delete = matches!(f.command, FlowModCommand::DELETE | FlowModCommand::DELETE_STRICT);
         if f.command.name().is_none() {
             return Err(OfpError::OFPFMFC_BAD_COMMAND);
@@ -449,7 +462,7 @@ impl FlowTables {
             }
         }
         match f.command {
-            FlowModCommand::ADD => self.add(f, now_ns, effects),
+            FlowModCommand::ADD => self.add(f, place, now_ns, effects),
             FlowModCommand::MODIFY | FlowModCommand::MODIFY_STRICT => self.modify(f, effects),
             _ => self.delete(f, effects),
         }?;
@@ -495,7 +508,7 @@ impl FlowTables {
             }
         }
         let Some(old) = old else {
-            self.flow_mod_into(f, now_ns, checks, effects)?;
+            self.flow_mod_into(f, None, now_ns, checks, effects)?;
             return Ok(true);
         };
         check::instructions(&f.instructions, set.table, &f.matching, checks)?;
@@ -505,10 +518,8 @@ impl FlowTables {
             old.with_instrs(instrs)
         } else {
             let (r, timeouts, created_ns) = (&old.rule, old.rule.timeouts(), old.rule.created_ns);
-            let (rule, _) = self
-                .interner
-                .rule(set.table, &f.matching, f.priority, f.cookie, timeouts, r.flags, created_ns)
-                .ok_or(OfpError::OFPBMC_BAD_FIELD)?;
+            let place = self.interner.place(&f.matching).ok_or(OfpError::OFPBMC_BAD_FIELD)?;
+            let rule = place.rule(set.table, f.priority, f.cookie, timeouts, r.flags, created_ns);
             self.replace(&old, Arc::new(rule), instrs, true)
         };
         new.rule.used_ms.fetch_max(used_ms, Ordering::Relaxed);
@@ -520,10 +531,9 @@ impl FlowTables {
 
     /// Whether an entry is in its table, with these instructions.
     pub fn holds(&self, e: &Entry) -> bool {
-        let (t, mask) = (usize::from(e.rule.table), e.rule.mask());
-        let value = mask.unpack(&e.rule.values);
-        let found =
-            self.tables.at(t).find_strict(&self.writers[t], mask, &value, &e.rule.hashes(), e.rule.priority);
+        let (t, r) = (usize::from(e.rule.table), &e.rule);
+        let at = (&r.values[..], r.hash());
+        let found = self.tables.at(t).find_strict(&self.writers[t], r.mask(), at, r.priority);
         found.is_some_and(|f| Arc::ptr_eq(&f.rule, &e.rule) && Arc::ptr_eq(&f.instrs, &e.instrs))
     }
 
@@ -543,26 +553,41 @@ impl FlowTables {
         new
     }
 
-    fn add(&mut self, f: &FlowMod, now_ns: u64, effects: &mut Vec<Effect>) -> Result<(), OfpError> {
+    fn prefetch(&self, f: &FlowMod, place: &Place) {
+        let t = usize::from(f.table_id.0);
+        if let Some(table) = self.tables.get(t) {
+            table.prefetch(&self.writers[t], place);
+        }
+    }
+
+    fn add(
+        &mut self,
+        f: &FlowMod,
+        place: Option<Place>,
+        now_ns: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), OfpError> {
         let t = f.table_id.0 as usize;
+        let place = match place {
+            Some(p) => p,
+            None => {
+                let place = self.interner.place(&f.matching).ok_or(OfpError::OFPBMC_BAD_FIELD)?;
+                self.prefetch(f, &place);
+                place
+            }
+        };
+        let hashes = place.hashes;
         let timeouts = (f.idle_timeout, f.hard_timeout);
-        let (rule, value) = self
-            .interner
-            .rule(f.table_id.0, &f.matching, f.priority, f.cookie, timeouts, f.flags, now_ns)
-            .ok_or(OfpError::OFPBMC_BAD_FIELD)?;
-        let (table, mask) = (self.tables.at(t), rule.mask());
-        let hashes = StageHashes::of(mask, &value);
-        table.prefetch(&self.writers[t], mask, &hashes);
-        // What needs no table is done while that is on its way.
+        let rule = Arc::new(place.rule(f.table_id.0, f.priority, f.cookie, timeouts, f.flags, now_ns));
         let instrs = self.interner.instrs(&f.instructions);
-        let rule = Arc::new(rule);
-        let mask = rule.mask();
+        let (table, mask) = (self.tables.at(t), rule.mask());
         if f.flags.contains(FlowModFlags::CHECK_OVERLAP)
-            && table.overlapping(&value, &mask.mask, f.priority).is_some()
+            && table.overlapping(&mask.unpack(&rule.values), &mask.mask, f.priority).is_some()
         {
             return Err(OfpError::OFPFMFC_OVERLAP);
         }
-        let old = table.find_strict(&self.writers[t], mask, &value, &hashes, f.priority).cloned();
+        let at = (&rule.values[..], hashes.whole());
+        let old = table.find_strict(&self.writers[t], mask, at, f.priority).cloned();
         let full = old.is_none() && table.len() >= self.max_entries[t] as usize && !self.unlimited;
         if full && !self.make_room(t, effects) {
             return Err(OfpError::OFPFMFC_TABLE_FULL);
@@ -592,7 +617,8 @@ impl FlowTables {
         Ok(if strict {
             let mask = self.interner.known_mask(&mask);
             let e = mask.and_then(|m| {
-                table.find_strict(&self.writers[t], m, &value, &StageHashes::of(m, &value), f.priority)
+                let at = (&m.pack(&value)[..], m.hash(&value) as u32);
+                table.find_strict(&self.writers[t], m, at, f.priority)
             });
             e.filter(|e| filter.passes(e)).cloned().into_iter().collect()
         } else {
@@ -728,13 +754,8 @@ impl FlowTables {
         priority: u16,
     ) -> Option<&Entry> {
         let (t, mask) = (table as usize, self.interner.known_mask(mask)?);
-        self.tables.get(t)?.find_strict(
-            self.writers.get(t)?,
-            mask,
-            value,
-            &StageHashes::of(mask, value),
-            priority,
-        )
+        let at = (&mask.pack(value)[..], mask.hash(value) as u32);
+        self.tables.get(t)?.find_strict(self.writers.get(t)?, mask, at, priority)
     }
 
     /// Removes the entries that `pred` is true of (of a group or meter that goes; see [`FlowTables::group_refs`]), and what is deleted with them.
@@ -1030,6 +1051,62 @@ mod tests {
         );
         assert_eq!(run(&mut t, C::DELETE, "table=255").unwrap().len(), 3);
         assert!(t.is_empty() && shown(&t).is_empty());
+    }
+
+    /// What was found out before another flow-mod is as good after it, whatever that was.
+    #[test]
+    fn looking_ahead_changes_nothing() {
+        use FlowModCommand as C;
+        let mut n = 3u64;
+        let mut random = |below: u64| {
+            n = crate::flow::mix(n, 1);
+            (n >> 20) % below
+        };
+        let mods: Vec<FlowMod> = (0..4000)
+            .map(|_| {
+                let (a, p) = (random(6), random(3));
+                let command =
+                    [C::ADD, C::ADD, C::ADD, C::DELETE_STRICT, C::MODIFY, C::DELETE][random(6) as usize];
+                let at = match random(5) {
+                    0 => format!("ip,nw_dst=10.0.0.{a}"),
+                    1 => format!("tcp,nw_dst=10.0.{a}.0/24,tp_dst={p}"),
+                    2 => format!("tun_id={a}/0xf,arp"),
+                    3 => format!("dl_vlan={a}"),
+                    _ => String::new(),
+                };
+                let strict = if matches!(command, C::ADD | C::DELETE_STRICT) {
+                    format!("priority={p},")
+                } else {
+                    String::new()
+                };
+                let actions = if command == C::ADD || command == C::MODIFY {
+                    format!(",actions=output:{}", 1 + random(9))
+                } else {
+                    String::new()
+                };
+                let text = format!("table={},{strict}{at}{actions}", random(3));
+                let mut f = parse_flow(&text, command, &NoNames).unwrap_or_else(|e| panic!("{text}: {e}"));
+                // All of a table, now and then.
+                if command == C::DELETE && random(4) > 0 {
+                    f.out_port = PortNo(1);
+                }
+                f
+            })
+            .collect();
+        let (mut plain, mut ahead) = (FlowTables::new(), FlowTables::new());
+        let (mut place, mut known) = (None, 0);
+        for (i, f) in mods.iter().enumerate() {
+            let here = std::mem::replace(&mut place, mods.get(i + 1).and_then(|f| ahead.expect(f)));
+            known += usize::from(here.is_some());
+            let mut effects = Vec::new();
+            ahead.flow_mod_into(f, here, i as u64, &All, &mut effects).unwrap();
+            assert_eq!(effects.len(), plain.flow_mod(f, i as u64, &All).unwrap().len(), "{f:?}");
+            if i % 100 == 0 {
+                assert_eq!(shown(&ahead), shown(&plain));
+            }
+        }
+        assert_eq!(shown(&ahead), shown(&plain));
+        assert!(known > 1500 && plain.total() > 10, "{known} {}", plain.total());
     }
 
     #[test]

@@ -32,6 +32,7 @@ use crate::config::{BridgeSettings, ControllerConfig, FailMode};
 use bytes::BytesMut;
 use ofproto::conn::bundled::Bundled;
 use ofproto::conn::manager::{Backend, ConnId, Unasked};
+use ofproto::rule::Place;
 use ofproto::switch::FlowCursor;
 use ofproto::table_features::TableShapes;
 use ofproto::PortSpec;
@@ -997,7 +998,20 @@ impl<B: Backend> Backend for Recorded<'_, B> {
         msg: &OfMessage,
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError> {
-        self.inner.handle(now, from, msg, replies)?;
+        self.handle_expected(now, from, msg, None, replies)
+    }
+    fn expect(&self, msg: &OfMessage) -> Option<Place> {
+        self.inner.expect(msg)
+    }
+    fn handle_expected(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msg: &OfMessage,
+        place: Option<Place>,
+        replies: &mut Vec<Message>,
+    ) -> Result<(), OfpError> {
+        self.inner.handle_expected(now, from, msg, place, replies)?;
         self.keep_unasked();
         if let Some(j) = &mut self.journal {
             j.took(msg);

@@ -11,6 +11,7 @@
 use super::bundled::Bundled;
 use super::pipe::{Pipe, OUTPUT_HIGH, OUTPUT_LIMIT, OUTPUT_MOST};
 use super::rconn::{negotiate, Rconn, RconnConfig, Todo, OUR_VERSIONS};
+use crate::rule::Place;
 use bytes::{Bytes, BytesMut};
 use openflow::codec::{Frame, OfCodec};
 use openflow::header::{Header, MsgType, OFP13_VERSION};
@@ -173,6 +174,25 @@ pub trait Backend {
         msg: &OfMessage,
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError>;
+    /// A request that comes next but one: a backend can have memory fetched for it meanwhile. What it found out goes to
+    /// [`Backend::handle_expected`] with the request, or is thrown away.
+    fn expect(&self, _msg: &OfMessage) -> Option<Place> {
+        None
+    }
+    /// As [`Backend::handle`], with what [`Backend::expect`] said of the request.
+    ///
+    /// # Errors
+    /// As [`Backend::handle`].
+    fn handle_expected(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msg: &OfMessage,
+        _place: Option<Place>,
+        replies: &mut Vec<Message>,
+    ) -> Result<(), OfpError> {
+        self.handle(now, from, msg, replies)
+    }
     /// Acts on all messages or on none, in one version of the tables.
     ///
     /// # Errors
@@ -225,6 +245,19 @@ impl<B: Backend> Backend for &mut B {
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError> {
         (**self).handle(now, from, msg, replies)
+    }
+    fn expect(&self, msg: &OfMessage) -> Option<Place> {
+        (**self).expect(msg)
+    }
+    fn handle_expected(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msg: &OfMessage,
+        place: Option<Place>,
+        replies: &mut Vec<Message>,
+    ) -> Result<(), OfpError> {
+        (**self).handle_expected(now, from, msg, place, replies)
     }
     fn handle_bundle(
         &mut self,
@@ -371,6 +404,8 @@ struct Conn<C> {
     stats: ConnStats,
     /// Copy of everything said, while somebody snoops.
     tap: Option<BytesMut>,
+    /// The next message, if it was looked at already.
+    next: Option<Frame>,
 }
 
 fn bit(mask: u32, reason: u8) -> bool {
@@ -419,6 +454,7 @@ impl<C> Conn<C> {
             next_xid: 1,
             stats: ConnStats::default(),
             tap: None,
+            next: None,
         }
     }
 
@@ -474,7 +510,8 @@ impl<C> Conn<C> {
     }
     /// Whether a whole message (or what can be none) waits to be handled.
     fn has_request(&self) -> bool {
-        self.pipe.with_input(|i| Header::peek(i).is_some_and(|h| usize::from(h.length) <= i.len()))
+        self.next.is_some()
+            || self.pipe.with_input(|i| Header::peek(i).is_some_and(|h| usize::from(h.length) <= i.len()))
     }
     /// Takes what the peer does since this was called last as a sign of life. Half a message is none, and neither is what it leaves us to send.
     fn look_at_peer(&mut self, now: Instant) {
@@ -795,6 +832,8 @@ impl<C: Default> Manager<C> {
         turn: usize,
     ) -> (usize, bool) {
         let mut done = 0;
+        // Of `Conn::next`. It is kept no longer than this turn, since afterwards the tables may be others.
+        let mut place = None;
         while done < turn {
             let Some(c) = self.conns.get_mut(&id) else { return (done, false) };
             if c.doomed.is_some() || c.is_behind() {
@@ -811,7 +850,8 @@ impl<C: Default> Manager<C> {
                 c.resume_monitors();
                 continue;
             }
-            let frame = match c.pipe.with_input(|input| self.frames.decode(input)) {
+            let mut read = || c.pipe.with_input(|input| self.frames.decode(input));
+            let frame = match c.next.take().map_or_else(&mut read, |f| Ok(Some(f))) {
                 Ok(Some(f)) => f,
                 Ok(None) => return (done, false),
                 Err(e) => {
@@ -819,6 +859,10 @@ impl<C: Default> Manager<C> {
                     return (done, false);
                 }
             };
+            // A framing error is met again in its turn.
+            c.next = read().ok().flatten();
+            let expected = c.next.as_ref().and_then(|f| backend.expect(f.message.as_ref().ok()?));
+            let here = std::mem::replace(&mut place, expected);
             if let Some(tap) = &mut c.tap {
                 tap.extend_from_slice(&frame.raw);
             }
@@ -826,7 +870,7 @@ impl<C: Default> Manager<C> {
             c.rconn.heard(now);
             done += 1;
             self.last = id;
-            self.message(id, frame, backend, now);
+            self.message(id, frame, here, backend, now);
         }
         (done, true)
     }
@@ -848,7 +892,14 @@ impl<C: Default> Manager<C> {
         }
     }
 
-    fn message<B: Backend<Cursor = C>>(&mut self, id: ConnId, frame: Frame, backend: &mut B, now: Instant) {
+    fn message<B: Backend<Cursor = C>>(
+        &mut self,
+        id: ConnId,
+        frame: Frame,
+        place: Option<Place>,
+        backend: &mut B,
+        now: Instant,
+    ) {
         let Frame { header, raw, message } = frame;
         let Some(c) = self.conns.get_mut(&id) else { return };
         if header.msg_type == MsgType::HELLO {
@@ -888,7 +939,7 @@ impl<C: Default> Manager<C> {
             }
             return;
         }
-        if let Err(e) = self.request(id, msg, &raw, backend, now) {
+        if let Err(e) = self.request(id, msg, &raw, place, backend, now) {
             if let Some(c) = self.conns.get_mut(&id) {
                 c.refuse(header.xid, e, &raw);
             }
@@ -900,6 +951,7 @@ impl<C: Default> Manager<C> {
         id: ConnId,
         msg: OfMessage,
         raw: &[u8],
+        place: Option<Place>,
         backend: &mut B,
         now: Instant,
     ) -> Result<(), OfpError> {
@@ -1004,7 +1056,8 @@ impl<C: Default> Manager<C> {
             }
             body => {
                 let mut replies = Vec::new();
-                backend.handle(now, id, &OfMessage { version, xid, body }, &mut replies)?;
+                let msg = OfMessage { version, xid, body };
+                backend.handle_expected(now, id, &msg, place, &mut replies)?;
                 for r in replies {
                     c.reply(xid, r);
                 }

@@ -655,3 +655,112 @@ fn half_a_multipart_request_is_none() {
     assert_eq!(error_of(&heard[..1]), error_of(&heard[1..]));
     assert!(!net.manager.is_monitored());
 }
+
+/// Finds out about every match to come, and sees that it gets back what is the request's own.
+struct Expecting {
+    tables: Remembering,
+    interner: std::cell::RefCell<crate::rule::Interner>,
+    expected: usize,
+}
+
+impl Expecting {
+    fn place(&self, msg: &OfMessage) -> Option<Place> {
+        let Message::FlowMod(f) = &msg.body else { return None };
+        self.interner.borrow_mut().place(&f.matching)
+    }
+}
+
+impl Backend for Expecting {
+    type Cursor = u64;
+    fn handle(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msg: &OfMessage,
+        replies: &mut Vec<Message>,
+    ) -> Result<(), OfpError> {
+        self.tables.handle(now, from, msg, replies)
+    }
+    fn expect(&self, msg: &OfMessage) -> Option<Place> {
+        self.place(msg)
+    }
+    fn handle_expected(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msg: &OfMessage,
+        place: Option<Place>,
+        replies: &mut Vec<Message>,
+    ) -> Result<(), OfpError> {
+        if let Some(p) = place {
+            self.expected += 1;
+            assert_eq!(Some(p.values), self.place(msg).map(|own| own.values), "of another message: {msg:?}");
+        }
+        self.handle(now, from, msg, replies)
+    }
+    fn handle_bundle(
+        &mut self,
+        now: Instant,
+        from: ConnId,
+        msgs: &Bundled,
+        flags: BundleFlags,
+    ) -> Result<(), (usize, OfpError)> {
+        self.tables.handle_bundle(now, from, msgs, flags)
+    }
+    fn dump_flows(
+        &mut self,
+        now: Instant,
+        request: &FlowStatsRequest,
+        cursor: &mut u64,
+        max: usize,
+        out: &mut Vec<FlowStats>,
+    ) -> bool {
+        self.tables.dump_flows(now, request, cursor, max, out)
+    }
+    fn publish(&mut self) -> u64 {
+        self.tables.publish()
+    }
+    fn synced(&mut self) -> u64 {
+        self.tables.synced()
+    }
+}
+
+#[test]
+fn what_was_found_out_about_a_message_to_come_goes_with_that_message() {
+    let mut net = Net::new(&[C, C]);
+    let mut tables = Expecting { tables: tables(), interner: Default::default(), expected: 0 };
+    const N: u64 = 700;
+    let mut said = [BytesMut::new(), BytesMut::new()];
+    for i in 0..N {
+        for (c, out) in said.iter_mut().enumerate() {
+            let mut say = |m: Message| OfMessage::new(i as u32, m).emit(out).unwrap();
+            let cookie = if i % 50 == 7 { 666 } else { 1000 + i * 2 + c as u64 };
+            let matching = Match::new().with(openflow::Field::EthDst, u128::from(i * 2 + c as u64));
+            say(FlowMod { matching, ..flow(cookie) }.into());
+            match i % 9 {
+                2 => say(Message::BarrierRequest),
+                4 => say(Message::EchoRequest(Echo::default())),
+                // A hello in the middle is thrown away, a flow-mod of nonsense refused.
+                5 => say(Hello::with_versions(&[4]).into()),
+                6 => out.extend_from_slice(&[4, 14, 0, 12, 0, 0, 0, 9, 1, 2, 3, 4]),
+                _ => {}
+            }
+        }
+    }
+    // In pieces of all sizes, so that the next message is there, or half of it, or not yet.
+    let mut len = 1;
+    while said.iter().any(|s| !s.is_empty()) {
+        for (pipe, s) in net.pipes.iter().zip(&mut said) {
+            pipe.feed(&s.split_to(len.min(s.len())));
+            len = len * 7 % 5003 + 1;
+        }
+        while net.manager.process(&mut tables, net.now, 100) {}
+        net.pipes.iter().for_each(|p| p.with_output(BytesMut::clear));
+    }
+    for c in 0..2 {
+        let own: Vec<u64> = tables.tables.cookies().into_iter().filter(|k| k % 2 == c).collect();
+        let want: Vec<u64> = (0..N).filter(|i| i % 50 != 7).map(|i| 1000 + i * 2 + c).collect();
+        assert_eq!(own, want, "all of a connection's, in order");
+    }
+    assert!(tables.expected > 1000, "{} of 1400 were looked at ahead", tables.expected);
+}
