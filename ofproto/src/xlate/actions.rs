@@ -598,7 +598,7 @@ impl<W: World> Xlate<'_, '_, W> {
     }
 
     fn resubmit(&mut self, in_port: Option<PortNo>, table: Option<u8>, origin: Origin) {
-        let here = if origin.table.0 == 0xff { 0 } else { origin.table.0 };
+        let here = origin.current_table();
         let table = table.filter(|t| *t != 0xff).unwrap_or(here);
         if table > here {
             self.nest(0);

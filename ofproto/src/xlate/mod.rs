@@ -291,15 +291,30 @@ pub struct Origin {
     pub is_miss: bool,
     /// By way of a group.
     pub in_group: bool,
+    /// Executed as part of the action set, at the end of the pipeline.
+    pub in_action_set: bool,
 }
 
 impl Origin {
     /// A packet-out's.
-    pub const NONE: Origin =
-        Origin { table: TableId(0xff), cookie: u64::MAX, is_miss: false, in_group: false };
+    pub const NONE: Origin = Origin {
+        table: TableId(0xff),
+        cookie: u64::MAX,
+        is_miss: false,
+        in_group: false,
+        in_action_set: false,
+    };
     /// An entry's own actions.
     fn of(table: u8, e: &impl Entry) -> Self {
-        Self { table: TableId(table), cookie: e.cookie(), is_miss: e.is_table_miss(), in_group: false }
+        Self { table: TableId(table), cookie: e.cookie(), is_miss: e.is_table_miss(), ..Self::NONE }
+    }
+    /// The table of the flow entry that the actions stand in, for actions that begin there: an action set and a packet-out begin at the first one.
+    fn current_table(&self) -> u8 {
+        if self.in_action_set || self.table == Self::NONE.table {
+            0
+        } else {
+            self.table.0
+        }
     }
     /// Why a controller gets what an output to CONTROLLER sends. A table miss is what the table-miss entry "directly sends" (OpenFlow 1.3.5,
     /// "Table-miss"), not what one of its groups does.
@@ -774,7 +789,8 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
                     let list = self.action_set.take();
                     if !list.is_empty() {
                         self.note_set(&list);
-                        self.steps.push(Step::Actions(List::Own(list.into()), 0, self.last));
+                        let origin = Origin { in_action_set: true, ..self.last };
+                        self.steps.push(Step::Actions(List::Own(list.into()), 0, origin));
                     }
                 }
                 Step::Bucket(i, list, origin) => self.bucket(i, list, origin),
