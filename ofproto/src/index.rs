@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Levels until all bits of a hash are used; a leaf that deep grows without bound.
 const LEVELS: u32 = 8;
 /// Most slots of a leaf above that: one of the sizes that leaves grow through.
-const MOST: usize = 711;
+const MOST: usize = 768;
 /// Levels of which all inner nodes are few enough to stay in a near cache, but for the last one's.
 const HOT_LEVELS: u32 = 3;
 const FEWEST: usize = 6;
@@ -89,7 +89,7 @@ fn all(leaf: &[AtomicU64]) -> impl Iterator<Item = u64> + '_ {
 fn leaf_of(n: usize, items: impl Iterator<Item = u64>) -> Leaf {
     let mut slots = FEWEST;
     while room(slots) <= n {
-        slots += slots / 2;
+        slots *= 2;
     }
     let leaf: Leaf = (0..=slots).map(|_| AtomicU64::new(0)).collect();
     items.for_each(|s| put(&leaf, s));
@@ -161,7 +161,9 @@ impl Index {
             let Node::Inner(kids) = node else { return };
             node = &kids[nibble(hash, depth)];
         }
+        // It may lie across two lines.
         prefetch(std::ptr::from_ref(node));
+        prefetch(std::ptr::from_ref(node).wrapping_byte_add(size_of::<Node>() - 1));
     }
     /// Has the lines fetched that [`Index::get`] and [`Index::insert`] of a hash will look at: in a large table, memory that no cache has.
     pub fn prefetch(&self, hash: u32) {
