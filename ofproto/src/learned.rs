@@ -41,7 +41,7 @@ pub struct Learned<E> {
     pub limit: u32,
     /// Its name, if there is a limit: see [`name_of`].
     pub name: u64,
-    /// The flow entry whose action it was, if it is known.
+    /// The flow entry whose action it was; `None`: a packet-out's.
     pub by: Option<E>,
 }
 

@@ -76,6 +76,9 @@ pub struct View<'a> {
 }
 
 impl xlate::Entry for TableEntry {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rule, &other.rule) && Arc::ptr_eq(&self.instrs, &other.instrs)
+    }
     fn instructions(&self) -> &[Instruction] {
         &self.instrs.list
     }

@@ -12,7 +12,7 @@ use crate::learned::{Learned, Rooms};
 use crate::mac_learning::MacTable;
 use crate::rule::RuleCore;
 use crate::snapshot::{LiveGroup, Snapshot, View};
-use crate::xlate::{Credit, Dep, Frozen, Input, Outcome, Punt, Reason, Visit, Xlate};
+use crate::xlate::{same_entry, Credit, Dep, Frozen, Input, Outcome, Punt, Reason, Visit, Xlate};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use crossbeam_queue::{ArrayQueue, SegQueue};
@@ -131,9 +131,9 @@ fn same_credit(a: &MegaflowCredit, b: &MegaflowCredit) -> bool {
         (Credit::Mac(b1, v1, m1, p1), Credit::Mac(b2, v2, m2, p2)) => {
             b1 == b2 && v1 == v2 && m1 == m2 && p1 == p2
         }
-        // By the same entry: the visits are compared too.
         (Credit::Learn(b1, l1), Credit::Learn(b2, l2)) => {
-            b1 == b2 && l1.flow == l2.flow && l1.limit == l2.limit
+            let same_learner = same_entry(l1.by.as_ref(), l2.by.as_ref());
+            b1 == b2 && l1.flow == l2.flow && l1.limit == l2.limit && same_learner
         }
         (Credit::Fin(b1, e1, i1, h1), Credit::Fin(b2, e2, i2, h2)) => {
             b1 == b2 && i1 == i2 && h1 == h2 && Arc::ptr_eq(&e1.rule, &e2.rule)

@@ -1,15 +1,13 @@
 //! What each OpenFlow action does to the translation.
 
 use super::{
-    Copied, Credit, Dep, Entry, GroupView, List, Origin, PortTarget, Punt, Reason, Step, Visit, World, Xlate,
-    MAX_STACKED,
+    Copied, Credit, Dep, GroupView, List, Origin, PortTarget, Punt, Reason, Step, World, Xlate, MAX_STACKED,
 };
 use crate::check::constant;
 use crate::fields::{self, flow_satisfies, loc, packet_in_match, prereq_mask, sub_loc};
 use crate::flow::{mix, pipe, Flow};
 use crate::group::Watch;
 use crate::learned::{name_of, Answer, Learned};
-use crate::rule::each_action;
 use datapath::flow_key::{off, MPLS_DEPTH};
 use datapath::DpAction;
 use openflow::action::{
@@ -45,12 +43,9 @@ impl<W: World> Xlate<'_, '_, W> {
                 self.tell(|l| l.action(d, &text));
             }
             let before = self.steps.len();
-            if let (Action::FinTimeout { idle, hard }, List::Of(e, _)) = (action, &list) {
-                self.fin_timeout(e, *idle, *hard);
-            }
             // What the action pushes is to be done before the rest of the list.
             self.steps.push(Step::Actions(list.clone(), i + 1, origin));
-            let go_on = self.action(action, origin);
+            let go_on = self.action(action, origin, list.owner());
             if self.steps.is_empty() || !go_on {
                 // Aborted, or this copy of the packet ends here.
                 if self.steps.len() > before {
@@ -66,8 +61,8 @@ impl<W: World> Xlate<'_, '_, W> {
         }
     }
 
-    /// One action. `false`: the list ends here.
-    fn action(&mut self, action: &Action, origin: Origin) -> bool {
+    /// One action, of an entry's `owner` or of nobody's. `false`: the list ends here.
+    fn action(&mut self, action: &Action, origin: Origin, owner: Option<&W::Entry>) -> bool {
         match action {
             Action::Output { port, max_len } => self.output(*port, *max_len, origin),
             Action::OutputReg { src, max_len } => match self.read(src).and_then(port_number) {
@@ -116,12 +111,12 @@ impl<W: World> Xlate<'_, '_, W> {
             Action::CopyTtlIn => self.copy_ttl(false),
             Action::Resubmit { in_port, table, .. } => self.resubmit(*in_port, *table, origin),
             Action::Controller(c) => self.controller(c, origin),
-            Action::Learn(l) => self.learn(l, action, origin),
+            Action::Learn(l) => self.learn(l, owner.cloned()),
             Action::Multipath(m) => self.multipath(m),
             Action::Bundle(b) => self.bundle(b, origin),
             Action::Clone(list) => {
                 if self.deeper() {
-                    let list = List::Own(list.clone().into());
+                    let list = List::Own(list.clone().into(), owner.cloned());
                     self.copy(Copied::Clone, vec![Step::Actions(list, 0, origin)]);
                 }
             }
@@ -129,7 +124,12 @@ impl<W: World> Xlate<'_, '_, W> {
                 self.exit();
                 return false;
             }
-            Action::Note(_) | Action::Conjunction { .. } | Action::FinTimeout { .. } | Action::Sample(_) => {}
+            Action::FinTimeout { idle, hard } => {
+                if let Some(e) = owner {
+                    self.fin_timeout(e, *idle, *hard);
+                }
+            }
+            Action::Note(_) | Action::Conjunction { .. } | Action::Sample(_) => {}
             Action::SetField(_)
             | Action::RegLoad2(_)
             | Action::Ct(_)
@@ -667,7 +667,7 @@ impl<W: World> Xlate<'_, '_, W> {
         let d = self.depth.shown;
         self.tell(|l| l.action(d, &format!("bucket {i}")));
         self.nest(0);
-        self.copy(Copied::Bucket, vec![Step::Actions(List::Own(list), 0, origin)]);
+        self.copy(Copied::Bucket, vec![Step::Actions(List::Own(list, None), 0, origin)]);
     }
 
     // ---- hashing ----
@@ -767,7 +767,7 @@ impl<W: World> Xlate<'_, '_, W> {
 
     // ---- learn ----
 
-    fn learn(&mut self, l: &Learn, action: &Action, origin: Origin) {
+    fn learn(&mut self, l: &Learn, by: Option<W::Entry>) {
         let mut flow = FlowMod { command: FlowModCommand::ADD, ..FlowMod::default() };
         flow.table_id = TableId(l.table_id);
         flow.priority = l.priority;
@@ -805,7 +805,7 @@ impl<W: World> Xlate<'_, '_, W> {
             let place = fields::match_to_flow(&flow.matching);
             name = place.map_or(0, |(value, mask)| name_of(&value, &mask, flow.priority));
         }
-        let what = Arc::new(Learned { flow, limit: l.limit, name, by: self.entry_with(action, origin) });
+        let what = Arc::new(Learned { flow, limit: l.limit, name, by });
         let answer = self.world.learn(self.bridge, &what, self.side_effects);
         match answer {
             Answer::Yes if l.limit != 0 => self.deps.push(Dep::Learned(self.bridge, what.set(), name)),
@@ -822,20 +822,6 @@ impl<W: World> Xlate<'_, '_, W> {
         if let Some(dst) = &l.result_dst {
             self.write(dst, u128::from(answer == Answer::Yes));
         }
-    }
-    /// The entry whose action this is, if it was found in this translation.
-    fn entry_with(&self, action: &Action, origin: Origin) -> Option<W::Entry> {
-        let has = |e: &&W::Entry| {
-            let mut found = false;
-            for i in e.instructions() {
-                if let Instruction::ApplyActions(list) = i {
-                    each_action(list, &mut |a| found |= a == action);
-                }
-            }
-            found && e.cookie() == origin.cookie
-        };
-        let here = |v: &&Visit<W::Entry>| v.bridge == self.bridge && v.table == origin.table.0;
-        self.visits.iter().rev().filter(here).filter_map(|v| v.entry.as_ref()).find(has).cloned()
     }
 }
 

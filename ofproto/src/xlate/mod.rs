@@ -25,6 +25,7 @@ mod normal;
 use crate::api::BridgeId;
 use crate::flow::{pipe, Flow};
 use crate::learned::{Answer, Learned, LearnedSet};
+use crate::rule::each_action;
 use datapath::flow_key::{off, FlowKey, FlowMask};
 use datapath::{DpAction, DpMeterId, KeyPatch, PortId};
 use openflow::msg::PacketInReason;
@@ -82,6 +83,8 @@ reasons! {
 
 /// A flow entry as translation sees it. Cheap to clone.
 pub trait Entry: Clone {
+    /// Whether it is this very entry, with the same instructions.
+    fn is(&self, other: &Self) -> bool;
     /// Its instructions.
     fn instructions(&self) -> &[Instruction];
     /// Its priority.
@@ -92,6 +95,14 @@ pub trait Entry: Clone {
     fn is_table_miss(&self) -> bool;
     /// The match, for traces.
     fn describe(&self) -> String;
+}
+
+/// Whether two lists are the same entry's, or nobody's.
+pub fn same_entry<E: Entry>(a: Option<&E>, b: Option<&E>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.is(b),
+        (a, b) => a.is_none() && b.is_none(),
+    }
 }
 
 /// A group as translation sees it. Cheap to clone.
@@ -327,22 +338,36 @@ impl Origin {
     }
 }
 
-/// An action list: part of an entry, or its own.
+/// An action list: part of an entry, or its own; then the entry it was cloned from, if any.
 #[derive(Clone)]
 enum List<E> {
     Of(E, usize),
-    Own(Arc<[Action]>),
+    Own(Arc<[Action]>, Option<E>),
 }
 
 impl<E: Entry> List<E> {
     fn get(&self) -> &[Action] {
         match self {
-            List::Own(a) => a,
+            List::Own(a, _) => a,
             List::Of(e, i) => match &e.instructions()[*i] {
                 Instruction::ApplyActions(a) | Instruction::WriteActions(a) => a,
                 _ => &[],
             },
         }
+    }
+    /// The entry that the actions stand in.
+    fn owner(&self) -> Option<&E> {
+        match self {
+            List::Of(e, _) => Some(e),
+            List::Own(_, e) => e.as_ref(),
+        }
+    }
+    /// Whether the same is done from these indexes on: by the same entry, if an action says something of its entry.
+    fn is_as(&self, from: usize, other: &Self, other_from: usize) -> bool {
+        let rest = &self.get()[from..];
+        let mut names_entry = false;
+        each_action(rest, &mut |a| names_entry |= matches!(a, Action::Learn(_) | Action::FinTimeout { .. }));
+        rest == &other.get()[other_from..] && (!names_entry || same_entry(self.owner(), other.owner()))
     }
 }
 
@@ -423,7 +448,7 @@ impl<E: Entry> PartialEq for Frozen<E> {
         let step = |a: &Step<E>, b: &Step<E>| match (a, b) {
             (Step::Table(a), Step::Table(b)) => a == b,
             (Step::Resubmit(a, p), Step::Resubmit(b, q)) => (a, p) == (b, q),
-            (Step::Actions(a, i, x), Step::Actions(b, j, y)) => x == y && a.get()[*i..] == b.get()[*j..],
+            (Step::Actions(a, i, x), Step::Actions(b, j, y)) => x == y && a.is_as(*i, b, *j),
             (Step::Rest(a, i), Step::Rest(b, j)) => i == j && a.instructions() == b.instructions(),
             (Step::Bucket(i, a, x), Step::Bucket(j, b, y)) => (i, a, x) == (j, b, y),
             (Step::Send(a), Step::Send(b)) => a == b,
@@ -452,7 +477,8 @@ impl<E: Entry> Frozen<E> {
     /// The entries that it holds on to.
     pub fn entries(&self) -> impl Iterator<Item = &E> {
         self.steps.iter().filter_map(|s| match s {
-            Step::Actions(List::Of(e, _), ..) | Step::Rest(e, ..) => Some(e),
+            Step::Actions(list, ..) => list.owner(),
+            Step::Rest(e, ..) => Some(e),
             _ => None,
         })
     }
@@ -675,7 +701,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
     pub fn packet_out(world: &'w W, input: Input<'l>, actions: &[Action]) -> Outcome<W> {
         let mut x = Self::new(world, input);
         x.steps.push(Step::ActionSet);
-        x.steps.push(Step::Actions(List::Own(actions.into()), 0, Origin::NONE));
+        x.steps.push(Step::Actions(List::Own(actions.into(), None), 0, Origin::NONE));
         x.run()
     }
 
@@ -706,7 +732,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
     }
     fn push_normal(&mut self) {
         let normal = Action::Output { port: PortNo::NORMAL, max_len: 0 };
-        self.steps.push(Step::Actions(List::Own(vec![normal].into()), 0, Origin::NONE));
+        self.steps.push(Step::Actions(List::Own(vec![normal].into(), None), 0, Origin::NONE));
     }
 
     fn tell(&mut self, f: impl FnOnce(&mut dyn Listener)) {
@@ -790,7 +816,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
                     if !list.is_empty() {
                         self.note_set(&list);
                         let origin = Origin { in_action_set: true, ..self.last };
-                        self.steps.push(Step::Actions(List::Own(list.into()), 0, origin));
+                        self.steps.push(Step::Actions(List::Own(list.into(), None), 0, origin));
                     }
                 }
                 Step::Bucket(i, list, origin) => self.bucket(i, list, origin),
