@@ -65,10 +65,17 @@ pub enum Answer {
 
 #[derive(Default)]
 struct Room {
-    /// Entries in the tables as published.
-    there: usize,
+    /// Entries in the tables as published, if an entry of them has a limit for this set.
+    there: Option<usize>,
     /// Names of those to come.
     asked: HashSet<u64>,
+}
+
+impl Room {
+    /// Nobody has to do with the set any more.
+    fn is_idle(&self) -> bool {
+        self.there.is_none() && self.asked.is_empty()
+    }
 }
 
 #[derive(Default)]
@@ -78,29 +85,49 @@ struct Books {
     done: Vec<(BridgeId, LearnedSet, u64)>,
 }
 
+impl Books {
+    /// Ends the keeping of a place.
+    fn free(&mut self, bridge: BridgeId, set: LearnedSet, name: u64) {
+        if let Some(room) = self.rooms.get_mut(&(bridge, set)) {
+            room.asked.remove(&name);
+            if room.is_idle() {
+                self.rooms.remove(&(bridge, set));
+            }
+        }
+    }
+}
+
 /// How full the sets are that have a limit. Locked for a hash operation.
 #[derive(Default)]
 pub struct Rooms(Mutex<Books>);
 
 impl Rooms {
-    /// Whether one more of a set may be learned; then a place is kept, if `keep`. `None`: no entry of the tables has a limit for this set.
-    pub fn ask(&self, bridge: BridgeId, set: LearnedSet, name: u64, limit: u32, keep: bool) -> Option<bool> {
+    /// Whether one more of a set may be learned; then a place is kept, if `keep`. `None`: no entry of the tables has a limit for this set, so
+    /// nobody counts it (only packet-outs learn it); to be asked again with its entries `counted`.
+    pub fn ask(
+        &self,
+        bridge: BridgeId,
+        set: LearnedSet,
+        name: u64,
+        limit: u32,
+        keep: bool,
+        counted: Option<usize>,
+    ) -> Option<bool> {
         let mut books = self.0.lock();
-        let room = books.rooms.get_mut(&(bridge, set))?;
-        if room.asked.contains(&name) {
+        let room = books.rooms.get(&(bridge, set));
+        if room.is_some_and(|r| r.asked.contains(&name)) {
             return Some(true);
         }
-        let free = room.there + room.asked.len() < limit as usize;
+        let there = room.and_then(|r| r.there).or(counted)?;
+        let free = there + room.map_or(0, |r| r.asked.len()) < limit as usize;
         if free && keep {
-            room.asked.insert(name);
+            books.rooms.entry((bridge, set)).or_default().asked.insert(name);
         }
         Some(free)
     }
     /// It did not come to pass.
     pub fn give_back(&self, bridge: BridgeId, set: LearnedSet, name: u64) {
-        if let Some(room) = self.0.lock().rooms.get_mut(&(bridge, set)) {
-            room.asked.remove(&name);
-        }
+        self.0.lock().free(bridge, set, name);
     }
     /// Control has done what was asked: the next version shows it.
     pub fn done(&self, bridge: BridgeId, set: LearnedSet, name: u64) {
@@ -111,15 +138,14 @@ impl Rooms {
         let mut books = self.0.lock();
         store();
         for (bridge, set, n) in counts {
-            match n {
-                Some(n) => books.rooms.entry((bridge, set)).or_default().there = n,
-                None => drop(books.rooms.remove(&(bridge, set))),
+            let room = books.rooms.entry((bridge, set)).or_default();
+            room.there = n;
+            if room.is_idle() {
+                books.rooms.remove(&(bridge, set));
             }
         }
         for (bridge, set, name) in std::mem::take(&mut books.done) {
-            if let Some(room) = books.rooms.get_mut(&(bridge, set)) {
-                room.asked.remove(&name);
-            }
+            books.free(bridge, set, name);
         }
     }
     /// Forgets a bridge.
@@ -141,7 +167,7 @@ mod tests {
     #[test]
     fn a_place_is_kept_until_the_flow_is_published() {
         let (rooms, bridge, set) = (Rooms::default(), BridgeId(1), LearnedSet { table: 1, cookie: 5 });
-        let ask = |name| rooms.ask(bridge, set, name, 2, true);
+        let ask = |name| rooms.ask(bridge, set, name, 2, true, None);
         assert_eq!(ask(1), None, "nobody counts");
         rooms.publish(vec![(bridge, set, Some(0))], || {});
         assert_eq!((ask(1), ask(2), ask(3), ask(1)), (Some(true), Some(true), Some(false), Some(true)));
@@ -151,10 +177,32 @@ mod tests {
         rooms.publish(vec![(bridge, set, Some(1))], || {});
         assert_eq!(ask(3), Some(false));
         rooms.give_back(bridge, set, 2);
-        assert_eq!(rooms.ask(bridge, set, 3, 2, false), Some(true), "asked, and no place kept");
+        assert_eq!(rooms.ask(bridge, set, 3, 2, false, None), Some(true), "asked, and no place kept");
         assert_eq!((ask(4), ask(3)), (Some(true), Some(false)));
         rooms.publish(vec![(bridge, set, None)], || {});
         assert_eq!(ask(3), None);
+    }
+
+    #[test]
+    fn places_of_packet_outs_are_kept_although_no_entry_has_a_limit() {
+        let (rooms, bridge, set) = (Rooms::default(), BridgeId(1), LearnedSet { table: 1, cookie: 5 });
+        let ask = |name, there| rooms.ask(bridge, set, name, 3, true, there);
+        assert_eq!((ask(1, None), ask(1, Some(1)), ask(2, Some(1))), (None, Some(true), Some(true)));
+        assert_eq!((ask(3, None), ask(3, Some(1)), ask(2, Some(1))), (None, Some(false), Some(true)));
+        // An entry has a limit now: its count is right, and what was asked for counts still.
+        rooms.publish(vec![(bridge, set, Some(2))], || {});
+        assert_eq!(ask(3, None), Some(false));
+        rooms.done(bridge, set, 1);
+        rooms.done(bridge, set, 2);
+        rooms.publish(vec![(bridge, set, Some(2))], || {});
+        assert_eq!(ask(3, None), Some(true));
+        rooms.give_back(bridge, set, 3);
+        rooms.publish(vec![(bridge, set, None)], || {});
+        assert_eq!((ask(4, None), ask(4, Some(2))), (None, Some(true)));
+        // Nothing is left when it is in the tables.
+        rooms.done(bridge, set, 4);
+        rooms.publish(Vec::new(), || {});
+        assert!(rooms.0.lock().rooms.is_empty());
     }
 
     #[test]

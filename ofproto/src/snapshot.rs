@@ -144,10 +144,9 @@ impl View<'_> {
         if there.is_some_and(|e| e.rule.cookie == set.cookie) {
             return true;
         }
-        let asked = self.slow.rooms.ask(bridge, set, what.name, limit, keep);
-        // Packet-outs: nobody counts for them, unless an entry has a limit too.
+        let ask = |counted| self.slow.rooms.ask(bridge, set, what.name, limit, keep, counted);
         let count = || table.iter().filter(|e| e.rule.cookie == set.cookie).take(limit as usize).count();
-        asked.unwrap_or_else(|| count() < limit as usize)
+        ask(None).or_else(|| ask(Some(count()))).unwrap_or(false)
     }
 }
 

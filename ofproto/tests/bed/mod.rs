@@ -145,9 +145,10 @@ impl Bed {
         let xid = self.next_xid;
         self.next_xid += 1;
         self.pipe.feed(&OfMessage::new(xid, body).to_bytes().expect("a message"));
-        let heard = self.settle();
-        // Packet-outs are on their way by commands to a worker.
+        let mut heard = self.settle();
+        // Packet-outs are on their way by commands to a worker, and what they send to controllers comes after these.
         self.rendezvous();
+        heard.extend(self.settle());
         (xid, heard)
     }
     /// Another bridge, whose port 1 and this new port of ours are the two ends of a patch.
