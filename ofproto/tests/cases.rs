@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `add-flows` `mod-flows` `del-flows` (and `-strict`) | flows as for `ovs-ofctl` |
 //! | `add-group` `mod-group` `del-group`, `add-meter` `mod-meter` `del-meter` | the same |
+//! | `bundle` | messages as for `ovs-ofctl bundle`; all or none of them |
 //! | `packet` | packets in the datapath's words, then perhaps `len=N`, `xN` (so many), `every=10us` |
 //! | `hex` | port and bytes |
 //! | `packet-out`, `port-mod PORT`, `config`, `message` | `in_port=…`; words of mod-port; `frag=drop`, `miss_send_len=N`; bytes |
@@ -181,6 +182,28 @@ impl Case {
     fn say(&mut self, body: impl Into<Message>, line: &str, out: &mut String) {
         let (xid, heard) = self.bed.say(body);
         self.heard(&heard, &[(xid, line)], out);
+    }
+
+    fn bundle(&mut self, lines: &[&str], out: &mut String) {
+        let flags = BundleFlags::ATOMIC | BundleFlags::ORDERED;
+        let control = |kind| BundleControl { bundle_id: 1, kind, flags, properties: Vec::new() };
+        let mut heard = self.bed.say(control(BundleCtrlType::OPEN_REQUEST)).1;
+        let mut asked = Vec::new();
+        for l in lines {
+            let body = text::parse_bundle_line(l, &NoNames).unwrap_or_else(|e| panic!("{l}: {e}"));
+            let add = |xid: u32| {
+                let message = Box::new(OfMessage::new(xid, body));
+                BundleAdd { bundle_id: 1, flags, message, properties: Vec::new() }.into()
+            };
+            let (xid, more) = self.bed.say_numbered(add);
+            asked.push((xid, *l));
+            heard.extend(more);
+        }
+        let (xid, more) = self.bed.say(control(BundleCtrlType::COMMIT_REQUEST));
+        asked.push((xid, "commit"));
+        heard.extend(more);
+        heard.retain(|m| !matches!(m.body, Message::BundleControl(_)));
+        self.heard(&heard, &asked, out);
     }
 
     /// What left, what was dropped and why.
@@ -429,6 +452,10 @@ impl Case {
                         Err(e) => drop(writeln!(out, "not a meter: {e}")),
                     }
                 }
+            }
+            "bundle" => {
+                self.bundle(&each, &mut out);
+                self.went(false, &mut out);
             }
             "packet" => each.iter().for_each(|l| self.packets(l, &mut out)),
             "hex" => {

@@ -142,9 +142,14 @@ impl Bed {
     }
     /// Sends a request; all that comes back once the switch has come to rest, with the number of the request.
     pub fn say(&mut self, body: impl Into<Message>) -> (u32, Vec<OfMessage>) {
+        let body = body.into();
+        self.say_numbered(|_| body)
+    }
+    /// The same with a request that holds its number.
+    pub fn say_numbered(&mut self, body: impl FnOnce(u32) -> Message) -> (u32, Vec<OfMessage>) {
         let xid = self.next_xid;
         self.next_xid += 1;
-        self.pipe.feed(&OfMessage::new(xid, body).to_bytes().expect("a message"));
+        self.pipe.feed(&OfMessage::new(xid, body(xid)).to_bytes().expect("a message"));
         let mut heard = self.settle();
         // Packet-outs are on their way by commands to a worker, and what they send to controllers comes after these.
         self.rendezvous();
