@@ -80,7 +80,7 @@ impl Subtable {
     }
     /// The entry of exactly this match and priority.
     fn find(&self, values: &[u64], hash: u32, priority: u16) -> Option<&Entry> {
-        self.entries.get(hash).find(|e| e.rule.priority == priority && e.rule.values[..] == *values)
+        self.entries.get(hash, priority).find(|e| e.rule.priority == priority && e.rule.values[..] == *values)
     }
     /// To be changed: if it is not the newest version (nobody does that but tests), as a copy that shares nothing.
     fn mine<'a>(this: &'a mut Arc<Self>, books: &mut Books) -> &'a mut Self {
@@ -314,7 +314,7 @@ impl Classifier {
             // An equal mask is a hash lookup, a wider one a walk.
             let exact = s.mask.mask == *mask;
             let hash = s.mask.hash(value) as u32;
-            let one = exact.then(|| s.entries.get(hash)).into_iter().flatten();
+            let one = exact.then(|| s.entries.all_of(hash)).into_iter().flatten();
             let walk = (!exact).then(|| s.entries.iter()).into_iter().flatten();
             one.chain(walk).filter(move |e| {
                 s.mask.words.iter().zip(&e.rule.values).all(|(&w, v)| {
@@ -356,10 +356,8 @@ impl Classifier {
     /// The entry that decides `flow`; see the module. `wc` may be `None` where no mask is wanted.
     pub fn lookup(&self, flow: &Flow, wc: &mut Flow) -> Option<&Entry> {
         let mut soft: SmallVec<[&Entry; 4]> = SmallVec::new();
-        let mut hard: SmallVec<[&Entry; 4]> = SmallVec::new();
-        self.scan(flow, wc, &mut soft, &mut hard);
-        hard.sort_by_key(|e| std::cmp::Reverse(e.rule.priority));
-        let mut best = hard.first().copied();
+        let mut best = None;
+        self.scan(flow, wc, &mut soft, &mut best);
         if soft.is_empty() {
             return best;
         }
@@ -385,33 +383,30 @@ impl Classifier {
                 if have & full(n) == full(n) {
                     let mut with_id = *flow;
                     with_id.put(crate::flow::pipe::CONJ_ID, 4, id.into());
-                    let (mut s2, mut h2) = (SmallVec::new(), SmallVec::new());
-                    self.scan(&with_id, wc, &mut s2, &mut h2);
-                    if let Some(e) = h2.into_iter().max_by_key(|e| e.rule.priority) {
-                        return Some(e);
+                    let (mut s2, mut found) = (SmallVec::new(), None);
+                    self.scan(&with_id, wc, &mut s2, &mut found);
+                    if found.is_some() {
+                        return found;
                     }
                 }
             }
             i = end;
         }
-        if best.is_none() {
-            best = hard.first().copied();
-        }
         best
     }
 
+    /// Clauses that match, and the best of all other entries that do.
     fn scan<'a>(
         &'a self,
         flow: &Flow,
         wc: &mut Flow,
         soft: &mut SmallVec<[&'a Entry; 4]>,
-        hard: &mut SmallVec<[&'a Entry; 4]>,
+        best: &mut Option<&'a Entry>,
     ) {
-        let mut best: Option<u16> = None;
         let mut answers: [Option<TrieAnswer>; TRIES.len()] = [None; TRIES.len()];
         'subtables: for &slot in self.order.iter() {
             let Some(sub) = self.slots[slot as usize].as_deref() else { continue };
-            if best.is_some_and(|b| b >= sub.max_priority) {
+            if best.is_some_and(|b| b.rule.priority >= sub.max_priority) {
                 break;
             }
             let m = &sub.mask;
@@ -443,16 +438,19 @@ impl Classifier {
             for &w in &m.words {
                 wc.0[w as usize] |= m.mask.0[w as usize];
             }
-            for e in sub.entries.get(h as u32) {
-                if m.equals(flow, &e.rule.values) {
-                    if e.instrs.conj.is_empty() {
-                        best = Some(best.map_or(e.rule.priority, |b| b.max(e.rule.priority)));
-                        hard.push(e);
-                    } else {
-                        soft.push(e);
-                    }
+            sub.entries.visit(h as u32, |e| {
+                if !m.equals(flow, &e.rule.values) {
+                    return false;
                 }
-            }
+                if !e.instrs.conj.is_empty() {
+                    soft.push(e);
+                    return false;
+                }
+                if best.is_none_or(|b| b.rule.priority < e.rule.priority) {
+                    *best = Some(e);
+                }
+                true
+            });
         }
     }
 }
@@ -538,14 +536,19 @@ mod tests {
             let mut r = Rng(seed);
             let (mut c, mut w, mut int) = (Classifier::default(), Writer::default(), Interner::default());
             let mut rules: Vec<(Arc<RuleCore>, Arc<Instrs>)> = Vec::new();
-            for step in 0..120 {
+            // Now and then, many entries of few matches.
+            let (steps, few) = if seed % 10 == 0 { (600, Some(2)) } else { (120, None) };
+            for step in 0..steps {
                 let snapshot = c.clone();
                 let before = rules.clone();
                 if r.below(4) == 0 && !rules.is_empty() {
                     let (rule, _) = rules.swap_remove(r.below(rules.len() as u64) as usize);
                     assert!(c.remove(&mut w, &rule).is_some());
                 } else {
-                    let m = random_match(&mut r);
+                    let m = match few {
+                        None => random_match(&mut r),
+                        Some(n) => Match::new().with_masked(Field::EthDst, r.below(n).into(), 3),
+                    };
                     let p = step as u16 * 8 + r.below(8) as u16;
                     let rule = int.place(&m).unwrap().rule(0, p, 0, (0, 0), FlowModFlags::empty(), 0);
                     let v = rule.mask().unpack(&rule.values);

@@ -79,6 +79,11 @@ fn number(chunk: u32, place: u32) -> u32 {
     (chunk << PLACE_BITS | place) + 1
 }
 
+/// Of a priority in [`Index`]: the highest comes first.
+fn rank(priority: u16) -> u16 {
+    !priority
+}
+
 fn chunk_and_place(number: u32) -> (u32, u32) {
     ((number - 1) >> PLACE_BITS, (number - 1) & ((1 << PLACE_BITS) - 1))
 }
@@ -105,24 +110,38 @@ impl Entries {
         self.index.prefetch(hash);
     }
     /// All entries of a hash.
+    pub fn all_of(&self, hash: u32) -> impl Iterator<Item = &Entry> {
+        self.index.all_of(hash).filter_map(|n| self.at(n))
+    }
+    /// All entries of a hash that have this priority, and maybe others.
     #[inline]
-    pub fn get(&self, hash: u32) -> impl Iterator<Item = &Entry> {
-        self.index.get(hash).filter_map(|n| self.at(n))
+    pub fn get(&self, hash: u32, priority: u16) -> impl Iterator<Item = &Entry> {
+        self.index.get(hash, rank(priority)).filter_map(|n| self.at(n))
+    }
+    /// Shows entries of a hash, until `enough` of one is true and all that are not shown have a lower priority.
+    #[inline]
+    pub fn visit<'a>(&'a self, hash: u32, mut enough: impl FnMut(&'a Entry) -> bool) {
+        self.index.visit(hash, |n| self.at(n).is_some_and(&mut enough));
     }
     /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.index.iter().filter_map(|(_, n)| self.at(n))
+        self.index.iter().filter_map(|n| self.at(n))
     }
     /// Some entries from a position on, and the position after them: see [`Index::leaf_from`].
     pub fn some_from(&self, pos: u64) -> Option<(impl Iterator<Item = &Entry>, u64)> {
         let (leaf, next) = self.index.leaf_from(pos)?;
-        Some((leaf.filter_map(|(_, n)| self.at(n)), next))
+        Some((leaf.filter_map(|n| self.at(n)), next))
     }
     /// Adds an entry, whose hash this is; equal ones are not looked for.
     pub fn insert(&mut self, books: &mut Books, hash: u32, entry: Entry) {
         debug_assert!(self.is_newest());
+        let rank = rank(entry.rule.priority);
         let n = self.append(books, entry);
-        self.index.insert(hash, n);
+        if self.index.insert(hash, rank, n) {
+            let mut index = std::mem::take(&mut self.index);
+            index.crowd(hash, &|n| self.at(n).map_or(0, |e| self::rank(e.rule.priority)));
+            self.index = index;
+        }
         self.len += 1;
     }
     fn append(&mut self, books: &mut Books, entry: Entry) -> u32 {
@@ -167,15 +186,16 @@ impl Entries {
             return;
         }
         for (place, e) in old.0.iter().enumerate().filter_map(|(i, e)| Some((i, e.get()?))) {
-            let (hash, n) = (e.rule.hash(), number(chunk, place as u32));
-            if self.index.get(hash).any(|x| x == n) {
+            let (hash, rank) = (e.rule.hash(), rank(e.rule.priority));
+            let n = number(chunk, place as u32);
+            if self.index.get(hash, rank).any(|x| x == n) {
                 let new = self.append(books, e.clone());
-                self.index.replace(hash, n, Some(new));
+                self.index.replace(hash, rank, n, Some(new));
             }
         }
     }
     fn find(&self, hash: u32, rule: &Arc<RuleCore>) -> Option<(u32, &Entry)> {
-        let mut all = self.index.get(hash).filter_map(|n| Some((n, self.at(n)?)));
+        let mut all = self.index.get(hash, rank(rule.priority)).filter_map(|n| Some((n, self.at(n)?)));
         all.find(|(_, e)| Arc::ptr_eq(&e.rule, rule))
     }
     fn gone(&mut self, books: &mut Books, number: u32) {
@@ -188,7 +208,7 @@ impl Entries {
         debug_assert!(self.is_newest());
         let (n, e) = self.find(hash, rule)?;
         let e = e.clone();
-        self.index.replace(hash, n, None);
+        self.index.replace(hash, rank(rule.priority), n, None);
         self.len -= 1;
         if self.len == 0 {
             // Nothing is shared with what comes.
@@ -206,7 +226,7 @@ impl Entries {
         let new = self.append(books, e);
         // The entry may have moved, if room was made.
         let n = self.find(hash, rule).map_or(n, |(n, _)| n);
-        self.index.replace(hash, n, Some(new));
+        self.index.replace(hash, rank(rule.priority), n, Some(new));
         self.gone(books, n);
     }
 }
@@ -300,7 +320,7 @@ mod tests {
                 let want: BTreeMap<_, _> = model.iter().map(|(k, (_, e))| (*k, e.instrs.goto)).collect();
                 assert_eq!(content(&now), want, "step {step}");
                 for (h, e) in model.values() {
-                    assert!(now.get(*h).any(|x| Arc::ptr_eq(&x.rule, &e.rule)));
+                    assert!(now.all_of(*h).any(|x| Arc::ptr_eq(&x.rule, &e.rule)));
                 }
             }
         }
@@ -337,7 +357,7 @@ mod tests {
                 while let Ok((version, n)) = told.recv() {
                     // An entry is there if it was added before the version; the first half goes again, each 1000 steps after it came.
                     for (i, (h, e)) in all.iter().enumerate().step_by(7) {
-                        let there = version.get(*h).any(|x| Arc::ptr_eq(&x.rule, &e.rule));
+                        let there = version.all_of(*h).any(|x| Arc::ptr_eq(&x.rule, &e.rule));
                         assert_eq!(there, i < n && (i >= 3000 || i + 1000 >= n), "{i} of {n}");
                     }
                     seen += 1;

@@ -977,7 +977,9 @@ pub fn check_action(a: &openflow::Action, checks: &dyn Checks, m: &openflow::Mat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::Flow;
     use openflow::text::{parse_flow, NoNames};
+    use openflow::{Action, Instruction};
 
     struct All;
     impl Checks for All {
@@ -1051,6 +1053,68 @@ mod tests {
         );
         assert_eq!(run(&mut t, C::DELETE, "table=255").unwrap().len(), 3);
         assert!(t.is_empty() && shown(&t).is_empty());
+    }
+
+    /// Adds, modifies and deletes of entries that differ in nothing but priority, with published versions in between; each found as the best
+    /// of those that are there.
+    #[test]
+    fn many_priorities_of_one_match_cost_no_more_than_few() {
+        use std::time::{Duration, Instant};
+        let f = |priority: u16, out: u32| FlowMod {
+            priority,
+            matching: parse_flow("ip,nw_dst=10.0.0.1", FlowModCommand::DELETE, &NoNames).unwrap().matching,
+            instructions: vec![Instruction::ApplyActions(vec![Action::Output {
+                port: PortNo(out),
+                max_len: 0,
+            }])]
+            .into(),
+            ..FlowMod::default()
+        };
+        let packet = match_to_flow(&f(0, 1).matching).unwrap().0;
+        // The shortest time of one of each that some hundred took, when there were `n`.
+        let measure = |n: u32| {
+            let mut t = FlowTables::new();
+            // In no order.
+            let at = |i: u32| (i.wrapping_mul(40_503) % 65_536) as u16;
+            (0..n - 400).for_each(|i| drop(t.flow_mod(&f(at(i), 1), 0, &All).unwrap()));
+            let mut best = [Duration::MAX; 4];
+            let (mut published, mut highest) = (t.tables.clone(), (0..n - 400).map(at).max());
+            for round in 0..4 {
+                let mine = || (n - 400 + round * 100..).take(100).map(at);
+                let mut timed = |which: usize, run: &mut dyn FnMut(&mut FlowTables)| {
+                    published = t.tables.clone();
+                    let start = Instant::now();
+                    run(&mut t);
+                    best[which] = best[which].min(start.elapsed() / 100);
+                };
+                timed(0, &mut |t| mine().for_each(|p| drop(t.flow_mod(&f(p, 2), 0, &All).unwrap())));
+                highest = highest.max(mine().max());
+                timed(1, &mut |t| {
+                    for _ in 0..100 {
+                        let found = t.tables.at(0).lookup(&packet, &mut Flow::ZERO.clone());
+                        assert_eq!(found.map(|e| e.rule.priority), highest);
+                    }
+                });
+                let mut strict = |which, command| {
+                    timed(which, &mut |t| {
+                        for p in mine() {
+                            let f = FlowMod { command, out_port: PortNo::ANY, ..f(p, 3) };
+                            assert_eq!(t.flow_mod(&f, 0, &All).unwrap().len(), 1);
+                        }
+                    });
+                };
+                strict(2, FlowModCommand::MODIFY_STRICT);
+                strict(3, FlowModCommand::DELETE_STRICT);
+                mine().for_each(|p| drop(t.flow_mod(&f(p, 2), 0, &All).unwrap()));
+            }
+            drop(published);
+            best
+        };
+        let (few, many) = (measure(1000), measure(64_000));
+        println!("add, lookup, modify, delete: {few:?} {many:?}");
+        for (few, many) in few.iter().zip(many) {
+            assert!(many < *few * 8, "{few:?}, and {many:?} of 64 times as many");
+        }
     }
 
     /// What was found out before another flow-mod is as good after it, whatever that was.
