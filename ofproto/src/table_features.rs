@@ -376,6 +376,21 @@ impl Abilities {
     }
 }
 
+/// Takes the fields out of a set's lists of settable ones that no set-field action may name. Switches of before 2026-12 told in_port among them, so
+/// that a set of that time, which was right then, may name it.
+pub fn without_unsettable(set: &mut [TableFeatures]) {
+    use TablePropType as T;
+    for p in set.iter_mut().flat_map(|t| &mut t.properties) {
+        let lists_settable = matches!(
+            p.kind,
+            T::WRITE_SETFIELD | T::WRITE_SETFIELD_MISS | T::APPLY_SETFIELD | T::APPLY_SETFIELD_MISS
+        );
+        if let (true, PropBody::Oxms(list)) = (lists_settable, &mut p.body) {
+            list.retain(|id| id.field().is_none_or(check::set_field_may));
+        }
+    }
+}
+
 /// The abilities and settings of all tables of a bridge. A clone shares them.
 #[derive(Debug, Clone)]
 pub struct TableShapes {

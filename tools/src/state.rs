@@ -34,7 +34,7 @@ use ofproto::conn::bundled::Bundled;
 use ofproto::conn::manager::{Backend, ConnId, Unasked};
 use ofproto::rule::Place;
 use ofproto::switch::FlowCursor;
-use ofproto::table_features::TableShapes;
+use ofproto::table_features::{self, TableShapes};
 use ofproto::PortSpec;
 use openflow::codec::OfCodec;
 use openflow::header::{Header, MsgType};
@@ -429,6 +429,7 @@ impl<C: Default> Journal<C> {
             }
             address(&mut msgs, backend, now);
             without_buffers(&mut msgs);
+            without_old_abilities(&mut msgs);
             if kind == BUNDLE {
                 let flags = BundleFlags::ATOMIC | BundleFlags::ORDERED;
                 match backend.handle_bundle(now, from, &msgs.iter().collect(), flags) {
@@ -889,6 +890,17 @@ fn without_buffers(msgs: &mut [OfMessage]) {
     for m in msgs {
         if let Message::FlowMod(m) = &mut m.body {
             m.buffer_id = OFP_NO_BUFFER;
+        }
+    }
+}
+
+/// Sets of table features as if they had named nothing that this switch told as settable once, and refuses now.
+fn without_old_abilities(msgs: &mut [OfMessage]) {
+    for m in msgs {
+        if let Message::MultipartRequest(MultipartRequest { body: RequestBody::TableFeatures(t), .. }) =
+            &mut m.body
+        {
+            table_features::without_unsettable(t);
         }
     }
 }
@@ -1667,6 +1679,50 @@ mod tests {
             let mut flows = Vec::new();
             view.dump_flows(now, &FlowStatsRequest::default(), &mut Default::default(), 9, &mut flows);
             assert_eq!(flows.len(), 1);
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_set_of_a_time_when_in_port_was_told_as_settable_is_restored() {
+        if !datapath::port::sys::is_root() {
+            eprintln!("skipped: a bridge's LOCAL port needs root");
+            return;
+        }
+        use openflow::field::Field;
+        use openflow::msg::multipart::{OxmId, PropBody, TablePropType};
+        let (dir, now) = (scratch("in-port"), Instant::now());
+        let mut tables = TableShapes::default().features();
+        tables.truncate(9);
+        let is_setfield = |kind: TablePropType| {
+            matches!(kind, TablePropType::WRITE_SETFIELD | TablePropType::APPLY_SETFIELD)
+        };
+        let mut told = 0;
+        for p in tables.iter_mut().flat_map(|t| &mut t.properties).filter(|p| is_setfield(p.kind)) {
+            let PropBody::Oxms(list) = &mut p.body else { panic!("{p:?}") };
+            // All that could be set by an action of some kind.
+            list.extend([Field::InPort, Field::NxInPort].map(|f| OxmId::new(f, false)));
+            told += 1;
+        }
+        assert_eq!(told, 18);
+        {
+            let mut j = Journal::<FlowCursor>::open(&dir, "br0", Sync::Lazy).unwrap();
+            j.took(&OfMessage::new(1u32, MultipartRequest::new(RequestBody::TableFeatures(tables))));
+            j.took(&flow(3));
+        }
+        for mac in 20..22 {
+            let (mut s, id) = a_switch(mac);
+            let mut view = s.view(id);
+            let did = Journal::open(&dir, "br0", Sync::Lazy).unwrap().replay(&mut view, now).unwrap();
+            assert_eq!((did.messages >= 2, did.refused), (true, 0), "{did:?}");
+            let features = ask(&mut view, now, RequestBody::TableFeatures(Vec::new()));
+            let Some(ReplyBody::TableFeatures(kept)) = features.into_iter().next() else { panic!() };
+            assert_eq!(kept.len(), 9);
+            let before = TableShapes::default().features();
+            let settable = |t: &openflow::msg::multipart::TableFeatures| {
+                t.properties.iter().filter(|p| is_setfield(p.kind)).cloned().collect::<Vec<_>>()
+            };
+            assert!(kept.iter().zip(&before).all(|(a, b)| settable(a) == settable(b)));
         }
         std::fs::remove_dir_all(&dir).unwrap();
     }
