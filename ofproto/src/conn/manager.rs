@@ -27,6 +27,8 @@ use openflow::msg::{
 };
 use openflow::{Action, Instruction, Match, OfpError, PortNo, TableId, Xid};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::codec::Decoder;
 
@@ -342,11 +344,30 @@ impl TokenBucket {
     }
 }
 
+/// Bytes of one bundle's messages, which count among those of all bundles of the bridge for as long as the bundle is there, however it ends.
+struct BundleBytes {
+    own: usize,
+    of_all: Arc<AtomicUsize>,
+}
+
+impl BundleBytes {
+    fn add(&mut self, n: usize) {
+        self.own += n;
+        self.of_all.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+impl Drop for BundleBytes {
+    fn drop(&mut self) {
+        self.of_all.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
 struct Bundle {
     flags: BundleFlags,
     closed: bool,
     msgs: Bundled,
-    bytes: usize,
+    bytes: BundleBytes,
     /// What opened it, its first 64 bytes, and when it was last spoken of.
     opener: Bytes,
     heard: Instant,
@@ -396,6 +417,8 @@ struct Conn<C> {
     limiter: Option<TokenBucket>,
     parts: Reassembler<RequestBody>,
     bundles: HashMap<u32, Bundle>,
+    /// See [`Manager::bundled`].
+    bundled_of_all: Arc<AtomicUsize>,
     monitors: BTreeMap<u32, Monitor>,
     monitors_paused: bool,
     wait: Option<Wait<C>>,
@@ -423,7 +446,7 @@ fn default_async() -> AsyncConfig {
 }
 
 impl<C> Conn<C> {
-    fn new(options: ConnOptions, pipe: Pipe, rconn: Rconn, now: Instant) -> Self {
+    fn new(options: ConnOptions, pipe: Pipe, rconn: Rconn, bundled: Arc<AtomicUsize>, now: Instant) -> Self {
         let limiter = options.packet_in_rate.map(|(rate, burst)| TokenBucket {
             rate: rate.into(),
             burst: f64::from(burst.max(1)),
@@ -447,6 +470,7 @@ impl<C> Conn<C> {
             limiter,
             parts: Reassembler::new(1 << 20),
             bundles: HashMap::new(),
+            bundled_of_all: bundled,
             monitors: BTreeMap::new(),
             monitors_paused: false,
             wait: None,
@@ -547,7 +571,7 @@ impl<C> Conn<C> {
         }
     }
     fn bundled(&self) -> usize {
-        self.bundles.values().map(|b| b.bytes).sum()
+        self.bundles.values().map(|b| b.bytes.own).sum()
     }
 }
 
@@ -618,6 +642,8 @@ pub struct Manager<C> {
     /// Who was handled last, and room to read into.
     last: ConnId,
     buf: Vec<u8>,
+    /// Bytes of messages in open bundles of all connections.
+    bundled: Arc<AtomicUsize>,
     /// Messages handled since the start.
     pub handled: u64,
 }
@@ -638,6 +664,7 @@ impl<C: Default> Manager<C> {
             frames: OfCodec::new(),
             last: ConnId(0),
             buf: vec![0; 64 * 1024],
+            bundled: Arc::default(),
             handled: 0,
         }
     }
@@ -647,7 +674,7 @@ impl<C: Default> Manager<C> {
         let rconn = Rconn::accepted(options.rconn, now);
         let versions: Vec<u8> = (1..32).filter(|v| options.versions & (1 << v) != 0).collect();
         let highest = versions.last().copied().unwrap_or(OFP13_VERSION);
-        let mut conn = Conn::new(options, pipe, rconn, now);
+        let mut conn = Conn::new(options, pipe, rconn, self.bundled.clone(), now);
         let hello = OfMessage { version: highest, xid: Xid(1), body: Hello::with_versions(&versions).into() };
         conn.send(&hello);
         // What a controller has agreed on with its main connection is so on this one too.
@@ -1030,9 +1057,7 @@ impl<C: Default> Manager<C> {
                 if c.is_slave() {
                     return Err(OfpError::OFPBRC_IS_SLAVE);
                 }
-                let of_all = self.conns.values().map(Conn::bundled).sum();
-                let Some(c) = self.conns.get_mut(&id) else { return Ok(()) };
-                c.bundle_add(xid, add, raw, of_all, now)?;
+                c.bundle_add(xid, add, raw, now)?;
             }
             Message::MultipartRequest(part) => {
                 if let Some(whole) = c.parts.push(xid, part.flags, part.body, raw.len())? {
@@ -1507,17 +1532,16 @@ impl<C: Default> Conn<C> {
         }
         let opener = Bytes::copy_from_slice(&raw[..raw.len().min(64)]);
         let msgs = Bundled::default();
-        self.bundles.insert(bundle_id, Bundle { flags, closed: false, msgs, bytes: 0, opener, heard: now });
+        let bytes = BundleBytes { own: 0, of_all: self.bundled_of_all.clone() };
+        self.bundles.insert(bundle_id, Bundle { flags, closed: false, msgs, bytes, opener, heard: now });
         Ok(())
     }
 
-    /// `of_all`: bytes in the bundles of all connections.
     fn bundle_add(
         &mut self,
         xid: Xid,
         add: openflow::msg::BundleAdd,
         raw: &[u8],
-        of_all: usize,
         now: Instant,
     ) -> Result<(), OfpError> {
         let openflow::msg::BundleAdd { bundle_id, flags, message, .. } = add;
@@ -1540,6 +1564,7 @@ impl<C: Default> Conn<C> {
             | Message::PacketOut(_) => {}
             _ => return Err(OfpError::OFPBFC_MSG_UNSUP),
         }
+        let of_all = self.bundled_of_all.load(Ordering::Relaxed);
         if self.bundled() + raw.len() > MAX_BUNDLE_BYTES || of_all + raw.len() > MAX_BUNDLE_BYTES_OF_ALL {
             return Err(OfpError::OFPBFC_MSG_TOO_MANY);
         }
@@ -1552,7 +1577,7 @@ impl<C: Default> Conn<C> {
             self.bundle_open(bundle_id, flags, raw, now)?;
         }
         if let Some(b) = self.bundles.get_mut(&bundle_id) {
-            b.bytes += raw.len();
+            b.bytes.add(raw.len());
             b.heard = now;
             b.msgs.push(inner);
         }

@@ -591,6 +591,68 @@ fn bundles_are_bounded_in_time_and_over_all_connections() {
 }
 
 #[test]
+fn however_a_bundle_ends_its_bytes_are_free_for_those_of_others() {
+    use BundleCtrlType as B;
+    let mut net = Net::new(&[C, C, C, C]);
+    let flags = BundleFlags::ATOMIC;
+    let control = |bundle_id, kind, flags| BundleControl { bundle_id, kind, flags, properties: Vec::new() };
+    let note = [Instruction::ApplyActions(vec![Action::Note(vec![0; 60_000])])];
+    let large = |cookie| FlowMod { cookie, instructions: note.to_vec().into(), ..FlowMod::default() };
+    // So many messages, or as many as are taken.
+    let fill = |net: &mut Net, i: usize, bundle_id, cookie, most: usize| {
+        for n in 0..most {
+            let message = Box::new(OfMessage::new(1, large(cookie)));
+            let heard = net.ask(i, 1, BundleAdd { bundle_id, flags, message, properties: Vec::new() });
+            if !heard.is_empty() {
+                assert_eq!(error_of(&heard), OfpError::OFPBFC_MSG_TOO_MANY);
+                return n;
+            }
+        }
+        most
+    };
+    let sum = |net: &Net| net.manager.conns.values().map(Conn::bundled).sum::<usize>();
+    let all = |net: &Net| net.manager.bundled.load(Ordering::Relaxed);
+    // Two connections hold nearly all there is, the second in a bundle that stays and one that ends.
+    let whole = MAX_BUNDLE_BYTES / 60_000;
+    assert!(fill(&mut net, 0, 1, 5, usize::MAX) > whole - 40);
+    fill(&mut net, 1, 1, 5, whole - 40);
+    let (same, other) = (flags, BundleFlags::ORDERED);
+    let endings = [
+        ("discarded", B::DISCARD_REQUEST, same, 5, false),
+        ("committed", B::COMMIT_REQUEST, same, 5, false),
+        ("a message is refused", B::COMMIT_REQUEST, same, 666, true),
+        ("committed with other flags", B::COMMIT_REQUEST, other, 5, true),
+        ("closed with other flags", B::CLOSE_REQUEST, other, 5, true),
+        ("opened again", B::OPEN_REQUEST, same, 5, true),
+    ];
+    let mut freed = None;
+    for (how, kind, flags, cookie, is_refused) in endings {
+        fill(&mut net, 1, 2, cookie, usize::MAX);
+        let rest = fill(&mut net, 2, 1, 5, usize::MAX);
+        assert!(rest <= 2, "{how}: {rest} more than there may be");
+        let heard = net.ask(1, 1, control(2, kind, flags));
+        assert_eq!(heard.iter().any(|m| matches!(m.body, Message::Error(_))), is_refused, "{how}");
+        assert_eq!(all(&net), sum(&net), "{how}");
+        // What is free now is for another, and no more.
+        let n = fill(&mut net, 2, 1, 5, usize::MAX) + rest;
+        assert!(n > 20 && *freed.get_or_insert(n) == n, "{how}: {n}");
+        net.ask(2, 1, control(1, B::DISCARD_REQUEST, same));
+        assert_eq!(all(&net), sum(&net), "{how}");
+    }
+    // With its connection.
+    net.manager.close(ConnId(0));
+    assert_eq!(all(&net), sum(&net));
+    assert!(fill(&mut net, 2, 1, 5, usize::MAX) > whole - 40);
+    assert!(fill(&mut net, 3, 1, 5, usize::MAX) < 60, "the second connection has its bundle still");
+    // When nobody speaks of it any more.
+    net.now += BUNDLE_IDLE;
+    net.manager.timers(net.now);
+    assert_eq!((all(&net), sum(&net)), (0, 0));
+    assert_eq!(error_of(&net.hear(3)), OfpError::OFPBFC_TIMEOUT);
+    assert_eq!(fill(&mut net, 3, 1, 5, 50), 50);
+}
+
+#[test]
 fn a_paused_flow_monitor_is_told_what_there_is_when_its_peer_reads_again() {
     let mut net = Net::new(&[C]);
     let request = FlowMonitorRequest {
