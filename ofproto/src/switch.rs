@@ -615,15 +615,16 @@ impl Switch {
         let mut effects = Vec::new();
         // What is gone meanwhile, or does something else, teaches nothing any more.
         let wanted = l.by.as_ref().is_none_or(|e| b.tables.holds(e));
-        let done = if wanted { b.learn(l, when, now_ns, &mut effects) } else { Ok(true) };
+        let keeps_place = l.limit != 0 && !when.1;
+        let done = if wanted { b.learn(l, when, now_ns, &mut effects) } else { Ok(!keeps_place) };
         b.note(effects, None, Xid(0), FlowRemovedReason::DELETE, now_ns);
-        if l.limit != 0 && !when.1 {
+        if keeps_place {
             self.slow.rooms.done(bridge, l.set(), l.name);
         }
         match done {
             Ok(true) => {}
             Ok(false) => {
-                // Others were faster than the worker knew.
+                // Others were faster than the worker knew, or its learner is gone.
                 b.dirty = true;
                 b.changes.push(Change::Unlearned(bridge, l.set(), l.name));
                 b.changes.push(Change::LearnRoom(bridge, l.set()));
@@ -631,6 +632,11 @@ impl Switch {
             Err(error) => {
                 self.slow.learned_lost.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(bridge = %b.config.name, %error, table = l.flow.table_id.0, "not learned");
+                if keeps_place {
+                    // Who was refused for it may have the place.
+                    b.dirty = true;
+                    b.changes.push(Change::LearnRoom(bridge, l.set()));
+                }
             }
         }
     }

@@ -8,8 +8,10 @@ mod bed;
 use bed::{frame, Bed};
 use datapath::datapath::MegaflowDump;
 use datapath::flow_key::{off, FlowKey};
+use ofproto::api::TableLimit;
+use ofproto::conn::{Backend, ConnId};
 use ofproto::flow::mix;
-use openflow::msg::FlowModCommand;
+use openflow::msg::{FlowModCommand, OfMessage};
 use openflow::text::{parse_flow, NoNames};
 use openflow::PortNo;
 
@@ -169,4 +171,46 @@ fn an_action_set_holds_no_more_than_it_may() {
     bed.settle();
     assert!(bed.sent().is_empty());
     assert!(bed.sw.drops().into_iter().any(|(why, n)| why == "too_many_actions" && n == 1));
+}
+
+/// A worker keeps a place for what it learns. When control finds the learner gone or the table full, who was refused meanwhile may have the place.
+#[test]
+fn a_place_kept_for_what_is_not_learned_is_free_again() {
+    let learns = "learn(table=1,cookie=0x5,limit=1,result_dst=NXM_NX_REG0[0],NXM_OF_ETH_SRC[]),resubmit(,2)";
+    let parse = |text: &str, command| parse_flow(text, command, &NoNames).expect(text);
+    for is_full in [false, true] {
+        let limit = TableLimit { flow_limit: Some(1), evict: false };
+        let mut bed = Bed::new(4, |c| {
+            c.tables.insert(1, limit);
+        });
+        for f in [
+            &*format!("in_port=1 actions={learns}"),
+            &*format!("in_port=2 actions={learns}"),
+            "table=2,reg0=1 actions=output:3",
+            "table=2,reg0=0 actions=output:4",
+        ] {
+            bed.say(parse(f, FlowModCommand::ADD));
+        }
+        if is_full {
+            bed.say(parse("table=1,cookie=0x6 actions=drop", FlowModCommand::ADD));
+        }
+        bed.inject(PortNo(1), &[1; 60]);
+        assert_eq!(bed.sent()[0].0, PortNo(3));
+        if !is_full {
+            // Control hears of the delete first.
+            let (now, bridge) = (bed.now(), bed.bridge);
+            let delete = OfMessage::new(1u32, parse("in_port=1", FlowModCommand::DELETE));
+            let mut view = bed.sw.view(bridge);
+            view.handle(now, ConnId(0), &delete, &mut Vec::new()).expect("a delete");
+            view.publish();
+        }
+        bed.inject(PortNo(2), &[2; 60]);
+        assert_eq!(bed.sent()[0].0, PortNo(4), "the place is kept");
+        bed.settle();
+        if is_full {
+            bed.say(parse("table=1", FlowModCommand::DELETE));
+        }
+        bed.inject(PortNo(2), &[2; 60]);
+        assert_eq!(bed.sent()[0].0, PortNo(3), "it is free; full: {is_full}");
+    }
 }
