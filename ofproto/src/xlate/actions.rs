@@ -116,7 +116,10 @@ impl<W: World> Xlate<'_, '_, W> {
             Action::Bundle(b) => self.bundle(b, origin),
             Action::Clone(list) => {
                 if self.deeper() {
-                    let list = List::Own(list.clone().into(), owner.cloned());
+                    let list = match owner {
+                        Some(e) => List::Clone(Arc::new((e.clone(), list.clone()))),
+                        None => List::Own(list.clone().into()),
+                    };
                     self.copy(Copied::Clone, vec![Step::Actions(list, 0, origin)]);
                 }
             }
@@ -667,7 +670,7 @@ impl<W: World> Xlate<'_, '_, W> {
         let d = self.depth.shown;
         self.tell(|l| l.action(d, &format!("bucket {i}")));
         self.nest(0);
-        self.copy(Copied::Bucket, vec![Step::Actions(List::Own(list, None), 0, origin)]);
+        self.copy(Copied::Bucket, vec![Step::Actions(List::Own(list), 0, origin)]);
     }
 
     // ---- hashing ----

@@ -338,17 +338,19 @@ impl Origin {
     }
 }
 
-/// An action list: part of an entry, or its own; then the entry it was cloned from, if any.
+/// An action list: part of an entry, that of a clone action of an entry, or its own.
 #[derive(Clone)]
 enum List<E> {
     Of(E, usize),
-    Own(Arc<[Action]>, Option<E>),
+    Clone(Arc<(E, Vec<Action>)>),
+    Own(Arc<[Action]>),
 }
 
 impl<E: Entry> List<E> {
     fn get(&self) -> &[Action] {
         match self {
-            List::Own(a, _) => a,
+            List::Clone(c) => &c.1,
+            List::Own(a) => a,
             List::Of(e, i) => match &e.instructions()[*i] {
                 Instruction::ApplyActions(a) | Instruction::WriteActions(a) => a,
                 _ => &[],
@@ -359,7 +361,8 @@ impl<E: Entry> List<E> {
     fn owner(&self) -> Option<&E> {
         match self {
             List::Of(e, _) => Some(e),
-            List::Own(_, e) => e.as_ref(),
+            List::Clone(c) => Some(&c.0),
+            List::Own(_) => None,
         }
     }
     /// Whether the same is done from these indexes on: by the same entry, if an action says something of its entry.
@@ -701,7 +704,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
     pub fn packet_out(world: &'w W, input: Input<'l>, actions: &[Action]) -> Outcome<W> {
         let mut x = Self::new(world, input);
         x.steps.push(Step::ActionSet);
-        x.steps.push(Step::Actions(List::Own(actions.into(), None), 0, Origin::NONE));
+        x.steps.push(Step::Actions(List::Own(actions.into()), 0, Origin::NONE));
         x.run()
     }
 
@@ -732,7 +735,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
     }
     fn push_normal(&mut self) {
         let normal = Action::Output { port: PortNo::NORMAL, max_len: 0 };
-        self.steps.push(Step::Actions(List::Own(vec![normal].into(), None), 0, Origin::NONE));
+        self.steps.push(Step::Actions(List::Own(vec![normal].into()), 0, Origin::NONE));
     }
 
     fn tell(&mut self, f: impl FnOnce(&mut dyn Listener)) {
@@ -816,7 +819,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
                     if !list.is_empty() {
                         self.note_set(&list);
                         let origin = Origin { in_action_set: true, ..self.last };
-                        self.steps.push(Step::Actions(List::Own(list.into(), None), 0, origin));
+                        self.steps.push(Step::Actions(List::Own(list.into()), 0, origin));
                     }
                 }
                 Step::Bucket(i, list, origin) => self.bucket(i, list, origin),
