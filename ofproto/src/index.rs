@@ -533,6 +533,10 @@ mod tests {
                     _ if step % 50 == 0 => clones.push((index.clone(), model.clone())),
                     _ => index.replace(hash, 7, u32::MAX, None), // is not in
                 }
+                // Thousands of a hash are looked through now and then, few at each step.
+                if step % 64 > 0 && model.range((hash, 0)..=(hash, u32::MAX)).nth(64).is_some() {
+                    continue;
+                }
                 let here: BTreeSet<u32> = index.all_of(hash).collect();
                 let want = numbers_of(&model.range((hash, 0)..=(hash, u32::MAX)).copied().collect());
                 assert_eq!(here, want, "{kind}, step {step}");
@@ -574,7 +578,8 @@ mod tests {
                 assert!(next > pos, "{kind}");
                 pos = next;
                 // The leaves split under the walk.
-                for _ in 0..200 {
+                let new = if more < 40_000 { 200 } else { 0 };
+                for _ in 0..new {
                     more += 1;
                     insert(&mut index, hash(more), more);
                     insert(&mut index, mix(4, more.into()) as u32, more + 1_000_000);
