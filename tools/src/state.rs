@@ -23,7 +23,7 @@
 //! under [`Sync::Barrier`] a barrier is answered by an error and a commit is refused, because their replies would promise what is not so.
 //!
 //! **Rewriting.** A journal that has grown to `GROWTH` times its last snapshot is written anew, a few entries at a time between the requests,
-//! so that none waits more than a few milliseconds. Meanwhile requests go on: each is recorded in the old file and, between the slices of the snapshot, in the new one.
+//! so that none waits more than a slice (about a millisecond; figures: `docs/performance/flow-mods.md`). Meanwhile requests go on: each is recorded in the old file and, between the slices of the snapshot, in the new one.
 //! That gives the same tables: an entry changed before its slice was written is found changed there, one changed after is changed again
 //! by the record behind. Nothing can be refused that was taken before, since groups and meters come first and entries are never more
 //! than there were. When all of it is on the disk the new file takes the old one's name.
