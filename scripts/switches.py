@@ -88,9 +88,8 @@ class Daemon:
             return int(next(line.split()[1] for line in f if line.startswith("VmRSS:"))) * 1024
 
     def cpu(self):
-        with open(f"/proc/{self.pid}/stat") as f:
-            fields = f.read().rsplit(") ", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+        """Seconds of processor that it has used, all threads (the clock of clock_getcpuclockid(3))."""
+        return time.clock_gettime(~self.pid << 3 | 2)
 
     def stop(self):
         for p in reversed(self.procs):

@@ -131,7 +131,7 @@ impl Bench {
     fn say(&mut self, m: FlowMod) {
         let m = OfMessage::new(1u32, m);
         let mut view = self.switch.view(self.bridge);
-        view.handle(Instant::now(), ConnId(1), &m, &mut Vec::new()).expect("taken");
+        view.handle(Instant::now(), ConnId(1), &m, None, &mut Vec::new()).expect("taken");
     }
     /// Until all workers obey what was said: what a barrier waits for.
     fn barrier(&mut self) {

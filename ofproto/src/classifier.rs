@@ -27,7 +27,7 @@ use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// StageHashes of a match after each stage of its mask. By the last its subtable finds it.
+/// Hashes of a match after each stage of its mask. By the last its subtable finds it.
 #[derive(Clone, Copy)]
 pub struct StageHashes([u32; STAGES]);
 

@@ -467,21 +467,11 @@ fn queue_config(b: &Bridge, port: PortNo) -> Result<QueueGetConfigReply, OfpErro
 impl Backend for BridgeView<'_> {
     type Cursor = Cursor;
 
-    fn handle(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msg: &OfMessage,
-        replies: &mut Vec<Message>,
-    ) -> Result<(), OfpError> {
-        self.handle_expected(now, from, msg, None, replies)
-    }
-
     fn expect(&self, msg: &OfMessage) -> Option<Place> {
         self.switch.bridges.get(&self.id)?.expect(msg)
     }
 
-    fn handle_expected(
+    fn handle(
         &mut self,
         now: Instant,
         from: ConnId,

@@ -615,11 +615,7 @@ impl FlowTables {
             return Ok(Vec::new());
         }
         Ok(if strict {
-            let mask = self.interner.known_mask(&mask);
-            let e = mask.and_then(|m| {
-                let at = (&m.pack(&value)[..], m.hash(&value) as u32);
-                table.find_strict(&self.writers[t], m, at, f.priority)
-            });
+            let e = self.find(t as u8, &value, &mask, f.priority);
             e.filter(|e| filter.passes(e)).cloned().into_iter().collect()
         } else {
             table.covered(&value, &mask).filter(|e| filter.passes(e)).cloned().collect()

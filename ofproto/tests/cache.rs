@@ -201,7 +201,7 @@ fn a_place_kept_for_what_is_not_learned_is_free_again() {
             let (now, bridge) = (bed.now(), bed.bridge);
             let delete = OfMessage::new(1u32, parse("in_port=1", FlowModCommand::DELETE));
             let mut view = bed.sw.view(bridge);
-            view.handle(now, ConnId(0), &delete, &mut Vec::new()).expect("a delete");
+            view.handle(now, ConnId(0), &delete, None, &mut Vec::new()).expect("a delete");
             view.publish();
         }
         bed.inject(PortNo(2), &[2; 60]);

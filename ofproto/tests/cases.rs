@@ -600,7 +600,7 @@ impl Case {
                         .unwrap_or_else(|e| panic!("{l}: {e}"));
                     let now = self.bed.now();
                     let mut view = self.bed.sw.view(other);
-                    let said = view.handle(now, ConnId(9), &OfMessage::new(1, m), &mut Vec::new());
+                    let said = view.handle(now, ConnId(9), &OfMessage::new(1, m), None, &mut Vec::new());
                     assert_eq!(said, Ok(()), "{l}");
                 }
                 self.bed.settle();

@@ -471,7 +471,7 @@ impl<C: Default> Journal<C> {
                 continue;
             }
             for m in &msgs {
-                match backend.handle(now, from, m, &mut Vec::new()) {
+                match backend.handle(now, from, m, None, &mut Vec::new()) {
                     Ok(()) => did.messages += 1,
                     Err(e) => {
                         tracing::warn!(journal = %self.path.display(), message = %m.body.msg_type(), error = %e, "not restored");
@@ -860,7 +860,7 @@ fn add_of(f: FlowStats) -> FlowMod {
 fn ask<B: Backend>(backend: &mut B, now: Instant, body: RequestBody) -> Vec<ReplyBody> {
     let request = MultipartRequest { flags: MultipartFlags::empty(), body };
     let mut replies = Vec::new();
-    let _ = backend.handle(now, ConnId(0), &OfMessage::new(0u32, request), &mut replies);
+    let _ = backend.handle(now, ConnId(0), &OfMessage::new(0u32, request), None, &mut replies);
     replies
         .into_iter()
         .filter_map(|m| match m {
@@ -884,7 +884,7 @@ fn settings<B: Backend>(backend: &mut B, now: Instant) -> Vec<OfMessage> {
     }
     let mut replies = Vec::new();
     let get = OfMessage::new(0u32, Message::GetConfigRequest);
-    let _ = backend.handle(now, ConnId(0), &get, &mut replies);
+    let _ = backend.handle(now, ConnId(0), &get, None, &mut replies);
     out.extend(replies.into_iter().filter_map(|m| match m {
         Message::GetConfigReply(c) => Some(OfMessage::new(0u32, Message::SetConfig(c))),
         _ => None,
@@ -1023,19 +1023,10 @@ impl<B: Backend> Recorded<'_, B> {
 
 impl<B: Backend> Backend for Recorded<'_, B> {
     type Cursor = B::Cursor;
-    fn handle(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msg: &OfMessage,
-        replies: &mut Vec<Message>,
-    ) -> Result<(), OfpError> {
-        self.handle_expected(now, from, msg, None, replies)
-    }
     fn expect(&self, msg: &OfMessage) -> Option<Place> {
         self.inner.expect(msg)
     }
-    fn handle_expected(
+    fn handle(
         &mut self,
         now: Instant,
         from: ConnId,
@@ -1043,7 +1034,7 @@ impl<B: Backend> Backend for Recorded<'_, B> {
         place: Option<Place>,
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError> {
-        self.inner.handle_expected(now, from, msg, place, replies)?;
+        self.inner.handle(now, from, msg, place, replies)?;
         self.keep_unasked();
         if let Some(j) = &mut self.journal {
             j.took(msg);
@@ -1350,7 +1341,7 @@ mod tests {
             marks.extend([(0, 0), (first_line(FORMAT).len(), 0), (j.written as usize, 0)]);
             let mut t = Recorded { inner: tables(), journal: Some(&mut j) };
             for i in 1..=5 {
-                t.handle(now, ConnId(1), &flow(i), &mut Vec::new()).unwrap();
+                t.handle(now, ConnId(1), &flow(i), None, &mut Vec::new()).unwrap();
                 t.write();
                 marks.push((t.journal.as_ref().unwrap().written as usize, i as usize));
             }
@@ -1452,7 +1443,7 @@ mod tests {
         let mut j = Journal::open_with(&dir, "br0", Sync::Barrier, flush).unwrap();
         let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
         assert!(r.is_kept());
-        r.handle(now, ConnId(1), &flow(1), &mut Vec::new()).unwrap();
+        r.handle(now, ConnId(1), &flow(1), None, &mut Vec::new()).unwrap();
         let v = r.publish();
         let begun = Instant::now();
         // The barrier comes to its answer, which is no.
@@ -1460,7 +1451,7 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(10), "the failure is never seen");
             std::thread::yield_now();
         }
-        r.handle(now, ConnId(1), &flow(2), &mut Vec::new()).unwrap();
+        r.handle(now, ConnId(1), &flow(2), None, &mut Vec::new()).unwrap();
         assert!(j.failure().is_some_and(|f| f.1.contains("worn out")) && !j.is_due());
         broken.store(false, std::sync::atomic::Ordering::Relaxed);
         while j.failure().is_some() {
@@ -1471,7 +1462,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
-        r.handle(now, ConnId(1), &flow(3), &mut Vec::new()).unwrap();
+        r.handle(now, ConnId(1), &flow(3), None, &mut Vec::new()).unwrap();
         let v = r.publish();
         while r.synced() < v {
             std::thread::yield_now();
@@ -1512,7 +1503,7 @@ mod tests {
             for _ in 0..200 {
                 n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let m = if n >> 31 == 0 { flow((n >> 8) as u16) } else { delete((n >> 8) as u16) };
-                r.handle(now, ConnId(1), &m, &mut Vec::new()).unwrap();
+                r.handle(now, ConnId(1), &m, None, &mut Vec::new()).unwrap();
             }
             j.write();
             if j.is_due() {
@@ -1581,7 +1572,7 @@ mod tests {
         let mut j = Journal::open(&dir, "br0", Sync::Barrier).unwrap();
         let add = |j: &mut Journal<u64>, t: &mut Remembering, p| {
             let mut r = Recorded { inner: t, journal: Some(j) };
-            r.handle(now, ConnId(1), &flow(p), &mut Vec::new()).unwrap();
+            r.handle(now, ConnId(1), &flow(p), None, &mut Vec::new()).unwrap();
             r.publish()
         };
         let synced =
@@ -1625,7 +1616,7 @@ mod tests {
         let mut largest = 0;
         for i in 0..400_000u32 {
             let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
-            r.handle(now, ConnId(1), &flow((i % 3) as u16), &mut Vec::new()).unwrap();
+            r.handle(now, ConnId(1), &flow((i % 3) as u16), None, &mut Vec::new()).unwrap();
             if i % 64 == 0 {
                 j.write();
                 if j.is_due() && !j.rewrite_some(&mut &mut t, now) {
@@ -1655,7 +1646,7 @@ mod tests {
         let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
         let v0 = r.publish();
         assert!(r.synced() >= v0, "nothing to wait for");
-        r.handle(now, ConnId(1), &flow(1), &mut Vec::new()).unwrap();
+        r.handle(now, ConnId(1), &flow(1), None, &mut Vec::new()).unwrap();
         let v = r.publish();
         std::thread::sleep(Duration::from_millis(50));
         assert!(r.synced() < v, "the disk has not answered");
@@ -1669,7 +1660,7 @@ mod tests {
         // Lazy: nobody waits.
         let mut j = Journal::open(&dir, "br1", Sync::Lazy).unwrap();
         let mut r = Recorded { inner: &mut t, journal: Some(&mut j) };
-        r.handle(now, ConnId(1), &flow(2), &mut Vec::new()).unwrap();
+        r.handle(now, ConnId(1), &flow(2), None, &mut Vec::new()).unwrap();
         let v = r.publish();
         assert!(r.synced() >= v);
         let begun = Instant::now();
@@ -1766,7 +1757,7 @@ mod tests {
             ];
             let mut t = Recorded { inner: view, journal: Some(&mut j) };
             for m in requests {
-                t.handle(now, ConnId(1), &OfMessage::new(5u32, m), &mut Vec::new()).unwrap();
+                t.handle(now, ConnId(1), &OfMessage::new(5u32, m), None, &mut Vec::new()).unwrap();
             }
         }
         for mac in 2..5 {

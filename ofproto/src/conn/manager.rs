@@ -165,7 +165,12 @@ pub struct Unasked {
 pub trait Backend {
     /// Where a dump stands.
     type Cursor: Default;
-    /// Acts on a request and appends the replies. On an error nothing has changed.
+    /// A request that comes next but one: a backend can have memory fetched for it meanwhile. What it found out goes to
+    /// [`Backend::handle`] with the request, or is thrown away.
+    fn expect(&self, _msg: &OfMessage) -> Option<Place> {
+        None
+    }
+    /// Acts on a request and appends the replies. On an error nothing has changed. `place`: what [`Backend::expect`] said of it, if it was asked.
     ///
     /// # Errors
     /// The error to answer with.
@@ -174,27 +179,9 @@ pub trait Backend {
         now: Instant,
         from: ConnId,
         msg: &OfMessage,
+        place: Option<Place>,
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError>;
-    /// A request that comes next but one: a backend can have memory fetched for it meanwhile. What it found out goes to
-    /// [`Backend::handle_expected`] with the request, or is thrown away.
-    fn expect(&self, _msg: &OfMessage) -> Option<Place> {
-        None
-    }
-    /// As [`Backend::handle`], with what [`Backend::expect`] said of the request.
-    ///
-    /// # Errors
-    /// As [`Backend::handle`].
-    fn handle_expected(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msg: &OfMessage,
-        _place: Option<Place>,
-        replies: &mut Vec<Message>,
-    ) -> Result<(), OfpError> {
-        self.handle(now, from, msg, replies)
-    }
     /// Acts on all messages or on none, in one version of the tables.
     ///
     /// # Errors
@@ -239,19 +226,10 @@ pub trait Backend {
 
 impl<B: Backend> Backend for &mut B {
     type Cursor = B::Cursor;
-    fn handle(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msg: &OfMessage,
-        replies: &mut Vec<Message>,
-    ) -> Result<(), OfpError> {
-        (**self).handle(now, from, msg, replies)
-    }
     fn expect(&self, msg: &OfMessage) -> Option<Place> {
         (**self).expect(msg)
     }
-    fn handle_expected(
+    fn handle(
         &mut self,
         now: Instant,
         from: ConnId,
@@ -259,7 +237,7 @@ impl<B: Backend> Backend for &mut B {
         place: Option<Place>,
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError> {
-        (**self).handle_expected(now, from, msg, place, replies)
+        (**self).handle(now, from, msg, place, replies)
     }
     fn handle_bundle(
         &mut self,
@@ -1039,12 +1017,12 @@ impl<C: Default> Manager<C> {
                 let body = Message::SetConfig(config);
                 let msg = OfMessage { version, xid, body };
                 let wants_async = wants || c.options.kind == ConnKind::Controller;
-                backend.handle(now, id, &msg, &mut Vec::new())?;
+                backend.handle(now, id, &msg, None, &mut Vec::new())?;
                 c.wants_async = wants_async;
             }
             Message::FeaturesRequest => {
                 let mut replies = Vec::new();
-                backend.handle(now, id, &OfMessage { version, xid, body }, &mut replies)?;
+                backend.handle(now, id, &OfMessage { version, xid, body }, None, &mut replies)?;
                 for mut r in replies {
                     if let Message::FeaturesReply(f) = &mut r {
                         f.auxiliary_id = c.options.auxiliary_id;
@@ -1082,7 +1060,7 @@ impl<C: Default> Manager<C> {
             body => {
                 let mut replies = Vec::new();
                 let msg = OfMessage { version, xid, body };
-                backend.handle_expected(now, id, &msg, place, &mut replies)?;
+                backend.handle(now, id, &msg, place, &mut replies)?;
                 for r in replies {
                     c.reply(xid, r);
                 }
@@ -1303,7 +1281,7 @@ impl<C: Default> Conn<C> {
             body => {
                 let request = openflow::msg::MultipartRequest { flags: MultipartFlags::empty(), body };
                 let mut replies = Vec::new();
-                backend.handle(now, id, &OfMessage::new(xid, request), &mut replies)?;
+                backend.handle(now, id, &OfMessage::new(xid, request), None, &mut replies)?;
                 for r in replies {
                     self.reply(xid, r);
                 }

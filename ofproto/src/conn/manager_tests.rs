@@ -718,79 +718,9 @@ fn half_a_multipart_request_is_none() {
     assert!(!net.manager.is_monitored());
 }
 
-/// Finds out about every match to come, and sees that it gets back what is the request's own.
-struct Expecting {
-    tables: Remembering,
-    interner: std::cell::RefCell<crate::rule::Interner>,
-    expected: usize,
-}
-
-impl Expecting {
-    fn place(&self, msg: &OfMessage) -> Option<Place> {
-        let Message::FlowMod(f) = &msg.body else { return None };
-        self.interner.borrow_mut().place(&f.matching)
-    }
-}
-
-impl Backend for Expecting {
-    type Cursor = u64;
-    fn handle(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msg: &OfMessage,
-        replies: &mut Vec<Message>,
-    ) -> Result<(), OfpError> {
-        self.tables.handle(now, from, msg, replies)
-    }
-    fn expect(&self, msg: &OfMessage) -> Option<Place> {
-        self.place(msg)
-    }
-    fn handle_expected(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msg: &OfMessage,
-        place: Option<Place>,
-        replies: &mut Vec<Message>,
-    ) -> Result<(), OfpError> {
-        if let Some(p) = place {
-            self.expected += 1;
-            assert_eq!(Some(p.values), self.place(msg).map(|own| own.values), "of another message: {msg:?}");
-        }
-        self.handle(now, from, msg, replies)
-    }
-    fn handle_bundle(
-        &mut self,
-        now: Instant,
-        from: ConnId,
-        msgs: &Bundled,
-        flags: BundleFlags,
-    ) -> Result<(), (usize, OfpError)> {
-        self.tables.handle_bundle(now, from, msgs, flags)
-    }
-    fn dump_flows(
-        &mut self,
-        now: Instant,
-        request: &FlowStatsRequest,
-        cursor: &mut u64,
-        max: usize,
-        out: &mut Vec<FlowStats>,
-    ) -> bool {
-        self.tables.dump_flows(now, request, cursor, max, out)
-    }
-    fn publish(&mut self) -> u64 {
-        self.tables.publish()
-    }
-    fn synced(&mut self) -> u64 {
-        self.tables.synced()
-    }
-}
-
 #[test]
 fn what_was_found_out_about_a_message_to_come_goes_with_that_message() {
     let mut net = Net::new(&[C, C]);
-    let mut tables = Expecting { tables: tables(), interner: Default::default(), expected: 0 };
     const N: u64 = 700;
     let mut said = [BytesMut::new(), BytesMut::new()];
     for i in 0..N {
@@ -816,13 +746,13 @@ fn what_was_found_out_about_a_message_to_come_goes_with_that_message() {
             pipe.feed(&s.split_to(len.min(s.len())));
             len = len * 7 % 5003 + 1;
         }
-        while net.manager.process(&mut tables, net.now, 100) {}
+        while net.manager.process(&mut net.tables, net.now, 100) {}
         net.pipes.iter().for_each(|p| p.with_output(BytesMut::clear));
     }
     for c in 0..2 {
-        let own: Vec<u64> = tables.tables.cookies().into_iter().filter(|k| k % 2 == c).collect();
+        let own: Vec<u64> = net.tables.cookies().into_iter().filter(|k| k % 2 == c).collect();
         let want: Vec<u64> = (0..N).filter(|i| i % 50 != 7).map(|i| 1000 + i * 2 + c).collect();
         assert_eq!(own, want, "all of a connection's, in order");
     }
-    assert!(tables.expected > 1000, "{} of 1400 were looked at ahead", tables.expected);
+    assert!(net.tables.expected > 1000, "{} of 1400 were looked at ahead", net.tables.expected);
 }

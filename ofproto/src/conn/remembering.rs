@@ -3,6 +3,7 @@
 
 use super::bundled::Bundled;
 use super::manager::{Backend, ConnId};
+use crate::rule::{Interner, Place};
 use openflow::msg::multipart::{FlowStats, FlowStatsRequest};
 use openflow::msg::{
     BundleFlags, ConfigFlags, FeaturesReply, FlowMod, FlowModCommand, Message, OfMessage, SwitchConfig,
@@ -28,6 +29,8 @@ pub struct Remembering {
     pub most: usize,
     /// Flow-mods that are refused (as if a table were full).
     pub refuse: fn(&FlowMod) -> bool,
+    /// Requests that came with what was found out ahead.
+    pub expected: usize,
 }
 
 impl Default for Remembering {
@@ -40,6 +43,7 @@ impl Default for Remembering {
             by_priority: false,
             most: usize::MAX,
             refuse: |_| false,
+            expected: 0,
         }
     }
 }
@@ -58,13 +62,23 @@ impl Remembering {
 
 impl Backend for Remembering {
     type Cursor = u64;
+    fn expect(&self, msg: &OfMessage) -> Option<Place> {
+        let Message::FlowMod(f) = &msg.body else { return None };
+        Interner::default().place(&f.matching)
+    }
+    /// What was found out ahead must be of this request.
     fn handle(
         &mut self,
         _: Instant,
         _: ConnId,
         msg: &OfMessage,
+        place: Option<Place>,
         replies: &mut Vec<Message>,
     ) -> Result<(), OfpError> {
+        if let Some(p) = place {
+            self.expected += 1;
+            assert_eq!(Some(p.values), self.expect(msg).map(|own| own.values), "of another message: {msg:?}");
+        }
         match &msg.body {
             Message::FlowMod(f) if (self.refuse)(f) || self.flows.len() >= self.most => {
                 return Err(OfpError::OFPFMFC_TABLE_FULL)
@@ -95,7 +109,7 @@ impl Backend for Remembering {
     ) -> Result<(), (usize, OfpError)> {
         let before = self.flows.clone();
         for (i, m) in msgs.iter().enumerate() {
-            if let Err(e) = self.handle(now, from, &m, &mut Vec::new()) {
+            if let Err(e) = self.handle(now, from, &m, None, &mut Vec::new()) {
                 self.flows = before;
                 return Err((i, e));
             }
