@@ -15,6 +15,7 @@
 //! share of the time; a packet that finds the share used up waits in its port's waiting room, in order, and so do all later misses of
 //! that port. Rooms are served round-robin, one packet each, so that a storm on one port does not starve another's first packets. A new
 //! megaflow takes the packets it matches out of the room at once: later packets, which hit it, do not overtake them.
+//! Whatever the competition, one round makes upcalls for a while only ([`ROUND_US`]) if packets are about that hit: those wait for the end of the round.
 //! While there is competition, a few misses are also let gather for a moment (`BUNCH`, `GATHER_US`): translation's code and data are then fetched
 //! once for all of them, and those of forwarding are thrown out of the caches less often.
 
@@ -32,7 +33,7 @@ use crate::packet::{Batch, Packet, BATCH_SIZE};
 use crate::port::{Rxq, Txq};
 use crate::program::{execute, run, Fate, Program, Shape, Sink};
 use crate::queue::{PortQueues, ShapedTxq};
-use crate::stats::{DropReason, WorkerCounters, POLICY_REASONS};
+use crate::stats::{DropReason, LongCause, WorkerCounters, LONG_US, POLICY_REASONS};
 use crate::sys::{self, tsc, Epoll};
 use crate::upcall::{Ended, Reason, StatsTable, UpcallHandler, Verdict, WorkerId};
 use crossbeam_queue::SegQueue;
@@ -51,6 +52,9 @@ pub const ROOM: usize = 256;
 const BUNCH: usize = 8;
 /// Longest time that a miss waits for others, microseconds.
 const GATHER_US: u64 = 100;
+/// Time for upcalls in one round while packets that hit are about, microseconds; the last of them may take longer. (A batch of misses that
+/// finds translation's tables in no cache takes half a millisecond and more.)
+const ROUND_US: u64 = 200;
 /// Programs of late that new megaflows may share.
 const RECENT_PROGRAMS: usize = 32;
 /// Commands that a worker handles between two rounds of packets.
@@ -329,6 +333,14 @@ impl Sink for Running<'_> {
     }
 }
 
+/// Cycles of one round that went into something else than forwarding.
+#[derive(Debug, Default)]
+struct Asides {
+    upcalls: u64,
+    commands: u64,
+    removals: u64,
+}
+
 /// A worker's own things.
 pub(crate) struct Worker {
     id: WorkerId,
@@ -359,6 +371,9 @@ pub(crate) struct Worker {
     /// When the first of those that wait came.
     waiting_since: u64,
     gather_cycles: u64,
+    /// Of the round under way.
+    asides: Asides,
+    cycles_per_us: u64,
     now_ms: u64,
     budget_percent: u64,
     credit: i64,
@@ -432,6 +447,8 @@ impl Worker {
             waiting: 0,
             waiting_since: 0,
             gather_cycles: s.tsc_hz / 1_000_000 * GATHER_US,
+            asides: Asides::default(),
+            cycles_per_us: s.tsc_hz / 1_000_000,
             now_ms: 0,
             budget_percent: u64::from(s.budget_percent),
             credit: 0,
@@ -455,6 +472,7 @@ impl Worker {
     fn run_polling(&mut self) {
         let mut t = tsc();
         while !self.stop {
+            self.asides = Asides::default();
             if self.commands() {
                 t = tsc();
             }
@@ -556,6 +574,7 @@ impl Worker {
             c.asleep.store(false, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             self.slept = true;
+            self.asides = Asides::default();
             self.commands();
             let t = tsc();
             self.tick(t);
@@ -591,7 +610,25 @@ impl Worker {
             c.idle_cycles.add(spent);
             c.idle_iterations.add(1);
         }
+        let whole = spent + self.asides.commands;
+        if whole > LONG_US[0] * self.cycles_per_us {
+            self.was_long(whole);
+        }
         now
+    }
+
+    /// Counts a round that took long, by what took most of it.
+    #[cold]
+    #[inline(never)]
+    fn was_long(&self, cycles: u64) {
+        let Asides { upcalls, commands, removals } = self.asides;
+        let causes =
+            [(upcalls, LongCause::Upcalls), (commands, LongCause::Commands), (removals, LongCause::Removals)];
+        let most =
+            causes.into_iter().filter(|(spent, _)| *spent > cycles / 2).max_by_key(|(spent, _)| *spent);
+        let cause = most.map_or(LongCause::Nothing, |(_, cause)| cause);
+        let class = LONG_US.iter().rposition(|us| cycles > us * self.cycles_per_us).unwrap_or(0);
+        self.shared.counters.long_rounds[cause as usize][class].add(1);
     }
 
     fn refill(&mut self, now: u64) {
@@ -644,6 +681,7 @@ impl Worker {
         self.out.flush();
         self.publish_sizes();
         self.shared.done.store(self.done, Ordering::SeqCst);
+        self.asides.commands += tsc().wrapping_sub(self.round_tsc);
     }
 
     fn publish_sizes(&self) {
@@ -1165,12 +1203,18 @@ impl Worker {
 
     /// Packets that hit wait while upcalls are made: queues hold more than was taken in the last turn, and not all of it misses.
     fn is_contended(&self) -> bool {
-        self.backlog && self.recent.0 * 64 >= self.recent.1
+        self.backlog && self.some_hit()
     }
 
-    /// Upcalls are free while nothing competes with them.
+    /// Not all packets of late missed.
+    fn some_hit(&self) -> bool {
+        self.recent.0 * 64 >= self.recent.1
+    }
+
+    /// Upcalls are free while nothing competes with them, for a while in each round.
     fn may_upcall(&self) -> bool {
-        self.credit > 0 || !self.is_contended()
+        let used_up = self.asides.upcalls > ROUND_US * self.cycles_per_us && self.some_hit();
+        !used_up && (self.credit > 0 || !self.is_contended())
     }
 
     /// Whether it is worth a moment to let more misses gather.
@@ -1237,7 +1281,9 @@ impl Worker {
                 if id != NONE && self.rooms[at].len > 0 {
                     let t = tsc();
                     served += self.leave_room(at, id);
-                    self.credit -= tsc().wrapping_sub(t) as i64;
+                    let spent = tsc().wrapping_sub(t);
+                    self.asides.upcalls += spent;
+                    self.credit -= spent as i64;
                 }
             }
             at += 1;
@@ -1304,6 +1350,7 @@ impl Worker {
         self.out.scratch = v;
         let spent = tsc().wrapping_sub(t);
         self.shared.counters.upcall_cycles.add(spent);
+        self.asides.upcalls += spent;
         self.credit = self.credit.saturating_sub(spent as i64).max(-self.max_credit);
         if program.is_exception(&p, &l) {
             self.exception(p, key, l, depth);
@@ -1317,6 +1364,7 @@ impl Worker {
     #[cold]
     #[inline(never)]
     fn strike(&mut self, ids: &mut [u32]) -> u64 {
+        let begun = tsc();
         let mut struck = 0;
         for id in ids.iter_mut().filter(|id| **id != NONE) {
             if let Some(f) = self.flows.slot(*id) {
@@ -1331,6 +1379,7 @@ impl Worker {
             *id = NONE;
             struck += 1;
         }
+        self.asides.removals += tsc().wrapping_sub(begun);
         struck
     }
 
@@ -1345,6 +1394,7 @@ impl Worker {
     #[cold]
     #[inline(never)]
     fn purge_some(&mut self, now: u64) {
+        let begun = tsc();
         let flows = &self.flows;
         let found = self.condemned.next(flows.slots(), |id| flows.slot(id).map(|f| (f.class(), f.token())));
         for (slot, token) in found.iter() {
@@ -1356,7 +1406,9 @@ impl Worker {
             self.out.handler.carried_out(self.id, sentences);
         }
         self.publish_sizes();
-        self.next_purge = now.wrapping_add(4 * tsc().wrapping_sub(now));
+        let end = tsc();
+        self.asides.removals += end.wrapping_sub(begun);
+        self.next_purge = now.wrapping_add(4 * end.wrapping_sub(now));
     }
 
     fn ended(&mut self, e: Ended) {
@@ -1400,7 +1452,9 @@ impl Worker {
     #[inline(never)]
     fn exception(&mut self, mut p: Packet, key: &FlowKey, l: Layout, depth: u32) {
         self.shared.counters.exceptions.add(1);
+        let begun = tsc();
         let mut v = self.upcall(Reason::Exception, &mut p, key);
+        self.asides.upcalls += tsc().wrapping_sub(begun);
         let program = Program::new(std::mem::take(&mut v.actions), v.drop_reason);
         self.out.scratch = v;
         self.run_program(&program, p, key, l, depth);

@@ -60,6 +60,43 @@ drop_reasons! {
 /// Most drop reasons a handler can have ([`crate::upcall::Verdict::drop_reason`] beyond count as the last).
 pub const POLICY_REASONS: usize = 64;
 
+/// What took most of a long round of a worker's loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LongCause {
+    /// Upcalls: packets that missed, or could not follow their megaflow.
+    Upcalls,
+    /// What control told the worker.
+    Commands,
+    /// Condemned megaflows that ended.
+    Removals,
+    /// None of these: a device that took its time, or somebody else had the processor (another task, an interrupt, the hypervisor).
+    Nothing,
+}
+
+/// Rounds are long above the first; the classes in which they are counted begin at these microseconds.
+pub const LONG_US: [u64; 5] = [250, 500, 1000, 2000, 5000];
+
+/// Long rounds' names as counters, by [`LongCause`] and class of [`LONG_US`].
+pub const LONG_NAMES: [[&str; LONG_US.len()]; 4] = [
+    ["long_upcalls_250us", "long_upcalls_500us", "long_upcalls_1ms", "long_upcalls_2ms", "long_upcalls_5ms"],
+    [
+        "long_commands_250us",
+        "long_commands_500us",
+        "long_commands_1ms",
+        "long_commands_2ms",
+        "long_commands_5ms",
+    ],
+    [
+        "long_removals_250us",
+        "long_removals_500us",
+        "long_removals_1ms",
+        "long_removals_2ms",
+        "long_removals_5ms",
+    ],
+    ["long_nothing_250us", "long_nothing_500us", "long_nothing_1ms", "long_nothing_2ms", "long_nothing_5ms"],
+];
+
 /// Counters of one worker.
 #[allow(missing_docs)]
 #[derive(Debug)]
@@ -104,6 +141,8 @@ pub struct WorkerCounters {
     pub emc_resting_ports: Counter,
     /// Cycles by stage: receive, extract, lookup, actions, transmit.
     pub stage_cycles: [Counter; 5],
+    /// Long rounds by [`LongCause`] and class of [`LONG_US`].
+    pub long_rounds: [[Counter; LONG_US.len()]; LONG_NAMES.len()],
     pub drops: [Counter; DropReason::ALL.len()],
     /// Packets dropped by empty verdicts, by the handler's reason.
     pub policy_drops: [Counter; POLICY_REASONS],
@@ -144,6 +183,7 @@ impl Default for WorkerCounters {
             emc_refused: Counter::default(),
             emc_resting_ports: Counter::default(),
             stage_cycles: Default::default(),
+            long_rounds: Default::default(),
             drops: Default::default(),
             policy_drops: std::array::from_fn(|_| Counter::default()),
         }
@@ -193,6 +233,8 @@ impl WorkerCounters {
         ];
         let stages = ["cycles_rx", "cycles_extract", "cycles_lookup", "cycles_actions", "cycles_tx"];
         v.extend(stages.iter().zip(&self.stage_cycles).map(|(n, c)| (*n, c.get())));
+        let long = LONG_NAMES.iter().flatten().zip(self.long_rounds.iter().flatten());
+        v.extend(long.map(|(n, c)| (*n, c.get())));
         v
     }
 }

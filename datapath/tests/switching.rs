@@ -9,7 +9,7 @@ use datapath::rxq::{Assign, PmdSettings};
 use datapath::upcall::{Ended, Reason, UpcallHandler, Verdict, WorkerId};
 use datapath::{Datapath, DatapathConfig, DpAction, DpMeterId, FlowKey, FlowMask, KeyPatch, PortId};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -644,6 +644,68 @@ fn packets_that_wait_for_an_upcall_keep_their_order_within_a_flow() {
     assert_eq!(last.len(), (bursts * flows) as usize);
     assert!(r.counter("upcalls_waited") > 0, "some had to wait");
     assert!(r.counter("misses") > r.counter("upcalls"), "those in the room left it with their flow's first");
+}
+
+/// However many packets miss at once, those that hit wait for a few upcalls at most: the others are for later rounds.
+#[test]
+fn a_round_makes_upcalls_for_a_while_only() {
+    let (gate, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (g, o) = (gate.clone(), opened.clone());
+    let decide: Decide = Box::new(move |_, key, v| {
+        let dst = key.u32(off::IPV4_DST);
+        if dst == 99 {
+            // The others come meanwhile, and are received together.
+            o.store(true, Ordering::SeqCst);
+            while !g.load(Ordering::SeqCst) {}
+        } else if dst != 7 {
+            let end = Instant::now() + Duration::from_micros(100);
+            while Instant::now() < end {}
+        }
+        v.mask = mask(&[(off::IPV4_DST, 4)]);
+        v.install = true;
+        v.actions = vec![DpAction::Output(PortId(2))];
+    });
+    let r = rig(DatapathConfig::default(), 2, false, decide);
+    for _ in 0..100 {
+        r.inject(0, &udp(7, 64, 7));
+        r.expect(1);
+    }
+    r.inject(0, &udp(99, 64, 7));
+    while !opened.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    let rounds = r.counter("busy_iterations");
+    for i in 0..31 {
+        r.inject(0, &udp(1000 + i, 64, 7));
+    }
+    gate.store(true, Ordering::SeqCst);
+    r.wait("all came", |r| r.dp.port_stats(r.ids[1]).unwrap().tx_packets == 132);
+    r.wait("all rounds are counted", |r| {
+        r.counter("upcalls") == 33 && r.counter("busy_iterations") > rounds + 9
+    });
+    assert_eq!(r.dropped("upcall_budget"), 0);
+}
+
+/// A long round is counted by what took most of it, in its class, and forgotten when figures are cleared.
+#[test]
+fn long_rounds_have_a_cause() {
+    let decide: Decide = Box::new(move |_, key, v| {
+        if key.u32(off::IPV4_DST) == 9 {
+            std::thread::sleep(Duration::from_millis(6));
+        }
+        v.mask = mask(&[(off::IPV4_DST, 4)]);
+        v.install = true;
+        v.actions = vec![DpAction::Output(PortId(2))];
+    });
+    let r = rig(DatapathConfig::default(), 2, false, decide);
+    let long = |r: &Rig, cause: &str| r.counter(&format!("long_{cause}_5ms"));
+    r.inject(0, &udp(9, 64, 7));
+    r.expect(1);
+    r.wait("the round is counted", |r| long(r, "upcalls") == 1);
+    r.inject(0, &udp(9, 64, 7));
+    r.expect(1);
+    r.dp.clear_worker_stats();
+    assert_eq!(long(&r, "upcalls"), 0);
 }
 
 /// A port with its share of a full table gets no more megaflows at the cost of others, and its packets still go out.

@@ -300,6 +300,8 @@ fn pmds_are_set_shown_and_kept() {
         "us/upcall",
         "- lookup",
         "Packets per batch",
+        "Long iterations",
+        "> 0.25 ms",
     ] {
         assert!(perf.contains(word), "no {word} in\n{perf}");
     }

@@ -6,6 +6,7 @@
 use crate::config::{self, BridgeSettings, ControllerConfig, FailMode};
 use crate::daemon::Daemon;
 use datapath::datapath::WorkerStats;
+use datapath::stats::{LONG_NAMES, LONG_US};
 use datapath::upcall::WorkerId;
 use serde_json::{json, Value};
 use std::fmt::Write;
@@ -932,7 +933,18 @@ fn perf_of(w: &WorkerStats, t: &mut String) {
         let bar = "#".repeat((percent(n, total) / 2.0).round() as usize);
         let _ = writeln!(t, "  - {range:15} {n:12}  ({:5.1} %) {bar}", percent(n, total));
     }
+    let classes: Vec<String> = LONG_US.iter().map(|us| format!("> {} ms", *us as f64 / 1000.0)).collect();
+    let row = |cells: Vec<String>| cells.iter().fold(String::new(), |t, c| format!("{t} {c:>9}"));
+    let _ = writeln!(t, "  Long iterations by what took most of them");
+    let _ = writeln!(t, "  {:35}{}", "", row(classes));
+    for (cause, names) in LONG_CAUSES.iter().zip(&LONG_NAMES) {
+        let _ = writeln!(t, "  - {cause:33}{}", row(names.iter().map(|n| get(n).to_string()).collect()));
+    }
 }
+
+/// As [`LONG_NAMES`] has them.
+const LONG_CAUSES: [&str; LONG_NAMES.len()] =
+    ["upcalls", "commands of control", "megaflows ended", "none of these (host or device)"];
 
 const STAGES: [(&str, &str); 5] = [
     ("receive", "cycles_rx"),
