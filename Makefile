@@ -106,7 +106,7 @@ bench: build ## the packet path beside OVS-DPDK and testpmd, cell by cell (scrip
 
 .PHONY: bench-load
 bench-load: build ## flow-mods per second and bytes per flow, beside Open vSwitch
-	@scripts/deps --check
+	@scripts/deps --bench
 	@BIN_DIR="$(TARGET_DIR)/release" scripts/load-flowmods $(ARGS)
 
 .PHONY: bench-ports

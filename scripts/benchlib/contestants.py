@@ -150,7 +150,10 @@ class OvsDpdk(Daemon, Contestant):
 
         def up():
             if p.poll() is not None:
-                sys.exit("OVS-DPDK ended: " + "\n".join(line for line in open(f"{rd}/log", errors="replace").read().splitlines() if "|ERR|" in line or "FATAL" in line))
+                why = [line for line in open(f"{rd}/log", errors="replace").read().splitlines() if "|ERR|" in line or "FATAL" in line]
+                self.stop()
+                there = os.path.exists(OVS_DPDK)
+                sys.exit("OVS-DPDK ended: " + "\n".join(why) if there else f"{OVS_DPDK} is not there: scripts/deps --bench")
             return os.path.exists(f"{rd}/br0.mgmt") and f"(p{max(dev.args)})" in self.ovs_ofctl("show", check=False)
 
         wait("ovs-vswitchd-dpdk", up, 60)
