@@ -182,13 +182,13 @@ fn translate(name: &str, rules: &[String]) {
         for chunk in keys.chunks(512) {
             let t = tsc();
             for k in chunk {
-                let view = View { snap: &snap, slow: &slow };
+                let view = View::new(&snap, &slow);
                 let _ = black_box(slow.translate(&view, k, true, None).map(|o| o.mask.0[3]));
             }
             best = best.min((tsc() - t) / 512);
             let t = tsc();
             for k in chunk {
-                let view = View { snap: &snap, slow: &slow };
+                let view = View::new(&snap, &slow);
                 if let Ok(mut o) = slow.translate(&view, k, true, None) {
                     black_box(record(k, &mut o));
                 };
@@ -199,7 +199,7 @@ fn translate(name: &str, rules: &[String]) {
     // How many megaflows the microflows make.
     let mut kinds: std::collections::HashSet<(FlowKey, FlowKey)> = Default::default();
     for k in &keys {
-        let view = View { snap: &snap, slow: &slow };
+        let view = View::new(&snap, &slow);
         if let Ok(o) = slow.translate(&view, k, false, None) {
             kinds.insert((o.mask, k.masked(&o.mask)));
         };

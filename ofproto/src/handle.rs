@@ -312,7 +312,7 @@ impl Switch {
         datapath::extract::extract(&m.data, dp_port.0, 0, &mut key);
         let flow = Flow::from_key(&key, in_port.0, in_port.0);
         let snap = self.slow.snapshot.load_full();
-        let view = View { snap: &snap, slow: &self.slow };
+        let view = View::new(&snap, &self.slow);
         let input = Input { bridge: id, flow, side_effects: true, listener: None };
         let out = Xlate::packet_out(&view, input, &m.actions);
         let len = m.data.len() as u64;

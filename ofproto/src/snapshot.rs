@@ -7,10 +7,11 @@ use crate::group::{self, Group, GroupTable};
 use crate::learned::{Answer, Learned};
 use crate::table::Tables;
 use crate::upcall::Slow;
-use crate::xlate::{self, Frozen, PortTarget, PortView, Punt, World};
+use crate::xlate::{self, Frozen, PortTarget, PortView, Punt, Visit, World};
 use datapath::{DpMeterId, PortId};
 use openflow::group::{Bucket, GroupType};
 use openflow::{GroupId, Instruction, MeterId, PortNo};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -73,6 +74,18 @@ pub struct View<'a> {
     pub snap: &'a Snapshot,
     /// MAC tables, tokens and queues.
     pub slow: &'a Slow,
+    room: Cell<Vec<Visit<TableEntry>>>,
+}
+
+impl<'a> View<'a> {
+    /// For a translation or several.
+    pub fn new(snap: &'a Snapshot, slow: &'a Slow) -> Self {
+        Self::with_room(snap, slow, Vec::new())
+    }
+    /// The first translation notes its visits in `room`, an empty vector with some capacity.
+    pub fn with_room(snap: &'a Snapshot, slow: &'a Slow, room: Vec<Visit<TableEntry>>) -> Self {
+        Self { snap, slow, room: Cell::new(room) }
+    }
 }
 
 impl xlate::Entry for TableEntry {
@@ -153,6 +166,10 @@ impl View<'_> {
 impl World for View<'_> {
     type Entry = TableEntry;
     type Group = LiveGroup;
+
+    fn room(&self) -> Vec<Visit<TableEntry>> {
+        self.room.take()
+    }
 
     fn lookup(&self, bridge: BridgeId, table: u8, flow: &Flow, wc: &mut Flow) -> Option<TableEntry> {
         self.bridge(bridge)?.tables.get(table as usize)?.lookup(flow, wc).cloned()

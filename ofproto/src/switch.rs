@@ -787,7 +787,7 @@ impl Switch {
             start.0[i] |= flow.0[i];
         }
         let snap = self.slow.snapshot.load_full();
-        let view = View { snap: &snap, slow: &self.slow };
+        let view = View::new(&snap, &self.slow);
         let mut drawing = Drawing::default();
         let _ = writeln!(drawing.text, "Flow: {}", flow_words(&start, None));
         let input =

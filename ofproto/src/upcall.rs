@@ -12,7 +12,7 @@ use crate::learned::{Learned, Rooms};
 use crate::mac_learning::MacTable;
 use crate::rule::RuleCore;
 use crate::snapshot::{LiveGroup, Snapshot, View};
-use crate::xlate::{same_entry, Credit, Dep, Frozen, Input, Outcome, Punt, Reason, Visit, Xlate};
+use crate::xlate::{same_entry, Credit, Dep, Frozen, Input, Outcome, Punt, Reason, Visit, World, Xlate};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use crossbeam_queue::{ArrayQueue, SegQueue};
@@ -238,6 +238,8 @@ pub const REPORTS: usize = 8192;
 const RESERVE: usize = 8;
 /// Templates that a worker knows at a time, in pairs.
 const TEMPLATES: usize = 4096;
+/// Most visits for which a worker keeps memory between translations.
+const ROOM: usize = 64;
 /// Installed megaflows wake control at most so often.
 const WAKE_MS: u64 = 10;
 
@@ -260,12 +262,21 @@ struct Own {
     late: VecDeque<Report>,
     turn: u32,
     next_wake_ms: u64,
+    /// For the next translation's visits: more than a kilobyte each, which would be new memory each time.
+    room: Vec<Visit<Entry>>,
 }
 
 impl Side {
     fn new() -> Self {
         let templates = (0..TEMPLATES).map(|_| None).collect();
-        let own = Own { templates, pending: None, late: VecDeque::new(), turn: 0, next_wake_ms: 0 };
+        let own = Own {
+            templates,
+            pending: None,
+            late: VecDeque::new(),
+            turn: 0,
+            next_wake_ms: 0,
+            room: Vec::new(),
+        };
         let ring = ArrayQueue::new(REPORTS);
         Self { ring, own: Mutex::new(own), late: AtomicU64::new(0), not_installed: AtomicU64::new(0) }
     }
@@ -664,8 +675,9 @@ pub fn start_of(key: &FlowKey, in_port: u32) -> Flow {
 pub fn record(key: &FlowKey, out: &mut Outcome<View<'_>>) -> Template {
     let in_port = out.visits.first().map_or(0, |v| v.flow.in_port());
     let start = start_of(key, in_port);
-    let visits = std::mem::take(&mut out.visits)
-        .into_iter()
+    let visits = out
+        .visits
+        .drain(..)
         .map(|Visit { bridge, table, flow, known, entry }| {
             let same = flow == start && known == PIPELINE_BITS;
             let state = (!same).then(|| {
@@ -714,7 +726,7 @@ impl UpcallHandler for Slow {
         let Some(side) = self.side(worker) else { return };
         let mut own = side.own.lock();
         let snap = self.snapshot.load();
-        let view = View { snap: &snap, slow: self };
+        let view = View::with_room(&snap, self, std::mem::take(&mut own.room));
         out.version = snap.version;
         if snap.meters_slowpath && !self.may_upcall(&snap, key, frame.len()) {
             out.drop_reason = Reason::SlowpathMeter as u16;
@@ -723,11 +735,17 @@ impl UpcallHandler for Slow {
         let mut result = match self.translate(&view, key, true, None) {
             Ok(r) => r,
             Err(why) => {
+                own.room = view.room();
                 out.drop_reason = why as u16;
                 return;
             }
         };
-        let Some(template) = own.intern(side, key, &mut result, out.crowded) else {
+        let template = own.intern(side, key, &mut result, out.crowded);
+        if result.visits.capacity() <= ROOM {
+            result.visits.clear();
+            own.room = std::mem::take(&mut result.visits);
+        }
+        let Some(template) = template else {
             out.drop_reason = Reason::ControlBehind as u16;
             self.wake();
             return;

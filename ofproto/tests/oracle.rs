@@ -271,7 +271,7 @@ impl World {
         changes
     }
     fn translate(&self, key: &FlowKey) -> (FlowMask, Vec<DpAction>, (FlowKey, Template)) {
-        let view = View { snap: &self.snap, slow: &self.slow };
+        let view = View::new(&self.snap, &self.slow);
         let Ok(mut out) = self.slow.translate(&view, key, false, None) else { panic!("the port is known") };
         let (mask, actions) = (out.mask, out.actions.clone());
         (mask, actions, (key.masked(&mask), record(key, &mut out)))
@@ -604,7 +604,7 @@ fn crafted_headers_of_a_crowded_port_make_few_templates() {
             let k = crafted();
             a.miss(&k);
             let (view, v) = (a.slow.snapshot.load(), &a.verdict);
-            let view = View { snap: &view, slow: &a.slow };
+            let view = View::new(&view, &a.slow);
             let Ok(fresh) = a.slow.translate(&view, &k, false, None) else { panic!("the port is known") };
             assert!(fresh.mask.0.iter().zip(&v.mask.0).all(|(f, m)| f & !m == 0), "a bit too few");
             assert_eq!(fresh.actions, v.actions);

@@ -184,6 +184,10 @@ pub trait World {
     type Entry: Entry;
     /// Groups.
     type Group: GroupView;
+    /// An empty vector for the visits of a translation: its memory may be another's of before.
+    fn room(&self) -> Vec<Visit<Self::Entry>> {
+        Vec::new()
+    }
     /// The entry that matches in a table; sets in `wc` the bits it looked at.
     fn lookup(&self, bridge: BridgeId, table: u8, flow: &Flow, wc: &mut Flow) -> Option<Self::Entry>;
     /// A group.
@@ -672,7 +676,7 @@ impl<'w, 'l, W: World> Xlate<'w, 'l, W> {
             reason: None,
             cacheable: true,
             credits: SmallVec::new(),
-            visits: Vec::new(),
+            visits: world.room(),
             deps: SmallVec::new(),
         }
     }
