@@ -8,6 +8,7 @@ use crate::action::{DpAction, DpMeterId, PortId};
 use crate::condemned::Sentence;
 use crate::emc::EmcSize;
 use crate::flow_key::{FlowKey, FlowMask};
+use crate::helper::HelperThread;
 use crate::meter::{Meter, MeterConfig, MeterStats};
 use crate::pmd::{Command, Dead, Setup, Shared, Worker};
 use crate::port::monitor::LinkMonitor;
@@ -245,6 +246,8 @@ struct State {
     balanced: Instant,
     rebalances: u64,
     workers: Vec<WorkerHandle>,
+    /// What takes memory for PMDs ahead of need.
+    helper: HelperThread,
     ports: BTreeMap<u32, PortSlot>,
     next_port: u32,
     meters: HashMap<DpMeterId, Arc<Meter>>,
@@ -259,12 +262,13 @@ struct State {
 }
 
 impl State {
-    /// The calling thread (control) and the epoll worker keep off the cores of PMDs as long as there are others: a PMD that has to share its core with
+    /// The calling thread (control), the epoll worker and the helper keep off the cores of PMDs as long as there are others: a PMD that has to share its core with
     /// them pauses for milliseconds at a time.
     fn leave_cores_to_pmds(&self) {
         let taken: Vec<usize> = self.workers.iter().filter(|w| w.active).filter_map(|w| w.core).collect();
         let rest = self.cores.without(&taken);
         rest.keep_to(0);
+        rest.keep_to(self.helper.thread_id());
         if let Some(epoll) = self.workers.first() {
             rest.keep_to(epoll.thread_id);
         }
@@ -335,6 +339,8 @@ impl Datapath {
                 balanced: Instant::now(),
                 rebalances: 0,
                 workers: Vec::new(),
+                helper: HelperThread::start()
+                    .map_err(|e| PortError::system("datapath", "starting a thread", e))?,
                 ports: BTreeMap::new(),
                 next_port: 1,
                 meters: HashMap::new(),
@@ -384,11 +390,15 @@ impl Datapath {
         };
         let mut worker = Worker::new(setup).map_err(|e| err("making a worker", e))?;
         let (tell, told) = sync_channel(1);
+        let helper = st.helper.helper();
         let thread = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
                 let pinned = core.map_or(Ok(()), crate::sys::pin_to_core);
                 let ok = pinned.is_ok();
+                if ok && core.is_some() {
+                    worker.prepare(helper);
+                }
                 let _ = tell.send(pinned.map(|()| crate::sys::thread_id()));
                 if ok {
                     if core.is_some() {

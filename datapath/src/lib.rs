@@ -16,6 +16,7 @@
 //! | [`port`] | ports and their drivers |
 //! | [`meter`], [`stats`], [`text`] | token buckets; counters and drop reasons; OVS's words for keys and actions |
 //! | [`isa`], [`sys`] | which kernels; the few system calls of workers |
+//! | `helper` | a thread that takes memory for workers ahead of need |
 //!
 //! **Threads.** A worker owns its queues, megaflows and cache: no lock, plain loads. Control owns ports and talks to workers by a command
 //! queue each ([`datapath`]). They share counters (one writer, relaxed), meters (atomics) and nothing else. Lock order: `Datapath`'s one lock,
@@ -35,6 +36,7 @@ pub mod edit;
 pub mod emc;
 pub mod extract;
 pub mod flow_key;
+pub(crate) mod helper;
 pub mod isa;
 pub mod megaflow;
 pub mod meter;

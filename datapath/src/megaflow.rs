@@ -4,7 +4,7 @@
 //! and gets nothing if the slot has another by now: the worker writes the owner before and after the counters (a sequence lock whose sequence is
 //! the token), so counts of two megaflows are never mixed.
 
-use crate::sys::HugeSlice;
+use crate::sys::{HugeSlice, Part};
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 
 /// Slots of a worker at most.
@@ -112,6 +112,11 @@ impl StatsTable {
     #[inline(always)]
     pub(crate) fn all(&self) -> &[MegaflowStats; MAX_SLOTS] {
         self.0.first_chunk().expect("it was made so large")
+    }
+
+    /// The memory of these slots' counters.
+    pub(crate) fn part(&self, slots: std::ops::Range<usize>) -> Option<Part> {
+        self.0.part(slots)
     }
 
     /// A slot's counters.

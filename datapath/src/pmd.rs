@@ -27,6 +27,7 @@ use crate::edit;
 use crate::emc::EmcSize;
 use crate::extract::{extract, extract_batch, Keys, Layout, Layouts, Seen};
 use crate::flow_key::{off, FlowKey};
+use crate::helper::Helper;
 use crate::megaflow::MAX_SLOTS;
 use crate::meter::{self, Meter};
 use crate::packet::{Batch, Packet, BATCH_SIZE};
@@ -458,6 +459,11 @@ impl Worker {
             done: 0,
             stop: false,
         })
+    }
+
+    /// Takes memory for megaflows before the first packet comes, and later by `helper`: [`FlowTable::prepare`].
+    pub fn prepare(&mut self, helper: Helper) {
+        self.flows.prepare(helper);
     }
 
     /// Runs until stopped.
@@ -1559,5 +1565,15 @@ mod tests {
             });
             end.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|e| panic!("polls={polls}: {e}"));
         }
+    }
+    /// Also when nothing has come yet: no first packet waits for memory. The epoll worker takes none before it has megaflows.
+    #[test]
+    fn a_pmd_has_memory_before_its_first_packet() {
+        use crate::datapath::{Datapath, DatapathConfig};
+        let mut config = DatapathConfig::default();
+        config.pmd.cores = sys::Cores::of_this_thread().iter().take(1).collect();
+        let dp = Datapath::new(config, Arc::new(Nobody)).unwrap();
+        let has = |worker| dp.megaflow_stats(WorkerId(worker)).unwrap().part(0..1 << 14).unwrap().is_there();
+        assert_eq!((has(0), has(1)), (false, true));
     }
 }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 fn check(r: libc::c_int) -> io::Result<libc::c_int> {
     if r < 0 {
@@ -134,6 +135,25 @@ impl Cores {
     }
 }
 
+/// The NUMA node of the core that the calling thread is on.
+pub fn numa_node() -> u32 {
+    let (mut core, mut node) = (0u32, 0u32);
+    // SAFETY: two live, writable integers; the third argument is unused.
+    unsafe { libc::syscall(libc::SYS_getcpu, &raw mut core, &raw mut node, std::ptr::null_mut::<u8>()) };
+    node
+}
+
+/// The calling thread takes memory of this NUMA node from now on, as long as it has some.
+pub fn prefer_memory_of(node: u32) {
+    let nodes = [1u64.checked_shl(node).unwrap_or(0)];
+    if nodes[0] != 0 {
+        // SAFETY: a live mask of 64 bits, only read (the kernel's count is one more than the bits it looks at). A refusal leaves all as it was.
+        unsafe {
+            libc::syscall(libc::SYS_set_mempolicy, libc::MPOL_PREFERRED, nodes.as_ptr(), 65 as libc::c_ulong)
+        };
+    }
+}
+
 /// Cores of the machine, whatever the calling thread may run on.
 pub fn cores_online() -> usize {
     // SAFETY: takes and returns plain integers.
@@ -190,8 +210,50 @@ pub fn tsc() -> u64 {
 pub struct HugeSlice<T> {
     ptr: std::ptr::NonNull<T>,
     len: usize,
-    /// What to unmap; `None`: the ordinary heap.
-    map: Option<(*mut libc::c_void, usize)>,
+    /// Where the elements are; `None`: on the ordinary heap.
+    map: Option<Arc<Mapping>>,
+}
+
+/// Pages of ours, which end with the last who holds them.
+struct Mapping {
+    base: usize,
+    len: usize,
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nobody is left who could reach into it: a slice and its parts hold it.
+        unsafe { libc::munmap(self.base as *mut libc::c_void, self.len) };
+    }
+}
+
+/// A range of a slice's memory, which stays mapped as long as this lives: for another thread that takes the memory before the slice's owner needs it.
+pub struct Part {
+    map: Arc<Mapping>,
+    start: usize,
+    len: usize,
+}
+
+impl Part {
+    /// Takes memory for the pages that have none yet. Those that have stay as they are, also if their owner writes to them meanwhile. (Linux 5.14; where the
+    /// kernel refuses, the owner takes it when it gets there.)
+    pub fn populate(&self) {
+        let end = self.start + self.len;
+        debug_assert!(self.start >= self.map.base && end <= self.map.base + self.map.len);
+        let start = self.start & !(PAGE - 1);
+        // SAFETY: a range of a mapping that `map` keeps. Contents do not change by this, so it is no access to the elements and no race with their owner.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_POPULATE_WRITE) };
+    }
+
+    /// Whether memory stands behind every page. (The part begins with one.)
+    #[cfg(test)]
+    pub fn is_there(&self) -> bool {
+        let mut pages = vec![0u8; self.len.div_ceil(PAGE)];
+        // SAFETY: the part is mapped; there is a byte for each of its pages.
+        check(unsafe { libc::mincore(self.start as *mut libc::c_void, self.len, pages.as_mut_ptr()) })
+            .unwrap();
+        pages.iter().all(|b| b & 1 != 0)
+    }
 }
 
 // SAFETY: it owns its elements, like a boxed slice.
@@ -200,21 +262,28 @@ unsafe impl<T: Send> Send for HugeSlice<T> {}
 unsafe impl<T: Sync> Sync for HugeSlice<T> {}
 
 const HUGE: usize = 2 << 20;
+const PAGE: usize = 4096;
 
 impl<T> HugeSlice<T> {
     /// `len` elements made by `f`.
     pub fn new_with(len: usize, mut f: impl FnMut() -> T) -> Self {
         let bytes = len * std::mem::size_of::<T>();
         if bytes >= HUGE / 4 {
-            if let Some((base, map_len, ptr)) = Self::map(bytes) {
+            if let Some((map, ptr)) = Self::map(bytes) {
                 for i in 0..len {
                     // SAFETY: within the fresh mapping, aligned (2 MiB), and never read before.
                     unsafe { ptr.as_ptr().add(i).write(f()) }
                 }
-                return Self { ptr, len, map: Some((base, map_len)) };
+                return Self { ptr, len, map: Some(map) };
             }
         }
         Self::on_heap((0..len).map(|_| f()).collect())
+    }
+
+    /// The memory of these elements; `None`: it is on the ordinary heap.
+    pub fn part(&self, elements: std::ops::Range<usize>) -> Option<Part> {
+        let (map, elements) = (self.map.clone()?, self.get(elements)?);
+        Some(Part { map, start: elements.as_ptr() as usize, len: std::mem::size_of_val(elements) })
     }
 
     fn on_heap(v: Vec<T>) -> Self {
@@ -224,7 +293,7 @@ impl<T> HugeSlice<T> {
         Self { ptr, len: b.len(), map: None }
     }
 
-    fn map(bytes: usize) -> Option<(*mut libc::c_void, usize, std::ptr::NonNull<T>)> {
+    fn map(bytes: usize) -> Option<(Arc<Mapping>, std::ptr::NonNull<T>)> {
         let map_len = bytes.next_multiple_of(HUGE) + HUGE;
         // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing that exists.
         let base = unsafe {
@@ -240,10 +309,11 @@ impl<T> HugeSlice<T> {
         if base == libc::MAP_FAILED {
             return None;
         }
+        let map = Arc::new(Mapping { base: base as usize, len: map_len });
         let start = (base as usize).next_multiple_of(HUGE);
         // SAFETY: advice on our own mapping; a refusal changes nothing.
         unsafe { libc::madvise(start as *mut libc::c_void, map_len - HUGE, libc::MADV_HUGEPAGE) };
-        std::ptr::NonNull::new(start as *mut T).map(|p| (base, map_len, p))
+        std::ptr::NonNull::new(start as *mut T).map(|p| (map, p))
     }
 }
 
@@ -253,13 +323,16 @@ impl<T> HugeSlice<T> {
 /// - All-zero bytes are a valid value of the type.
 pub unsafe trait Zeroed {}
 
+// SAFETY: an integer.
+unsafe impl Zeroed for u32 {}
+
 impl<T: Zeroed> HugeSlice<T> {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         let bytes = len * std::mem::size_of::<T>();
         if bytes >= HUGE / 4 {
-            if let Some((base, map_len, ptr)) = Self::map(bytes) {
-                return Self { ptr, len, map: Some((base, map_len)) };
+            if let Some((map, ptr)) = Self::map(bytes) {
+                return Self { ptr, len, map: Some(map) };
             }
         }
         // SAFETY: zero bytes are a value of T by the trait's contract.
@@ -288,11 +361,8 @@ impl<T> Drop for HugeSlice<T> {
     fn drop(&mut self) {
         let all: *mut [T] = std::ptr::slice_from_raw_parts_mut(self.ptr.as_ptr(), self.len);
         match self.map {
-            // SAFETY: the elements and the mapping are ours and end here.
-            Some((base, len)) => unsafe {
-                std::ptr::drop_in_place(all);
-                libc::munmap(base, len);
-            },
+            // SAFETY: the elements are ours and end here; the mapping, held until after this, does so with its last holder.
+            Some(_) => unsafe { std::ptr::drop_in_place(all) },
             // SAFETY: it came out of Box::into_raw with this length.
             None => unsafe { drop(Box::from_raw(all)) },
         }
@@ -308,7 +378,6 @@ pub fn give_back_memory() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     // SAFETY: an integer.
     unsafe impl Zeroed for u64 {}
@@ -328,5 +397,22 @@ mod tests {
             z[n - 1] = 5;
             assert_eq!(z[n - 1], 5);
         }
+    }
+
+    #[test]
+    fn a_part_is_populated_without_a_change_and_outlives_its_slice() {
+        let mut s = HugeSlice::<u64>::zeroed(8 << 20);
+        let (first, far) = (s.part(0..1 << 16).unwrap(), s.part(6 << 20..7 << 20).unwrap());
+        s[1] = 5;
+        assert!(!far.is_there());
+        first.populate();
+        far.populate();
+        assert!(first.is_there() && far.is_there());
+        assert_eq!((s[0], s[1], s[2]), (0, 5, 0));
+        drop(s);
+        // Still ours, although the slice is gone.
+        assert!(far.is_there());
+        far.populate();
+        assert!(HugeSlice::<u64>::zeroed(3).part(0..3).is_none());
     }
 }

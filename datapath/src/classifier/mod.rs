@@ -23,7 +23,8 @@
 //! belongs to a port with more than its share of the table. A port that has its share already never puts out another port's: it gets
 //! no new megaflow then ([`Inserted::id`] is [`NONE`]), and its packets go on being translated one by one.
 //!
-//! **Threads.** All of it belongs to one worker. Others read only the [`StatsTable`].
+//! **Threads.** All of it belongs to one worker. Others read only the [`StatsTable`]. Memory for more slots is taken ahead of need by the datapath's
+//! [`Helper`], for the kernel clears 2 MiB at a time, while packets would wait: [`FlowTable::prepare`].
 //!
 //! **Cost.** Hit through the cache: one line of hints, one of the entry, half a line of counters, and one more if the packet is rewritten. Through n subtables: n tag lines and the entry.
 
@@ -37,14 +38,16 @@ use crate::edit::Rewrite;
 use crate::emc::{Admission, Emc, EmcSize};
 use crate::extract::Seen;
 use crate::flow_key::{off, FlowKey, FlowMask, KEY_BYTES};
+use crate::helper::Helper;
 use crate::isa::Isa;
 use crate::megaflow::{Ended, MegaflowStats, StatsTable, MAX_SLOTS};
 use crate::packet::BATCH_SIZE;
 use crate::program::{Program, Shape};
-use crate::sys::HugeSlice;
+use crate::sys::{HugeSlice, Part};
 use kernel::{line_of, prefetch, tag_of, Bucket, Kernel, Scalar, Secret};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::mpsc::{sync_channel, Receiver};
 use std::sync::Arc;
 
 /// Index of a megaflow in its worker's table.
@@ -54,7 +57,7 @@ pub const NONE: FlowId = u32::MAX;
 /// Masks a port may have before new ones are rounded.
 pub const ROUND_ABOVE: usize = 48;
 
-/// 2 MiB of entries a chunk.
+/// Slots whose memory is taken at a time.
 const CHUNK_BITS: u32 = 14;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
@@ -197,10 +200,17 @@ impl MaskSlot {
     }
 }
 
-/// All slots' megaflows: what a hit reads apart from the rest. Memory is taken when slots are first used.
+/// The rest of [`CHUNK`] slots.
+type Chunk = HugeSlice<Option<Megaflow>>;
+
+fn new_chunk() -> Chunk {
+    HugeSlice::new_with(CHUNK, || None)
+}
+
+/// All slots' megaflows: what a hit reads apart from the rest. Memory is taken a chunk at a time.
 struct Slots {
     hot: HugeSlice<Hot>,
-    rest: Vec<HugeSlice<Option<Megaflow>>>,
+    rest: Vec<Chunk>,
     /// By number; 0 is nobody's.
     masks: Vec<MaskSlot>,
 }
@@ -470,6 +480,8 @@ pub struct Inserted {
 
 /// A megaflow unused for so long is put out at once when room is needed.
 const STALE_MS: u64 = 500;
+/// The next chunk is asked for when so many slots are left.
+const AHEAD: u32 = CHUNK as u32 / 4;
 /// Megaflows looked at for one that may be put out.
 const CANDIDATES: u32 = 32;
 
@@ -480,7 +492,14 @@ pub struct FlowTable {
     rewrites: HugeSlice<Rewrite>,
     /// How many there are.
     rewriters: usize,
-    free: Vec<u32>,
+    /// Slots below `top` that have no megaflow any more: a stack, the first `free_len` of it. (No vector: that would move when it grows.)
+    free: HugeSlice<u32>,
+    free_len: usize,
+    helper: Option<Helper>,
+    /// The next chunk, if the helper was asked for it.
+    next: Option<Receiver<Chunk>>,
+    #[cfg(test)]
+    made_in_place: u32,
     mask_ids: OwnMap<FlowMask, u32>,
     /// Of the megaflow installed last.
     last_mask: u32,
@@ -512,7 +531,12 @@ impl FlowTable {
             },
             rewrites: HugeSlice::zeroed(MAX_SLOTS),
             rewriters: 0,
-            free: Vec::new(),
+            free: HugeSlice::zeroed(MAX_SLOTS),
+            free_len: 0,
+            helper: None,
+            next: None,
+            #[cfg(test)]
+            made_in_place: 0,
             mask_ids: OwnMap::default(),
             last_mask: 0,
             ports: OwnMap::default(),
@@ -526,6 +550,31 @@ impl FlowTable {
             generation: 0,
             limit,
         }
+    }
+
+    /// Takes memory for the first megaflows now, and lets `helper` do so for more ahead of need, so that no packet waits for it. To be called on the worker's
+    /// thread: its memory is to be of its NUMA node.
+    pub(crate) fn prepare(&mut self, helper: Helper) {
+        self.flows.rest.reserve(MAX_SLOTS / CHUNK);
+        if self.flows.rest.is_empty() {
+            self.parts(0).iter().for_each(Part::populate);
+            self.flows.rest.push(new_chunk());
+        }
+        self.helper = Some(helper);
+    }
+
+    /// The memory of a chunk in all that goes by slot.
+    fn parts(&self, chunk: usize) -> Vec<Part> {
+        let slots = chunk * CHUNK..(chunk + 1) * CHUNK;
+        [
+            self.flows.hot.part(slots.clone()),
+            self.rewrites.part(slots.clone()),
+            self.free.part(slots.clone()),
+            self.stats.part(slots),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// Megaflows in it.
@@ -885,7 +934,7 @@ impl FlowTable {
         }
         // Removals may have freed the mask.
         let mask_id = self.mask_id(&mask);
-        let Some(id) = self.free.pop().or_else(|| self.more_slots()) else {
+        let Some(id) = self.free_slot() else {
             return Inserted { id: NONE, ended };
         };
         let m = &mut self.flows.masks[mask_id as usize];
@@ -917,14 +966,53 @@ impl FlowTable {
         Inserted { id, ended }
     }
 
-    fn more_slots(&mut self) -> Option<FlowId> {
-        let base = self.slots();
-        if base as usize + CHUNK >= MAX_SLOTS {
+    /// A slot without a megaflow: one that had one, else the first that never had.
+    fn free_slot(&mut self) -> Option<FlowId> {
+        if self.free_len > 0 {
+            self.free_len -= 1;
+            return Some(self.free[self.free_len]);
+        }
+        if self.top == self.slots() {
+            self.more_slots()?;
+        }
+        if self.top + AHEAD >= self.slots() {
+            self.ask_ahead();
+        }
+        Some(self.top)
+    }
+
+    /// One more chunk: the one that the helper has made. Where there is none, it is made here.
+    fn more_slots(&mut self) -> Option<()> {
+        if self.slots() as usize + CHUNK >= MAX_SLOTS {
             return None;
         }
-        self.flows.rest.push(HugeSlice::new_with(CHUNK, || None));
-        self.free.extend((base + 1..base + CHUNK as u32).rev());
-        Some(base)
+        // A chunk that comes too late goes with the channel: memory was taken for slots that are in use then.
+        let chunk = self.next.take().and_then(|next| next.try_recv().ok()).unwrap_or_else(|| {
+            #[cfg(test)]
+            (self.made_in_place += 1);
+            new_chunk()
+        });
+        self.flows.rest.push(chunk);
+        Some(())
+    }
+
+    /// Asks for the next chunk, once, if there may be so many megaflows.
+    #[cold]
+    fn ask_ahead(&mut self) {
+        let slots = self.slots() as usize;
+        if self.next.is_some() || self.limit <= slots || slots + CHUNK >= MAX_SLOTS {
+            return;
+        }
+        let Some(helper) = &self.helper else { return };
+        let (made, next) = sync_channel(1);
+        let (parts, node) = (self.parts(slots / CHUNK), crate::sys::numa_node());
+        helper.run(move || {
+            crate::sys::prefer_memory_of(node);
+            parts.iter().for_each(Part::populate);
+            // Nobody waits for it if the worker was faster or is gone.
+            let _ = made.try_send(new_chunk());
+        });
+        self.next = Some(next);
     }
 
     /// A mask's number, if it has one. New flows of a storm mostly have the mask of the last: that is not hashed.
@@ -1066,7 +1154,8 @@ impl FlowTable {
         self.rewriters -= usize::from(h.form() == form::REWRITE);
         self.generation += 1;
         self.len -= 1;
-        self.free.push(id);
+        self.free[self.free_len] = id;
+        self.free_len += 1;
         self.flows.masks[mask as usize].users -= 1;
         if let Some(p) = self.ports.get_mut(&in_port) {
             p.flows -= 1;
@@ -1443,6 +1532,120 @@ mod tests {
         assert_eq!(t.ports[&1].subtables[0].table.live, 40_000 - gone);
         for i in 0..40_000 - 5 {
             assert_eq!(t.lookup_one(&key(i)) != NONE, i % 7 != 3, "{i}");
+        }
+    }
+
+    /// Chunks that are there in time, that come late, and that nobody makes: megaflows in all of them are right, and so again after all have ended.
+    #[test]
+    fn memory_is_taken_ahead_of_need() {
+        const N: u32 = 3 * CHUNK as u32 + 5000;
+        let (key, m) = by_source();
+        for (helped, paced) in [(true, true), (true, false), (false, false)] {
+            let thread = helped.then(|| crate::helper::HelperThread::start().unwrap());
+            let mut t = FlowTable::new(1 << 20, EmcSize::Auto, [1, 2, 3, 4]);
+            if let Some(thread) = &thread {
+                t.prepare(thread.helper());
+                assert_eq!((t.slots(), t.len()), (CHUNK as u32, 0));
+            }
+            for round in 0..2u64 {
+                for i in 0..N {
+                    let token = u64::from(i) + 1 + round * 1_000_000;
+                    assert!(
+                        t.insert(&key(i), &m, program(), token, 0).id < N,
+                        "no slot twice, none left out"
+                    );
+                    if let Some(thread) = thread.as_ref().filter(|_| paced && t.next.is_some()) {
+                        thread.settle();
+                    }
+                }
+                for i in 0..N {
+                    let id = t.lookup_one(&key(i));
+                    let token = t.slot(id).map(Megaflow::token);
+                    assert_eq!(token, Some(u64::from(i) + 1 + round * 1_000_000));
+                    assert!(t.stats_table().read(id, token.unwrap()).is_some());
+                }
+                for id in 0..N {
+                    assert!(t.end(id, false).is_some());
+                }
+                assert_eq!((t.len(), t.free_len, t.top), (0, N as usize, N));
+            }
+            match (helped, paced) {
+                (true, true) => assert_eq!(t.made_in_place, 0, "a packet waited for memory"),
+                (true, false) => assert!(t.made_in_place <= 3),
+                (false, _) => assert_eq!(t.made_in_place, 4),
+            }
+        }
+    }
+
+    /// No more than the flow limit allows is made ahead.
+    #[test]
+    fn the_flow_limit_bounds_what_is_made_ahead() {
+        let thread = crate::helper::HelperThread::start().unwrap();
+        let (key, m) = by_source();
+        let mut t = FlowTable::new(CHUNK, EmcSize::Auto, [1, 2, 3, 4]);
+        t.prepare(thread.helper());
+        for i in 0..2 * CHUNK as u32 {
+            t.insert(&key(i), &m, program(), u64::from(i) + 1, 0);
+        }
+        assert_eq!((t.next.is_none(), t.slots()), (true, CHUNK as u32));
+    }
+
+    /// The table may end while the helper works for it, and the helper before the table.
+    #[test]
+    fn tables_and_helpers_end_in_any_order() {
+        let (key, m) = by_source();
+        for table_first in [true, false] {
+            for _ in 0..5 {
+                let thread = crate::helper::HelperThread::start().unwrap();
+                let mut t = FlowTable::new(1 << 20, EmcSize::Auto, [1, 2, 3, 4]);
+                t.prepare(thread.helper());
+                let mut i = 0;
+                while t.next.is_none() {
+                    t.insert(&key(i), &m, program(), u64::from(i) + 1, 0);
+                    i += 1;
+                }
+                assert_eq!(i, CHUNK as u32 - AHEAD + 1);
+                if table_first {
+                    drop(t);
+                    continue;
+                }
+                drop(thread);
+                for i in i..CHUNK as u32 + 10 {
+                    assert_ne!(t.insert(&key(i), &m, program(), u64::from(i) + 1, 0).id, NONE);
+                }
+            }
+        }
+    }
+
+    /// How long insertions take on the worker's thread: `cargo test --release -p datapath how_long -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "prints times"]
+    fn how_long_insertions_take() {
+        use std::time::{Duration, Instant};
+        let (key, m) = by_source();
+        let program = program();
+        for helped in [false, true] {
+            let thread = crate::helper::HelperThread::start().unwrap();
+            let mut t = FlowTable::new(1 << 20, EmcSize::Auto, [1, 2, 3, 4]);
+            if helped {
+                t.prepare(thread.helper());
+            }
+            let mut took = Vec::new();
+            let begin = Instant::now();
+            for i in 0..200_000u32 {
+                while begin.elapsed() < Duration::from_micros(5) * i {
+                    std::hint::spin_loop();
+                }
+                let t0 = Instant::now();
+                t.insert(&key(i), &m, program.clone(), u64::from(i) + 1, 0);
+                took.push((t0.elapsed(), i));
+            }
+            let (first, in_place) = (took[0].0, t.made_in_place);
+            took.sort_unstable_by(|a, b| b.cmp(a));
+            println!(
+                "helped {helped}: first {first:?}, {in_place} chunks in place, longest {:?}",
+                &took[..12]
+            );
         }
     }
 
