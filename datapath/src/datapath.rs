@@ -246,8 +246,8 @@ struct State {
     balanced: Instant,
     rebalances: u64,
     workers: Vec<WorkerHandle>,
-    /// What takes memory for PMDs ahead of need.
-    helper: HelperThread,
+    /// What takes memory for PMDs ahead of need, once there was one.
+    helper: Option<HelperThread>,
     ports: BTreeMap<u32, PortSlot>,
     next_port: u32,
     meters: HashMap<DpMeterId, Arc<Meter>>,
@@ -268,7 +268,9 @@ impl State {
         let taken: Vec<usize> = self.workers.iter().filter(|w| w.active).filter_map(|w| w.core).collect();
         let rest = self.cores.without(&taken);
         rest.keep_to(0);
-        rest.keep_to(self.helper.thread_id());
+        if let Some(helper) = &self.helper {
+            rest.keep_to(helper.thread_id());
+        }
         if let Some(epoll) = self.workers.first() {
             rest.keep_to(epoll.thread_id);
         }
@@ -339,8 +341,7 @@ impl Datapath {
                 balanced: Instant::now(),
                 rebalances: 0,
                 workers: Vec::new(),
-                helper: HelperThread::start()
-                    .map_err(|e| PortError::system("datapath", "starting a thread", e))?,
+                helper: None,
                 ports: BTreeMap::new(),
                 next_port: 1,
                 meters: HashMap::new(),
@@ -390,13 +391,16 @@ impl Datapath {
         };
         let mut worker = Worker::new(setup).map_err(|e| err("making a worker", e))?;
         let (tell, told) = sync_channel(1);
-        let helper = st.helper.helper();
+        if core.is_some() && st.helper.is_none() {
+            st.helper = Some(HelperThread::start().map_err(|e| err("starting its helper", e))?);
+        }
+        let helper = st.helper.as_ref().filter(|_| core.is_some()).map(HelperThread::helper);
         let thread = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
                 let pinned = core.map_or(Ok(()), crate::sys::pin_to_core);
                 let ok = pinned.is_ok();
-                if ok && core.is_some() {
+                if let Some(helper) = helper.filter(|_| ok) {
                     worker.prepare(helper);
                 }
                 let _ = tell.send(pinned.map(|()| crate::sys::thread_id()));
