@@ -24,7 +24,7 @@
 //! no new megaflow then ([`Inserted::id`] is [`NONE`]), and its packets go on being translated one by one.
 //!
 //! **Threads.** All of it belongs to one worker. Others read only the [`StatsTable`]. Memory for more slots is taken ahead of need by the datapath's
-//! [`Helper`], for the kernel clears 2 MiB at a time, while packets would wait: [`FlowTable::prepare`].
+//! `Helper`, for the kernel clears 2 MiB at a time, while packets would wait: `FlowTable::prepare`.
 //!
 //! **Cost.** Hit through the cache: one line of hints, one of the entry, half a line of counters, and one more if the packet is rewritten. Through n subtables: n tag lines and the entry.
 
