@@ -340,6 +340,8 @@ struct Asides {
     upcalls: u64,
     commands: u64,
     removals: u64,
+    /// The batch in hand has made no upcall yet: it may make one whatever others have used, so that a storm on one port does not keep another's first packet.
+    first: bool,
 }
 
 /// A worker's own things.
@@ -627,7 +629,7 @@ impl Worker {
     #[cold]
     #[inline(never)]
     fn was_long(&self, cycles: u64) {
-        let Asides { upcalls, commands, removals } = self.asides;
+        let Asides { upcalls, commands, removals, .. } = self.asides;
         let causes =
             [(upcalls, LongCause::Upcalls), (commands, LongCause::Commands), (removals, LongCause::Removals)];
         let most =
@@ -857,6 +859,7 @@ impl Worker {
             return 0;
         }
         slot.batches = slot.batches.wrapping_add(1);
+        self.asides.first = true;
         let c = &self.shared.counters;
         c.batch_sizes[n.min(BATCH_SIZE)].add(1);
         c.rx_packets.add(n as u64);
@@ -1219,7 +1222,8 @@ impl Worker {
 
     /// Upcalls are free while nothing competes with them, for a while in each round.
     fn may_upcall(&self) -> bool {
-        let used_up = self.asides.upcalls > ROUND_US * self.cycles_per_us && self.some_hit();
+        let used_up =
+            self.asides.upcalls > ROUND_US * self.cycles_per_us && !self.asides.first && self.some_hit();
         !used_up && (self.credit > 0 || !self.is_contended())
     }
 
@@ -1332,6 +1336,7 @@ impl Worker {
             return NONE;
         }
         let mut made = NONE;
+        self.asides.first = false;
         let t = tsc();
         let mut v = self.upcall(Reason::Miss, &mut p, key);
         let program = self.program(&mut v);
