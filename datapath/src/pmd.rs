@@ -373,7 +373,6 @@ pub(crate) struct Worker {
     waiting: usize,
     /// When the first of those that wait came.
     waiting_since: u64,
-    gather_cycles: u64,
     /// Of the round under way.
     asides: Asides,
     cycles_per_us: u64,
@@ -449,7 +448,6 @@ impl Worker {
             backlog: false,
             waiting: 0,
             waiting_since: 0,
-            gather_cycles: s.tsc_hz / 1_000_000 * GATHER_US,
             asides: Asides::default(),
             cycles_per_us: s.tsc_hz / 1_000_000,
             now_ms: 0,
@@ -1231,7 +1229,8 @@ impl Worker {
     fn gathers(&self) -> bool {
         self.is_contended()
             && self.waiting < BUNCH
-            && (self.waiting == 0 || self.round_tsc.wrapping_sub(self.waiting_since) < self.gather_cycles)
+            && (self.waiting == 0
+                || self.round_tsc.wrapping_sub(self.waiting_since) < GATHER_US * self.cycles_per_us)
     }
 
     #[inline(never)]
