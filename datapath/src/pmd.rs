@@ -15,7 +15,8 @@
 //! share of the time; a packet that finds the share used up waits in its port's waiting room, in order, and so do all later misses of
 //! that port. Rooms are served round-robin, one packet each, so that a storm on one port does not starve another's first packets. A new
 //! megaflow takes the packets it matches out of the room at once: later packets, which hit it, do not overtake them.
-//! Whatever the competition, one round makes upcalls for a while only (`ROUND_US`) if packets are about that hit: those wait for the end of the round.
+//! Whatever the competition, one round makes upcalls for a while only (`ROUND_US`, and one for each batch) if packets are about that hit: those wait for
+//! the end of the round.
 //! While there is competition, a few misses are also let gather for a moment (`BUNCH`, `GATHER_US`): translation's code and data are then fetched
 //! once for all of them, and those of forwarding are thrown out of the caches less often.
 

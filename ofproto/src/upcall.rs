@@ -726,12 +726,12 @@ impl UpcallHandler for Slow {
         let Some(side) = self.side(worker) else { return };
         let mut own = side.own.lock();
         let snap = self.snapshot.load();
-        let view = View::with_room(&snap, self, std::mem::take(&mut own.room));
         out.version = snap.version;
         if snap.meters_slowpath && !self.may_upcall(&snap, key, frame.len()) {
             out.drop_reason = Reason::SlowpathMeter as u16;
             return;
         }
+        let view = View::with_room(&snap, self, std::mem::take(&mut own.room));
         let mut result = match self.translate(&view, key, true, None) {
             Ok(r) => r,
             Err(why) => {
